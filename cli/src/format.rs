@@ -1,0 +1,152 @@
+//! Rows, written the way the asker wants them.
+
+use std::io::Write;
+
+use arrow_array::RecordBatch;
+use arrow_csv::WriterBuilder as CsvBuilder;
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{ArrowError, Schema, SchemaRef};
+use clap::ValueEnum;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+mod json;
+mod pcapng;
+mod table;
+mod text;
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people: columns, or one value a line where the columns don't fit the terminal.
+    Table,
+    /// One JSON array of objects.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+    /// Comma-separated values, with a header line.
+    Csv,
+    /// An Arrow IPC stream: every type as it is.
+    Arrow,
+    /// A Parquet file.
+    Parquet,
+    /// The packets themselves, for Wireshark and its kin.
+    Pcapng,
+}
+
+impl Format {
+    /// Whether what it writes is for a program's eyes only.
+    pub(crate) fn is_binary(self) -> bool {
+        matches!(self, Self::Arrow | Self::Parquet | Self::Pcapng)
+    }
+}
+
+/// Takes rows, batch by batch, and writes them.
+pub(crate) trait Rows {
+    /// Writes some rows.
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), Error>;
+    /// Writes what must come after the last row.
+    fn finish(self: Box<Self>) -> Result<(), Error>;
+}
+
+/// Why rows could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The rows don't fit the format.
+    #[error("the rows can't be written in this format: {0}")]
+    Arrow(#[from] ArrowError),
+    #[error("the rows can't be written as Parquet: {0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
+    #[error("writing the rows: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Packets(String),
+}
+
+/// What writes rows of this schema as `format` to `out`. A `width` is that of the terminal that shows them.
+pub(crate) fn rows<'a>(
+    format: Format,
+    schema: &SchemaRef,
+    out: impl Write + Send + 'a,
+    width: Option<usize>,
+) -> Result<Box<dyn Rows + 'a>, Error> {
+    Ok(match format {
+        Format::Table => Box::new(table::Table::new(out, schema, width)),
+        Format::Json => Box::new(json::array(out)),
+        Format::Ndjson => Box::new(json::lines(out)),
+        Format::Csv => Box::new(Csv::new(out, schema)?),
+        Format::Arrow => Box::new(Arrow(StreamWriter::try_new(out, schema)?)),
+        Format::Parquet => {
+            let properties = WriterProperties::builder()
+                .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                .build();
+            Box::new(Parquet(ArrowWriter::try_new(out, schema.clone(), Some(properties))?))
+        }
+        Format::Pcapng => Box::new(pcapng::Packets::new(out, schema)?),
+    })
+}
+
+struct Arrow<W: Write>(StreamWriter<W>);
+
+impl<W: Write> Rows for Arrow<W> {
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        Ok(self.0.write(batch)?)
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), Error> {
+        Ok(self.0.finish()?)
+    }
+}
+
+struct Parquet<W: Write + Send>(ArrowWriter<W>);
+
+impl<W: Write + Send> Rows for Parquet<W> {
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        self.0.write(batch)?;
+        // A row group is held in memory until it is closed: bodies make it large before it is long.
+        if self.0.in_progress_size() > PARQUET_GROUP_BYTES {
+            self.0.flush()?;
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), Error> {
+        self.0.close()?;
+        Ok(())
+    }
+}
+
+struct Csv<W: Write> {
+    out: arrow_csv::Writer<W>,
+    schema: SchemaRef,
+    any: bool,
+}
+
+impl<W: Write> Csv<W> {
+    fn new(out: W, schema: &Schema) -> Result<Self, Error> {
+        let out = CsvBuilder::new().with_header(true).build(out);
+        Ok(Self { out, schema: text::flat_schema(schema), any: false })
+    }
+}
+
+impl<W: Write> Rows for Csv<W> {
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        self.any = true;
+        Ok(self.out.write(&text::flat(batch, &self.schema)?)?)
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), Error> {
+        if !self.any {
+            // No rows is an answer too: its header says so.
+            self.out.write(&RecordBatch::new_empty(self.schema.clone()))?;
+        }
+        Ok(self.out.into_inner().flush()?)
+    }
+}
+
+/// Large enough for good compression, small enough to hold a few of.
+const PARQUET_GROUP_BYTES: usize = 32 << 20;
+
+#[cfg(test)]
+mod tests;

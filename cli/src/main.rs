@@ -1,0 +1,83 @@
+//! `kubeshark`: packets in, SQL out.
+//!
+//! One executable with roles. [`commands`] has one file a verb; this file reads the command line, installs what a
+//! process has once (allocator, log), and turns what a verb returns into an exit code.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+mod commands;
+mod format;
+mod hub;
+mod local;
+
+/// Short-lived row batches of many sizes on many threads: what mimalloc is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// See your network's traffic, and ask it questions in SQL.
+#[derive(Debug, Parser)]
+#[command(name = "kubeshark", version, max_term_width = 100, subcommand_required = true)]
+#[command(after_help = "Exit codes: 0 done; 1 it failed; 2 the command line is wrong; \
+                        3 the answer is incomplete (standard error says why).")]
+struct Cli {
+    /// What to log on standard error, such as `info` or `worker=debug,warn`.
+    #[arg(long, global = true, env = "KUBESHARK_LOG", default_value = "warn", value_name = "FILTER")]
+    log: String,
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+/// How a command ended when it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// All that was asked was done.
+    Done,
+    /// Rows were given, but not all there are: a worker was missing, a file was torn, the deadline came first.
+    /// What is missing was said on standard error.
+    Incomplete,
+    /// What was good was given, but an input was damaged; it was said on standard error.
+    Damaged,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(why) = log(&cli.log) {
+        return fail(&why);
+    }
+    match cli.command.run() {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Damaged) => ExitCode::from(1),
+        Ok(Outcome::Incomplete) => ExitCode::from(3),
+        // `kubeshark query … | head`: the reader has what it wanted.
+        Err(why) if broken_pipe(&why) => ExitCode::SUCCESS,
+        Err(why) => fail(&why),
+    }
+}
+
+/// One sentence on standard error.
+fn fail(why: &anyhow::Error) -> ExitCode {
+    commands::complain(format_args!("{why:#}"));
+    ExitCode::from(1)
+}
+
+fn broken_pipe(why: &anyhow::Error) -> bool {
+    why.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe)
+            || cause.downcast_ref::<format::Error>().is_some_and(format::Error::is_broken_pipe)
+    })
+}
+
+fn log(filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|why| anyhow::anyhow!("--log {filter}: {why} (try `info` or `worker=debug,warn`)"))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
