@@ -1,0 +1,32 @@
+//! Where packets come from: capture files, standard input and live interfaces; and the one place they go
+//! to as a file again, [`pcapng::Writer`].
+//!
+//! Both sources lend each packet out of their own buffer, so that reading copies nothing:
+//!
+//! ```no_run
+//! # fn main() -> Result<(), source::Error> {
+//! let mut file = source::open_file("trace.pcapng.zst".as_ref())?;
+//! while let Some(packet) = file.next()? {
+//!     let _length = packet.wire_len;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `unsafe` is allowed here and in no other crate: waiting for a descriptor with a time limit (`poll`) has no
+//! safe form in the standard library.
+#![allow(unsafe_code, reason = "poll(2) on a capture's descriptor; see `wait`")]
+
+mod error;
+mod file;
+mod live;
+pub mod pcapng;
+mod wait;
+
+pub use error::Error;
+pub use file::{FileSource, open_file};
+pub use live::{Drops, Interface, Live, LiveConfig, interfaces};
+
+/// The largest packet that is accepted from a file whose header does not announce a larger one. What libpcap
+/// and Wireshark take for the largest that any tool writes.
+pub const PACKET_BYTES: usize = 256 << 10;
