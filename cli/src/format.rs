@@ -12,7 +12,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 mod json;
-mod pcapng;
+pub(crate) mod pcapng;
 mod table;
 mod text;
 

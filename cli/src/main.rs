@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 mod commands;
 mod format;
 mod hub;
-mod local;
+mod output;
 
 /// Short-lived row batches of many sizes on many threads: what mimalloc is good at.
 #[global_allocator]
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Damaged) => ExitCode::from(1),
         Ok(Outcome::Incomplete) => ExitCode::from(3),
         // `kubeshark query … | head`: the reader has what it wanted.
-        Err(why) if broken_pipe(&why) => ExitCode::SUCCESS,
+        Err(_) if output::reader_is_gone() => ExitCode::SUCCESS,
         Err(why) => fail(&why),
     }
 }
@@ -62,13 +62,6 @@ fn main() -> ExitCode {
 fn fail(why: &anyhow::Error) -> ExitCode {
     commands::complain(format_args!("{why:#}"));
     ExitCode::from(1)
-}
-
-fn broken_pipe(why: &anyhow::Error) -> bool {
-    why.chain().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe)
-            || cause.downcast_ref::<format::Error>().is_some_and(format::Error::is_broken_pipe)
-    })
 }
 
 fn log(filter: &str) -> anyhow::Result<()> {

@@ -1,11 +1,11 @@
 //! `kubeshark completion`.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use crate::{Cli, Outcome};
+use crate::{Cli, Outcome, output};
 
 /// Print a completion script for a shell.
 ///
@@ -21,7 +21,9 @@ impl Completion {
         // Generated into memory first: the generator panics when its output is closed.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "kubeshark", &mut script);
-        io::stdout().lock().write_all(&script)?;
+        let mut out = output::stdout();
+        out.write_all(&script)?;
+        out.flush()?;
         Ok(Outcome::Done)
     }
 }

@@ -1,10 +1,10 @@
 //! `kubeshark version`.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::Args;
 
-use crate::Outcome;
+use crate::{Outcome, output};
 
 /// Print the version.
 #[derive(Debug, Args)]
@@ -23,11 +23,12 @@ enum Shape {
 impl Version {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
         let version = env!("CARGO_PKG_VERSION");
-        let mut out = io::stdout().lock();
+        let mut out = output::stdout();
         match self.format {
             Shape::Text => writeln!(out, "kubeshark {version}")?,
             Shape::Json => writeln!(out, "{}", serde_json::json!({ "version": version }))?,
         }
+        out.flush()?;
         Ok(Outcome::Done)
     }
 }

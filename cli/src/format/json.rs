@@ -1,19 +1,19 @@
 //! JSON: an array, or one object a line.
 //!
-//! Every column is named in every row, null or not. Bytes that are text are given as text; others as `\x` and
-//! hexadecimal digits, the way PostgreSQL writes them. A name that stands once in headers has a text, one that
-//! stands several times a list of texts.
+//! As the Hub writes it: every column is named in every row, null or not; bytes that are text are given as text,
+//! others as `{"base64": "…"}`; headers are an object of lists, because a name may stand more than once.
 
 use std::io::Write;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, MapArray, RecordBatch, StringArray};
+use arrow_cast::base64::{BASE64_STANDARD, Engine as _};
 use arrow_json::writer::{JsonArray, JsonFormat, LineDelimited, Writer, WriterBuilder};
 use arrow_json::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
 use arrow_schema::{ArrowError, DataType, FieldRef};
 
-use super::{Error, Rows, text};
+use super::{Error, Rows};
 
 /// An array of objects.
 pub(super) fn array<W: Write>(out: W) -> Json<W, JsonArray> {
@@ -88,7 +88,14 @@ struct Bytes<F>(F);
 
 impl<'a, F: Fn(usize) -> &'a [u8]> Encoder for Bytes<F> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
-        string(&text::of_bytes((self.0)(row)), out);
+        match std::str::from_utf8((self.0)(row)) {
+            Ok(text) => string(text, out),
+            Err(_) => {
+                out.extend_from_slice(b"{\"base64\":");
+                string(&BASE64_STANDARD.encode((self.0)(row)), out);
+                out.push(b'}');
+            }
+        }
     }
 }
 
@@ -111,18 +118,14 @@ impl Encoder for Headers<'_> {
             }
             string(name, out);
             out.push(b':');
-            if (at + 1..names.len()).any(|it| same(&it)) {
-                out.push(b'[');
-                for (n, it) in (at..names.len()).filter(same).enumerate() {
-                    if n > 0 {
-                        out.push(b',');
-                    }
-                    optional(values, it, out);
+            out.push(b'[');
+            for (n, it) in (at..names.len()).filter(same).enumerate() {
+                if n > 0 {
+                    out.push(b',');
                 }
-                out.push(b']');
-            } else {
-                optional(values, at, out);
+                optional(values, it, out);
             }
+            out.push(b']');
         }
         out.push(b'}');
     }

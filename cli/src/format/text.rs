@@ -1,27 +1,20 @@
 //! Values as text, for the formats that know nothing else.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_cast::base64::{BASE64_STANDARD, Engine as _};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
 use super::json;
 
-/// Bytes as text: as they are where they are text, else `\x` and hexadecimal digits.
+/// Bytes as text: as they are where they are text, else as base64 with that word in front.
 pub(super) fn of_bytes(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
-        Err(_) => {
-            let mut text = String::with_capacity(2 + 2 * bytes.len());
-            text.push_str("\\x");
-            for byte in bytes {
-                write!(text, "{byte:02x}").expect("a String takes all");
-            }
-            Cow::Owned(text)
-        }
+        Err(_) => Cow::Owned(format!("base64:{}", BASE64_STANDARD.encode(bytes))),
     }
 }
 

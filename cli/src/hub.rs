@@ -1,0 +1,177 @@
+//! Asks a Hub.
+
+use std::io::Read;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use api::{Accounting, ApiError, QueryRequest, Tables, header, media, route};
+use arrow_ipc::reader::StreamReader;
+use clap::Args;
+
+/// Which Hub, and with which right.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Hub {
+    /// The Hub to ask; else the one on this machine, at http://127.0.0.1:8899.
+    #[arg(long = "hub", env = "KUBESHARK_HUB", value_name = "URL")]
+    url: Option<String>,
+    /// The token the Hub wants, if it is not on this machine.
+    #[arg(long, env = "KUBESHARK_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+/// An answer as it comes in.
+pub(crate) struct Answer {
+    /// Its rows.
+    pub(crate) rows: StreamReader<Box<dyn Read + Send>>,
+    /// Under which its accounting is kept.
+    id: Option<String>,
+}
+
+impl Hub {
+    /// Whether one was named, or the one on this machine is meant.
+    pub(crate) fn is_named(&self) -> bool {
+        self.url.is_some()
+    }
+
+    fn url(&self) -> &str {
+        self.url.as_deref().unwrap_or(DEFAULT_URL)
+    }
+
+    /// Asks; the rows stream in as they are read.
+    pub(crate) fn query(&self, request: &QueryRequest) -> Result<Answer> {
+        let address = self.address(route::QUERY)?;
+        let post = self.authorized(agent().post(&address).header("accept", media::ARROW));
+        let response = post.send_json(request).map_err(|why| self.unreachable(&why))?;
+        let response = self.accepted(response, request.sql.as_deref().or(request.filter.as_deref()))?;
+        let id = response.headers().get(header::QUERY_ID);
+        let id = id.and_then(|it| it.to_str().ok()).map(str::to_owned);
+        let body: Box<dyn Read + Send> = Box::new(response.into_body().into_reader());
+        let rows = StreamReader::try_new(body, None)
+            .with_context(|| format!("{} did not answer with rows", self.url()))?;
+        Ok(Answer { rows, id })
+    }
+
+    /// What an answer cost, once its rows were read; nothing if the Hub has forgotten.
+    pub(crate) fn accounting(&self, answer: &Answer) -> Result<Option<Accounting>> {
+        let Some(id) = &answer.id else { return Ok(None) };
+        let address = self.address(&route::accounting(id))?;
+        let response =
+            self.authorized(agent().get(&address)).call().map_err(|why| self.unreachable(&why))?;
+        if response.status() == 404 {
+            return Ok(None);
+        }
+        let mut response = self.accepted(response, None)?;
+        let accounting = response.body_mut().read_json();
+        Ok(Some(accounting.with_context(|| format!("{} answered something else", self.url()))?))
+    }
+
+    /// What can be asked.
+    pub(crate) fn tables(&self) -> Result<Tables> {
+        let address = self.address(route::TABLES)?;
+        let response =
+            self.authorized(agent().get(&address)).call().map_err(|why| self.unreachable(&why))?;
+        let mut response = self.accepted(response, None)?;
+        let tables = response.body_mut().with_config().limit(TABLES_BYTES).read_json();
+        tables.with_context(|| format!("{} answered something else", self.url()))
+    }
+
+    fn address(&self, route: &str) -> Result<String> {
+        let url = self.url().trim_end_matches('/');
+        if url.starts_with("https://") {
+            bail!("{url}: https is not there yet; ask the Hub by http, or through `kubectl port-forward`");
+        }
+        let host = url.strip_prefix("http://").unwrap_or(url);
+        if host.is_empty() || host.contains("://") {
+            bail!("{url} is no address of a Hub: one looks like {DEFAULT_URL}");
+        }
+        Ok(format!("http://{host}{route}"))
+    }
+
+    fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        }
+    }
+
+    fn unreachable(&self, why: &ureq::Error) -> anyhow::Error {
+        let why = match why {
+            ureq::Error::Io(why) => why.to_string(),
+            ureq::Error::Timeout(_) => "it did not answer in time".to_owned(),
+            why => why.to_string(),
+        };
+        anyhow::anyhow!(
+            "no Hub answers at {}: {why} (start one with `kubeshark tap` or `kubeshark hub`, \
+             name another with --hub, or read a file with --read)",
+            self.url()
+        )
+    }
+
+    /// The response, or the Hub's own words for why not. `asked` is the text that its places refer to.
+    fn accepted(
+        &self,
+        mut response: ureq::http::Response<ureq::Body>,
+        asked: Option<&str>,
+    ) -> Result<ureq::http::Response<ureq::Body>> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        match response.body_mut().read_json::<ApiError>() {
+            Ok(error) => bail!("{}", sentence(&error, asked)),
+            Err(_) => bail!("{} answered {status}", self.url()),
+        }
+    }
+}
+
+/// An error of the API as one sentence, naming the words it is about.
+pub(crate) fn sentence(error: &ApiError, asked: Option<&str>) -> String {
+    let place = error.at.zip(asked).and_then(|(at, asked)| asked.get(at.start..at.end));
+    let mut text = error.message.clone();
+    if let Some(place) = place.map(str::trim).filter(|it| !it.is_empty() && !text.contains(it)) {
+        text.push_str(&format!(", at `{place}`"));
+    }
+    if let Some(hint) = &error.hint {
+        text.push_str(&format!(" ({hint})"));
+    }
+    text
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(CONNECT))
+        .user_agent(concat!("kubeshark/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into()
+}
+
+/// Where `kubeshark tap` and `kubeshark hub` listen unless told otherwise.
+const DEFAULT_URL: &str = "http://127.0.0.1:8899";
+/// How long a Hub may take to accept a connection; how long an answer may take is the question's deadline.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Tables of a thousand columns each with a paragraph of docs are far below this.
+const TABLES_BYTES: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use api::Span;
+
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_words_it_is_about() {
+        let error = ApiError {
+            message: "there is no such column".to_owned(),
+            at: Some(Span { start: 0, end: 5 }),
+            hint: Some("did you mean status?".to_owned()),
+        };
+        assert_eq!(
+            sentence(&error, Some("statu >= 500")),
+            "there is no such column, at `statu` (did you mean status?)"
+        );
+        assert_eq!(sentence(&error, None), "there is no such column (did you mean status?)");
+        // A place that is not one of this text is left out.
+        assert_eq!(sentence(&error, Some("é")), "there is no such column (did you mean status?)");
+    }
+}
