@@ -173,7 +173,7 @@ fn deny() -> Result<()> {
     call(
         Command::new(deny)
             .current_dir(root())
-            .args(["--offline", "--workspace", "--all-features", "check", "--hide-inclusion-graph"])
+            .args(["--workspace", "--all-features", "check", "--hide-inclusion-graph"])
             .args(["bans", "licenses", "sources"]),
     )
 }

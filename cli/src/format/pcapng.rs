@@ -36,12 +36,12 @@ impl<W: Write> Packets<W> {
 
 impl<W: Write> Rows for Packets<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
-        let [ts, link, interface, wire_len, data] = COLUMNS;
+        let [ts, link, interface, wire_bytes, data] = COLUMNS;
         let ts = column(batch, ts, &DataType::Int64)?;
         let ts = ts.as_primitive::<Int64Type>();
         let link = numbers(batch, link)?;
         let interface = numbers(batch, interface)?;
-        let wire_len = numbers(batch, wire_len)?;
+        let wire_bytes = numbers(batch, wire_bytes)?;
         let data = column(batch, data, &DataType::BinaryView)?;
         let data = data.as_binary_view();
         for row in 0..batch.num_rows() {
@@ -52,7 +52,7 @@ impl<W: Write> Rows for Packets<W> {
                 ts: ts.value(row),
                 link: Link::from_dlt(link.value(row)),
                 interface: interface.value(row),
-                wire_len: wire_len.value(row),
+                wire_len: wire_bytes.value(row),
                 data: data.value(row),
             })?;
         }

@@ -160,7 +160,7 @@ fn packets(data: &[u8]) -> RecordBatch {
             ("ts", Kind::Time, false),
             ("link", Kind::Code, false),
             ("interface", Kind::Count, false),
-            ("wire_len", Kind::Size, false),
+            ("wire_bytes", Kind::Size, false),
         ],
         vec![
             Arc::new(BinaryViewArray::from(vec![data])),

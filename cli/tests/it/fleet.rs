@@ -1,0 +1,171 @@
+//! A Hub and Workers as processes, each Worker with its own part of the traffic.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::processes::{Hub, Process, kubeshark, run, wait_until, worker};
+use crate::traffic;
+
+#[test]
+fn three_workers_answer_as_one_that_has_everything() {
+    let fleet = Fleet::start(3);
+    let alone = Fleet::start(1);
+    let question = json!({ "sql": QUESTION });
+    let (many, one) = (fleet.hub.ask(&question), alone.hub.ask(&question));
+
+    assert_eq!(many["rows"], one["rows"], "{many:#} {one:#}");
+    let rows = many["rows"].as_array().unwrap();
+    let count = |status: u64| rows.iter().find(|it| it["status"] == status).map(|it| it["n"].clone());
+    assert_eq!(count(200), Some(json!(EXCHANGES * 7 / 10)), "{many:#}");
+    assert_eq!(count(503), Some(json!(EXCHANGES / 10)), "{many:#}");
+    assert_eq!(rows.len(), 4, "{many:#}");
+
+    let accounting = &many["accounting"];
+    assert_eq!(accounting["complete"], true, "{accounting:#}");
+    assert_eq!(states(&many), ["node-0 answered", "node-1 answered", "node-2 answered"]);
+    // The aggregates were made where the rows are.
+    assert!(accounting["rows_scanned"].as_u64().unwrap() >= EXCHANGES, "{accounting:#}");
+    let moved = accounting["bytes_moved"].as_u64().unwrap();
+    assert!(moved > 0 && moved < EXCHANGES, "{accounting:#}");
+    for node in accounting["nodes"].as_array().unwrap() {
+        assert!(node["bytes_moved"].as_u64().unwrap() > 0, "{accounting:#}");
+        assert!(node["rows_scanned"].as_u64().unwrap() >= EXCHANGES / 3, "{accounting:#}");
+    }
+}
+
+#[test]
+fn a_limit_and_a_selective_filter_move_little() {
+    let fleet = Fleet::start(3);
+    for sql in [
+        "select * from http order by duration desc limit 5",
+        "select * from http where target = '/items/77?page=9'",
+        "select target, response_body from http limit 3",
+    ] {
+        let answer = fleet.hub.ask(&json!({ "sql": sql }));
+        let rows = answer["rows"].as_array().unwrap().len();
+        assert!((1..=5).contains(&rows), "{sql}: {answer:#}");
+        let moved = answer["accounting"]["bytes_moved"].as_u64().unwrap();
+        // Far less than one in a thousand of the rows, which weigh half a kilobyte each.
+        assert!(moved < 200_000, "{sql}: {moved} bytes moved");
+    }
+}
+
+#[test]
+fn a_worker_killed_in_mid_query_is_named_and_the_others_answer() {
+    let fleet = Fleet::start(3);
+    let unlucky = &fleet.workers[1];
+    // Stopped, it can't answer before it is killed, however quick it is.
+    unlucky.signal("STOP");
+    let answer = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| fleet.hub.ask(&json!({ "sql": QUESTION })));
+        wait_until("the query runs", || fleet.hub.get("/api/health")["queries_running"] == 1);
+        std::thread::sleep(Duration::from_millis(300));
+        unlucky.signal("KILL");
+        asked.join().unwrap()
+    });
+    assert_eq!(answer["accounting"]["complete"], false, "{answer:#}");
+    assert_eq!(states(&answer), ["node-0 answered", "node-1 failed", "node-2 answered"]);
+    assert_eq!(counted(&answer), EXCHANGES / 3 * 2, "{answer:#}");
+
+    // Asked again, it is known to be gone, and said to be missing.
+    wait_until("the worker is known to be gone", || {
+        let workers = fleet.hub.get("/api/workers");
+        workers["workers"].as_array().unwrap().iter().any(|it| it["node"] == "node-1" && it["status"] == "gone")
+    });
+    let answer = fleet.hub.ask(&json!({ "sql": QUESTION }));
+    assert_eq!(states(&answer), ["node-0 answered", "node-1 missing", "node-2 answered"]);
+
+    // The command line says so and exits with 3.
+    let output = run(kubeshark().args(["query", "--hub", &fleet.hub.url, "--format", "csv"]).arg(QUESTION));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("node-1"), "{stderr}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 5);
+}
+
+#[test]
+fn a_worker_that_hangs_costs_its_deadline_and_is_named() {
+    let fleet = Fleet::start(3);
+    fleet.workers[2].signal("STOP");
+    let start = Instant::now();
+    let answer = fleet.hub.ask(&json!({ "sql": QUESTION, "deadline_ms": 4_000 }));
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    assert_eq!(answer["accounting"]["complete"], false, "{answer:#}");
+    let states = states(&answer);
+    assert!(states.contains(&"node-0 answered".to_owned()), "{states:?}");
+    assert!(!states.contains(&"node-2 answered".to_owned()), "{states:?}");
+    assert!(states.iter().any(|it| it.starts_with("node-2 ")), "{states:?}");
+
+    // Awake again, it takes part again.
+    fleet.workers[2].signal("CONT");
+    wait_until("the worker is back", || {
+        let answer = fleet.hub.ask(&json!({ "sql": QUESTION }));
+        answer["accounting"]["complete"] == true && counted(&answer) == EXCHANGES
+    });
+}
+
+#[test]
+fn a_worker_outlives_its_hub() {
+    let folder = TempDir::new().unwrap();
+    let capture = folder.path().join("traffic.pcap");
+    traffic::write(&capture, (0..1_000).map(traffic::exchange));
+    let mut hub = Hub::start();
+    let port = hub.url.rsplit(':').next().unwrap().to_owned();
+    let _worker = worker(&hub, "node-0", &capture, &folder.path().join("store"));
+    hub.wait_for_workers(1);
+    hub.process.signal("KILL");
+    hub.process.wait(Duration::from_secs(10));
+    let hub = Hub::of(kubeshark().args(["hub", "--listen", &format!("127.0.0.1:{port}")]));
+    hub.wait_for_workers(1);
+    assert_eq!(counted(&hub.ask(&json!({ "sql": QUESTION }))), 1_000);
+}
+
+struct Fleet {
+    hub: Hub,
+    workers: Vec<Process>,
+    _folder: TempDir,
+}
+
+impl Fleet {
+    /// So many Workers share the exchanges.
+    fn start(n: u64) -> Self {
+        let folder = TempDir::new().unwrap();
+        let hub = Hub::start();
+        let mut workers = Vec::new();
+        for part in 0..n {
+            let capture = folder.path().join(format!("part-{part}.pcap"));
+            let size = EXCHANGES / n;
+            traffic::write(&capture, (part * size..(part + 1) * size).map(traffic::exchange));
+            let store = folder.path().join(format!("store-{part}"));
+            workers.push(worker(&hub, &format!("node-{part}"), &capture, Path::new(&store)));
+        }
+        hub.wait_for_workers(workers.len());
+        Self { hub, workers, _folder: folder }
+    }
+}
+
+/// Each node asked, with what came of it.
+fn states(answer: &Value) -> Vec<String> {
+    let nodes = answer["accounting"]["nodes"].as_array().unwrap();
+    let mut states: Vec<_> = nodes
+        .iter()
+        .map(|it| format!("{} {}", it["node"].as_str().unwrap(), it["state"].as_str().unwrap()))
+        .collect();
+    states.sort();
+    states
+}
+
+/// The exchanges that the rows of `QUESTION` count.
+fn counted(answer: &Value) -> u64 {
+    let rows = answer["rows"].as_array();
+    rows.map_or(0, |rows| rows.iter().map(|it| it["n"].as_u64().unwrap()).sum())
+}
+
+const QUESTION: &str = "select status, count(*) as n, approx_percentile_cont(duration, 0.99) as p99 \
+                        from http group by status order by status";
+/// Enough that their aggregates weigh less than a byte each.
+const EXCHANGES: u64 = 90_000;
