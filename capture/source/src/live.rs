@@ -259,7 +259,6 @@ fn text(error: &pcap::Error) -> String {
 const NANOS: bool = cfg!(target_os = "linux");
 
 #[cfg(test)]
-#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 mod tests {
     use std::{
         io::{Read, Write},

@@ -1,5 +1,3 @@
-#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
-
 use std::{
     io::{Read, Write},
     path::PathBuf,
@@ -566,6 +564,7 @@ fn the_shared_snoop_file_is_refused() {
 
 /// Runs this test executable again, with a capture on its standard input.
 #[test]
+#[allow(clippy::disallowed_methods, reason = "how a test tells its child that it is the child")]
 fn standard_input() {
     const CHILD: &str = "KUBESHARK_TEST_READS_STDIN";
     if std::env::var_os(CHILD).is_some() {
