@@ -1,0 +1,346 @@
+//! The corridor: packets in, rows out.
+use std::borrow::Cow;
+
+use arrow_array::RecordBatch;
+use schema::Table;
+use schema::value::{Body, Code, Id, Label, Size, Time};
+
+use crate::connection::State;
+use crate::flow::{Flow, Flows, Key, List, Shared, Tally};
+use crate::fragment::Fragments;
+use crate::limits::{Limits, SECOND};
+use crate::loss::Loss;
+use crate::packet::{Carried, Ends, Packet, Tcp, Udp, decode, transport};
+use crate::packet_row::Packets;
+use crate::protocol::Transport;
+use crate::tables::Tables;
+
+/// What a dissection needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node that every row names.
+    pub node: String,
+    /// Its bounds.
+    pub limits: Limits,
+    /// Which tables it fills.
+    pub keep: Keep,
+}
+
+/// Which tables are filled. `losses` always is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// The raw packets.
+    pub packets: bool,
+    /// The conversations.
+    pub connections: bool,
+    /// The protocols' exchanges.
+    pub protocols: bool,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { packets: true, connections: true, protocols: true }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { node: "local".to_owned(), limits: Limits::default(), keep: Keep::default() }
+    }
+}
+
+/// What was seen and what went missing, since the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets seen.
+    pub packets: u64,
+    /// Their bytes on the wire.
+    pub bytes: u64,
+    /// Packets that are neither TCP nor UDP over IP.
+    pub other: u64,
+    /// Packets whose headers are cut off or make no sense.
+    pub malformed: u64,
+    /// Conversations seen.
+    pub flows: u64,
+    /// Conversations given up because there were too many, or held too much.
+    pub evicted: u64,
+    /// Holes in conversations that never filled.
+    pub gaps: u64,
+    /// Bytes in those holes.
+    pub gap_bytes: u64,
+    /// Places where bytes made no sense to the protocol, or were missed by it.
+    pub strays: u64,
+    /// IP packets of which pieces were missing.
+    pub fragments: u64,
+}
+
+/// Turns packets into rows. One per capture; it knows no other clock than the packets' times and
+/// those given to [`Dissection::tick`].
+pub struct Dissection {
+    config: Config,
+    flows: Flows,
+    fragments: Fragments,
+    tables: Tables,
+    counters: Counters,
+    tally: Tally,
+    /// The latest time seen.
+    now: i64,
+    /// When the ledger was last written.
+    ledger: Option<i64>,
+    swept: i64,
+}
+
+impl std::fmt::Debug for Dissection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dissection").field("counters", &self.counters).finish_non_exhaustive()
+    }
+}
+
+impl Dissection {
+    /// An empty one.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let tables = Tables::new(&config.node);
+        Self {
+            config,
+            flows: Flows::default(),
+            fragments: Fragments::default(),
+            tables,
+            counters: Counters::default(),
+            tally: Tally::default(),
+            now: i64::MIN,
+            ledger: None,
+            swept: i64::MIN,
+        }
+    }
+
+    /// Reads a packet.
+    pub fn packet(&mut self, packet: &Packet<'_>) {
+        self.counters.packets += 1;
+        self.counters.bytes += u64::from(packet.wire_len);
+        self.ledger.get_or_insert(packet.ts);
+        self.now = self.now.max(packet.ts);
+        let place = self.carried(packet.ts, decode(packet));
+        if self.config.keep.packets {
+            self.keep(packet, place);
+        }
+        if self.now.saturating_sub(self.swept) >= SWEEP_NANOS {
+            self.tick(self.now);
+        }
+    }
+
+    /// Lets time pass, as far as `now`: what waited too long is given up.
+    pub fn tick(&mut self, now: i64) {
+        self.now = self.now.max(now);
+        self.swept = self.now;
+        while let Some((place, state)) = self.flows.idle(self.now, &self.config.limits) {
+            self.end(place, state);
+        }
+        self.enter_losses(false);
+    }
+
+    /// There are no more packets: everything still held becomes rows.
+    pub fn finish(&mut self) {
+        while let Some(place) = self.flows.any() {
+            self.end(place, State::Open);
+        }
+        self.tally.fragments += self.fragments.waiting();
+        self.fragments = Fragments::default();
+        self.enter_losses(true);
+    }
+
+    /// Enters a loss that happened elsewhere in the ledger.
+    pub fn loss(&mut self, loss: &Loss) {
+        let node = std::sync::Arc::clone(&self.tables.node);
+        self.tables.losses.push(loss.row(&node));
+    }
+
+    /// How many rows wait to be taken.
+    #[must_use]
+    pub fn pending_rows(&self) -> usize {
+        self.tables.rows()
+    }
+
+    /// About how many bytes they take.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.tables.bytes()
+    }
+
+    /// Takes the rows so far, a batch for each table that has any.
+    pub fn take(&mut self) -> Vec<(&'static Table, RecordBatch)> {
+        self.tables.take()
+    }
+
+    /// What was seen and what went missing, since the beginning.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let (sum, open) = (&self.counters, &self.tally);
+        Counters {
+            evicted: sum.evicted + open.evicted,
+            gaps: sum.gaps + open.gaps,
+            gap_bytes: sum.gap_bytes + open.gap_bytes,
+            strays: sum.strays + open.strays,
+            fragments: sum.fragments + open.fragments,
+            malformed: sum.malformed + open.malformed,
+            ..*sum
+        }
+    }
+
+    /// Conversations followed at the moment.
+    #[must_use]
+    pub fn live_flows(&self) -> usize {
+        self.flows.len()
+    }
+
+    fn carried(&mut self, ts: i64, carried: Carried<'_>) -> Option<u32> {
+        match carried {
+            Carried::Tcp(ends, it) => Some(self.tcp(ts, &ends, &it)),
+            Carried::Udp(ends, it) => Some(self.udp(ts, &ends, &it)),
+            Carried::Fragment(piece) => match self.fragments.add(ts, &piece) {
+                Ok(Some(whole)) => {
+                    let sent = whole.data.len();
+                    let carried = transport(
+                        whole.number,
+                        whole.source,
+                        whole.destination,
+                        &whole.data,
+                        sent,
+                    );
+                    self.carried(ts, carried)
+                }
+                Ok(None) => None,
+                Err(given_up) => {
+                    self.tally.fragments += given_up;
+                    None
+                }
+            },
+            Carried::Other => {
+                self.counters.other += 1;
+                None
+            }
+            Carried::Malformed => {
+                self.tally.malformed += 1;
+                None
+            }
+        }
+    }
+
+    fn tcp(&mut self, ts: i64, ends: &Ends, it: &Tcp<'_>) -> u32 {
+        let (key, way) = Key::of(ends, Transport::Tcp);
+        let mut found = self.flows.find(&key);
+        if let Some(place) = found
+            && self.flows.get(place).is_some_and(|flow| flow.is_reused(way, it))
+        {
+            self.end(place, State::Open);
+            found = None;
+        }
+        let place = found.unwrap_or_else(|| {
+            let syn = it.syn.then_some(it.ack.is_some());
+            self.begin(Flow::new(key, way, Transport::Tcp, ts, syn))
+        });
+        self.with(place, |flow, shared| flow.segment(shared, way, ts, it));
+        place
+    }
+
+    fn udp(&mut self, ts: i64, ends: &Ends, it: &Udp<'_>) -> u32 {
+        let (key, way) = Key::of(ends, Transport::Udp);
+        let place = self
+            .flows
+            .find(&key)
+            .unwrap_or_else(|| self.begin(Flow::new(key, way, Transport::Udp, ts, None)));
+        self.with(place, |flow, shared| flow.datagram(shared, way, ts, it));
+        place
+    }
+
+    fn begin(&mut self, flow: Flow) -> u32 {
+        self.counters.flows += 1;
+        if self.flows.len() >= self.config.limits.flows {
+            self.evict();
+        }
+        self.flows.insert(flow)
+    }
+
+    fn with(&mut self, place: u32, work: impl FnOnce(&mut Flow, &mut Shared<'_>)) {
+        let mut shared = Shared {
+            tables: &mut self.tables,
+            limits: &self.config.limits,
+            tally: &mut self.tally,
+            protocols: self.config.keep.protocols,
+            connections: self.config.keep.connections,
+        };
+        let Some(flow) = self.flows.get(place) else { return };
+        let (list, held): (List, usize) = (flow.list, flow.held);
+        work(flow, &mut shared);
+        self.flows.touch(place, list, held);
+        while self.flows.held() > self.config.limits.held_bytes && self.flows.len() > 1 {
+            self.evict();
+        }
+    }
+
+    fn evict(&mut self) {
+        if let Some(oldest) = self.flows.oldest() {
+            self.tally.evicted += 1;
+            self.end(oldest, State::Evicted);
+        }
+    }
+
+    fn end(&mut self, place: u32, state: State) {
+        let Some(flow) = self.flows.remove(place) else { return };
+        let mut shared = Shared {
+            tables: &mut self.tables,
+            limits: &self.config.limits,
+            tally: &mut self.tally,
+            protocols: self.config.keep.protocols,
+            connections: self.config.keep.connections,
+        };
+        flow.finish(&mut shared, state);
+    }
+
+    fn keep(&mut self, packet: &Packet<'_>, place: Option<u32>) {
+        let flow = place.and_then(|it| self.flows.get(it));
+        let code = |number: u32| Code(i32::try_from(number).unwrap_or(i32::MAX));
+        self.tables.packets.push(Packets {
+            ts: Time(packet.ts),
+            link: code(packet.link.dlt()),
+            interface: code(packet.interface),
+            wire_bytes: Size(u64::from(packet.wire_len)),
+            data: Body(Cow::Borrowed(packet.data)),
+            flow_id: flow.as_ref().map(|it| Id(it.id())),
+            node: Label(Cow::Borrowed(&self.tables.node)),
+        });
+    }
+
+    /// What went missing since the last time becomes rows, once a second.
+    fn enter_losses(&mut self, all: bool) {
+        let Some(from) = self.ledger else { return };
+        if !all && self.now.saturating_sub(from) < SECOND {
+            return;
+        }
+        let until = self.now;
+        self.ledger = Some(until);
+        let it = std::mem::take(&mut self.tally);
+        let sum = &mut self.counters;
+        sum.evicted += it.evicted;
+        sum.gaps += it.gaps;
+        sum.gap_bytes += it.gap_bytes;
+        sum.strays += it.strays;
+        sum.fragments += it.fragments;
+        sum.malformed += it.malformed;
+        let entries = [
+            ("reassembly", it.gaps, Some(it.gap_bytes)),
+            ("parser", it.strays, None),
+            ("flows", it.evicted, None),
+            ("fragment", it.fragments, None),
+            ("packet", it.malformed, None),
+        ];
+        for (stage, count, bytes) in entries {
+            if count > 0 {
+                self.loss(&Loss { from, until, stage, count, bytes, detail: None });
+            }
+        }
+    }
+}
+
+/// How often, in time of the packets, idle conversations are looked for.
+const SWEEP_NANOS: i64 = SECOND / 10;

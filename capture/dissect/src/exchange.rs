@@ -1,0 +1,164 @@
+//! Messages, and the one rule by which they become exchanges.
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+/// Who of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The one that asks.
+    Client,
+    /// The one that answers.
+    Server,
+}
+
+impl Side {
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// What a message is to its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Wants an answer.
+    Request,
+    /// Answers the oldest request with the same key.
+    Response,
+    /// Wants no answer and answers nothing.
+    Notice,
+}
+
+/// One protocol-level unit a side sent.
+#[derive(Debug)]
+pub struct Message<B> {
+    /// What it is to its peer.
+    pub role: Role,
+    /// Which request a response answers: its id, stream or channel; zero where order decides.
+    pub key: u64,
+    /// The protocol's own part.
+    pub body: B,
+    /// Whether parts of it were not captured.
+    pub incomplete: bool,
+    /// What the flow speaks from here on: a protocol's name, or "" for whatever comes.
+    pub becomes: Option<&'static str>,
+}
+
+impl<B> Message<B> {
+    /// One that wants an answer.
+    pub fn request(body: B) -> Self {
+        Self { role: Role::Request, key: 0, body, incomplete: false, becomes: None }
+    }
+
+    /// One that answers.
+    pub fn response(body: B) -> Self {
+        Self { role: Role::Response, ..Self::request(body) }
+    }
+
+    /// One that stands alone.
+    pub fn notice(body: B) -> Self {
+        Self { role: Role::Notice, ..Self::request(body) }
+    }
+
+    /// With the key that pairs it.
+    #[must_use]
+    pub fn key(self, key: u64) -> Self {
+        Self { key, ..self }
+    }
+
+    /// With parts missing.
+    #[must_use]
+    pub fn incomplete(self, incomplete: bool) -> Self {
+        Self { incomplete, ..self }
+    }
+
+    /// After which the flow speaks something else.
+    #[must_use]
+    pub fn becomes(self, name: &'static str) -> Self {
+        Self { becomes: Some(name), ..self }
+    }
+}
+
+/// A request with its response, or one of them alone. A notice stands as the request, or as the
+/// response if the server sent it.
+#[derive(Debug)]
+pub struct Exchange<'a, B> {
+    /// What was asked.
+    pub request: Option<&'a B>,
+    /// What was answered.
+    pub response: Option<&'a B>,
+}
+
+/// The words every traffic list shows, whatever the protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary<'a> {
+    /// What was asked: a method, command or operation.
+    pub verb: Cow<'a, str>,
+    /// Of what: a path, key, topic or name.
+    pub target: Cow<'a, str>,
+    /// How it ended, as a number, where the protocol has one.
+    pub status: Option<i32>,
+    /// Whether the protocol calls it an error.
+    pub failed: bool,
+    /// What went wrong, in the protocol's words.
+    pub error: Option<Cow<'a, str>>,
+}
+
+/// The requests of a flow that wait for an answer, oldest first.
+#[derive(Debug)]
+pub struct Open<B> {
+    pub(crate) requests: VecDeque<Waiting<B>>,
+}
+
+/// A message with what the flow knows of it.
+#[derive(Debug)]
+pub(crate) struct Waiting<B> {
+    pub(crate) key: u64,
+    pub(crate) body: B,
+    pub(crate) times: Times,
+    pub(crate) bytes: u64,
+    pub(crate) incomplete: bool,
+    /// Where in its side's stream it began.
+    pub(crate) start: u64,
+    /// Up to where its sender had seen the other side's stream when it began.
+    pub(crate) seen: u64,
+}
+
+/// When a message's first and last byte were captured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+}
+
+impl<B> Default for Open<B> {
+    fn default() -> Self {
+        Self { requests: VecDeque::new() }
+    }
+}
+
+impl<B> Open<B> {
+    /// The request which the next response with this key answers.
+    pub fn oldest(&self, key: u64) -> Option<&B> {
+        self.requests.iter().find(|it| it.key == key).map(|it| &it.body)
+    }
+
+    /// How many requests wait.
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    pub(crate) fn take(&mut self, key: u64) -> Option<Waiting<B>> {
+        let at = self.requests.iter().position(|it| it.key == key)?;
+        self.requests.remove(at)
+    }
+}

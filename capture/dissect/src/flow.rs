@@ -1,0 +1,657 @@
+//! One conversation, and the table of those that are alive.
+use hashbrown::HashMap;
+
+use crate::connection::{Metrics, State};
+use crate::envelope::Facts;
+use crate::exchange::Side;
+use crate::limits::Limits;
+use crate::packet::{Ends, Ip, Tcp, Udp};
+use crate::protocol::{PROTOCOLS, Transport};
+use crate::session::{Arrival, Context};
+use crate::speech::Speech;
+use crate::stream::{Since, Stream};
+use crate::tables::Tables;
+
+/// A conversation's two ends, in an order that does not depend on the direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    low: (Ip, u16),
+    high: (Ip, u16),
+    udp: bool,
+}
+
+impl Key {
+    /// The key, and the direction of a packet: 0 from the low end to the high one, or 1.
+    pub(crate) fn of(ends: &Ends, transport: Transport) -> (Self, usize) {
+        let udp = transport == Transport::Udp;
+        if ends.source <= ends.destination {
+            (Self { low: ends.source, high: ends.destination, udp }, 0)
+        } else {
+            (Self { low: ends.destination, high: ends.source, udp }, 1)
+        }
+    }
+
+    fn end(&self, way: usize) -> (Ip, u16) {
+        if way == 0 { self.low } else { self.high }
+    }
+}
+
+/// One conversation between a client and a server.
+pub(crate) struct Flow {
+    pub(crate) key: Key,
+    transport: Transport,
+    facts: Facts,
+    /// The direction in which the client sends.
+    client: usize,
+    /// Whether a handshake said so.
+    known_client: bool,
+    streams: [Stream; 2],
+    speech: Speech,
+    seq: u64,
+    metrics: Metrics,
+    packets: u64,
+    pub(crate) last: i64,
+    /// Since when it is over, and how.
+    closing: Option<(i64, State)>,
+    pub(crate) held: usize,
+    pub(crate) list: List,
+    older: u32,
+    newer: u32,
+}
+
+/// What flows work with.
+pub(crate) struct Shared<'a> {
+    pub(crate) tables: &'a mut Tables,
+    pub(crate) limits: &'a Limits,
+    pub(crate) tally: &'a mut Tally,
+    /// Whether protocols are read, or only connections.
+    pub(crate) protocols: bool,
+    pub(crate) connections: bool,
+}
+
+/// What went missing, since the ledger was last written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) gaps: u64,
+    pub(crate) gap_bytes: u64,
+    pub(crate) strays: u64,
+    pub(crate) evicted: u64,
+    pub(crate) fragments: u64,
+    pub(crate) malformed: u64,
+}
+
+impl Flow {
+    pub(crate) fn new(key: Key, way: usize, transport: Transport, ts: i64, syn: Option<bool>) -> Self {
+        let client = match syn {
+            Some(is_answer) => if is_answer { 1 - way } else { way },
+            None => likely_client(&key, way),
+        };
+        let mut flow = Self {
+            key,
+            transport,
+            facts: Facts { id: flow_id(&key, ts), client: (String::new(), 0), server: (String::new(), 0) },
+            client,
+            known_client: syn.is_some(),
+            streams: [Stream::default(), Stream::default()],
+            speech: Speech::new(transport),
+            seq: 0,
+            metrics: Metrics::default(),
+            packets: 0,
+            last: ts,
+            closing: None,
+            held: 0,
+            list: List::of(transport),
+            older: NONE,
+            newer: NONE,
+        };
+        flow.name_ends();
+        flow
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        self.facts.id()
+    }
+
+    fn name_ends(&mut self) {
+        let text = |(ip, port): (Ip, u16)| {
+            (std::net::Ipv6Addr::from(ip).to_canonical().to_string(), port)
+        };
+        self.facts.client = text(self.key.end(self.client));
+        self.facts.server = text(self.key.end(1 - self.client));
+    }
+
+    fn side(&self, way: usize) -> Side {
+        if way == self.client { Side::Client } else { Side::Server }
+    }
+
+    fn context<'a>(&'a mut self, shared: &'a mut Shared<'_>) -> (Context<'a>, &'a mut Speech) {
+        let cx = Context {
+            tables: shared.tables,
+            facts: &self.facts,
+            limits: shared.limits,
+            seq: &mut self.seq,
+            datagram: self.transport == Transport::Udp,
+            lost: &mut shared.tally.strays,
+        };
+        (cx, &mut self.speech)
+    }
+
+    fn count(&mut self, ts: i64) -> Since {
+        self.packets += 1;
+        self.last = self.last.max(ts);
+        Since { ts, packet: self.packets }
+    }
+
+    /// Before the first bytes are read: who speaks like a client, where no handshake told.
+    fn orient(&mut self, way: usize, bytes: &[u8]) {
+        if self.known_client || !self.speech.unsettled() || bytes.is_empty() {
+            return;
+        }
+        let (port, other) = (self.key.end(way).1, self.key.end(1 - way).1);
+        let client = match self.speech.orient(bytes, port, other) {
+            Some(Side::Client) => way,
+            Some(Side::Server) => 1 - way,
+            None => return,
+        };
+        self.known_client = true;
+        if client != self.client {
+            self.client = client;
+            self.name_ends();
+        }
+    }
+
+    pub(crate) fn datagram(&mut self, shared: &mut Shared<'_>, way: usize, ts: i64, it: &Udp<'_>) {
+        self.count(ts);
+        self.metrics.datagram(way, ts, it.sent);
+        if shared.protocols && !self.speech.silent() {
+            self.orient(way, it.payload);
+            let side = self.side(way);
+            let due = ts.saturating_sub(shared.limits.answer);
+            let (mut cx, speech) = self.context(shared);
+            speech.bytes(&mut cx, side, it.payload, Arrival { ts, seen: 0 });
+            speech.abandon(&mut cx, Some(due));
+        }
+        self.report(shared, ts);
+    }
+
+    /// Whether a SYN begins another conversation between the same ends.
+    pub(crate) fn is_reused(&self, way: usize, it: &Tcp<'_>) -> bool {
+        if !it.syn {
+            return false;
+        }
+        let known = self.streams.get(way).is_some_and(|stream| {
+            stream.begins_at(it.seq.wrapping_add(1)) || !stream.started()
+        });
+        match it.ack {
+            None => !known || (self.closing.is_some() && !self.begins(way, it)),
+            // The answer to a SYN that we have seen belongs to it, whatever else it says.
+            Some(_) => !known && self.closing.is_some(),
+        }
+    }
+
+    fn begins(&self, way: usize, it: &Tcp<'_>) -> bool {
+        self.streams.get(way).is_some_and(|stream| stream.begins_at(it.seq.wrapping_add(1)))
+    }
+
+    pub(crate) fn segment(&mut self, shared: &mut Shared<'_>, way: usize, ts: i64, it: &Tcp<'_>) {
+        let now = self.count(ts);
+        let first_seq = it.seq.wrapping_add(u32::from(it.syn));
+        let Some(stream) = self.streams.get_mut(way) else { return };
+        // A bare acknowledgement or a probe may lie before what comes next.
+        if it.syn || it.sent > 0 || it.fin {
+            stream.start(first_seq);
+        }
+        let offset = stream.offset(first_seq).unwrap_or(0);
+        let end = offset.saturating_add_unsigned(it.sent as u64);
+        let next = stream.next;
+        let new = end > 0 && end.cast_unsigned() > next;
+        self.metrics.segment(way, ts, it, new);
+        if it.fin && end >= 0 {
+            stream.end.get_or_insert(end.cast_unsigned());
+        }
+        let seen = self.acknowledge(way, it.ack, now);
+        let at = Arrival { ts, seen };
+        if new && self.packets == 1 {
+            self.orient(way, it.payload);
+        }
+        if new {
+            self.payload(shared, way, offset, it, at, now);
+        }
+        self.settle_holes(shared, now, false);
+        if it.rst || (it.fin && self.closing.is_none()) || self.is_ended() {
+            self.close(it.rst, ts);
+        }
+        self.report(shared, ts);
+    }
+
+    /// Notes what `way` has seen of the other side; where that is in the other side's stream.
+    fn acknowledge(&mut self, way: usize, ack: Option<u32>, now: Since) -> u64 {
+        let Some(other) = self.streams.get_mut(1 - way) else { return 0 };
+        let seen = ack.and_then(|ack| other.offset(ack)).unwrap_or(0).max(0).cast_unsigned();
+        // A stray or forged number would make us wait for what was never sent.
+        if seen < other.next.saturating_add(MAX_WINDOW) {
+            other.acknowledge(seen, now);
+            seen.min(other.end.unwrap_or(u64::MAX))
+        } else {
+            other.next
+        }
+    }
+
+    fn payload(
+        &mut self,
+        shared: &mut Shared<'_>,
+        way: usize,
+        offset: i64,
+        it: &Tcp<'_>,
+        at: Arrival,
+        now: Since,
+    ) {
+        let other = self.other_next(1 - way);
+        let Some(stream) = self.streams.get_mut(way) else { return };
+        let skip = stream.next.saturating_sub(offset.max(0).cast_unsigned())
+            + offset.min(0).unsigned_abs();
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let data = it.payload.get(skip..).unwrap_or_default();
+        let sent = it.sent.saturating_sub(skip);
+        let start = offset.max(0).cast_unsigned().max(stream.next);
+        let waits = other.is_some_and(|next| at.seen > next);
+        self.metrics.goodput += sent as u64;
+        if start == stream.next && stream.idle() && !waits {
+            stream.advance(start + sent as u64);
+            self.hand_on(shared, way, data, sent, at);
+            self.drain(shared);
+        } else if shared.protocols && !self.speech.silent() {
+            stream.hold(start, data, sent, at, now);
+            self.drain(shared);
+        } else {
+            // Nobody reads on: only the end of it matters.
+            stream.advance(stream.next.max(start + sent as u64));
+        }
+    }
+
+    /// How far a direction was handed on, if it is seen at all.
+    fn other_next(&self, way: usize) -> Option<u64> {
+        self.streams.get(way).filter(|it| it.started()).map(|it| it.next)
+    }
+
+    fn hand_on(
+        &mut self,
+        shared: &mut Shared<'_>,
+        way: usize,
+        data: &[u8],
+        sent: usize,
+        at: Arrival,
+    ) {
+        let silent = !shared.protocols || self.speech.silent();
+        if !silent && self.streams.iter().all(|it| it.next <= sent as u64) {
+            self.orient(way, data);
+        }
+        let side = self.side(way);
+        if !silent {
+            let (mut cx, speech) = self.context(shared);
+            if !data.is_empty() {
+                speech.bytes(&mut cx, side, data, at);
+            }
+            if sent > data.len() {
+                speech.gap(&mut cx, side, (sent - data.len()) as u64);
+            }
+        }
+        if sent > data.len() {
+            let missing = (sent - data.len()) as u64;
+            shared.tally.gaps += 1;
+            shared.tally.gap_bytes += missing;
+        }
+    }
+
+    /// Hands on all that is in order now.
+    fn drain(&mut self, shared: &mut Shared<'_>) {
+        loop {
+            let mut moved = false;
+            for way in [0, 1] {
+                let other = self.other_next(1 - way);
+                while let Some(piece) = self.streams.get_mut(way).and_then(|it| it.ready(other)) {
+                    let Some(stream) = self.streams.get_mut(way) else { break };
+                    let done = usize::try_from(stream.next.saturating_sub(piece.offset));
+                    let done = done.unwrap_or(usize::MAX);
+                    stream.advance(stream.next.max(piece.offset + piece.sent as u64));
+                    let data = piece.data.get(done..).unwrap_or_default();
+                    let sent = piece.sent.saturating_sub(done);
+                    self.hand_on(shared, way, data, sent, piece.at);
+                    moved = true;
+                }
+                self.end_side(shared, way);
+            }
+            if !moved {
+                break;
+            }
+        }
+    }
+
+    fn end_side(&mut self, shared: &mut Shared<'_>, way: usize) {
+        let Some(stream) = self.streams.get_mut(way) else { return };
+        if stream.ended || stream.end.is_none_or(|end| stream.next < end) {
+            return;
+        }
+        stream.ended = true;
+        let side = self.side(way);
+        let (mut cx, speech) = self.context(shared);
+        speech.end(&mut cx, side);
+    }
+
+    /// Gives up on bytes that are missing and will not come.
+    fn settle_holes(&mut self, shared: &mut Shared<'_>, now: Since, force: bool) {
+        loop {
+            let mut moved = false;
+            for way in [0, 1] {
+                let Some(stream) = self.streams.get_mut(way) else { continue };
+                if stream.idle() && stream.acked <= stream.next + 1 {
+                    self.end_side(shared, way);
+                    continue;
+                }
+                let Some(missing) = stream.missing(now, shared.limits.pending_bytes, force) else {
+                    continue;
+                };
+                stream.advance(stream.next + missing);
+                moved = true;
+                self.metrics.missing_segments += 1;
+                self.metrics.missing_bytes += missing;
+                shared.tally.gaps += 1;
+                shared.tally.gap_bytes += missing;
+                let side = self.side(way);
+                let (mut cx, speech) = self.context(shared);
+                speech.gap(&mut cx, side, missing);
+                self.drain(shared);
+            }
+            if force && !moved {
+                // What waits for the other direction waits no longer.
+                moved = self.force_one(shared);
+            }
+            if !moved {
+                break;
+            }
+        }
+    }
+
+    fn force_one(&mut self, shared: &mut Shared<'_>) -> bool {
+        for way in [0, 1] {
+            if let Some(piece) = self.streams.get_mut(way).and_then(|it| it.ready(None)) {
+                if let Some(stream) = self.streams.get_mut(way) {
+                    stream.advance(stream.next.max(piece.offset + piece.sent as u64));
+                }
+                self.hand_on(shared, way, &piece.data, piece.sent, piece.at);
+                self.drain(shared);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn is_ended(&self) -> bool {
+        self.streams.iter().all(|it| it.ended)
+    }
+
+    fn close(&mut self, reset: bool, ts: i64) {
+        if reset {
+            self.closing.get_or_insert((ts, State::Reset));
+        } else if self.is_ended() {
+            self.closing.get_or_insert((ts, State::Closed));
+        }
+        if self.closing.is_some() {
+            self.list = List::Closing;
+        }
+    }
+
+    /// A row for each interval of a conversation that stays open.
+    fn report(&mut self, shared: &mut Shared<'_>, ts: i64) {
+        if ts.saturating_sub(self.metrics.first) >= shared.limits.report {
+            let due = ts.saturating_sub(shared.limits.answer);
+            let (mut cx, speech) = self.context(shared);
+            speech.abandon(&mut cx, Some(due));
+            self.row(shared, State::Open);
+            self.metrics.next_part();
+            self.metrics.first = ts;
+        }
+        let streams: usize = self.streams.iter().map(Stream::held).sum();
+        self.held = self.speech.held() + streams;
+    }
+
+    fn row(&self, shared: &mut Shared<'_>, state: State) {
+        if !shared.connections {
+            return;
+        }
+        let transport = match self.transport {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+        };
+        let node = std::sync::Arc::clone(&shared.tables.node);
+        let row =
+            self.metrics.row(&self.facts, self.client, transport, self.speech.name(), state, &node);
+        shared.tables.connections.push(row);
+    }
+
+    /// The conversation is over: everything it holds becomes rows.
+    pub(crate) fn finish(mut self, shared: &mut Shared<'_>, otherwise: State) {
+        let now = Since { ts: self.last, packet: self.packets };
+        self.settle_holes(shared, now, true);
+        for way in [0, 1] {
+            let side = self.side(way);
+            if let Some(stream) = self.streams.get_mut(way)
+                && !stream.ended
+            {
+                stream.ended = true;
+                let (mut cx, speech) = self.context(shared);
+                speech.end(&mut cx, side);
+            }
+        }
+        let (mut cx, speech) = self.context(shared);
+        speech.abandon(&mut cx, None);
+        self.row(shared, self.closing.map_or(otherwise, |(_, state)| state));
+    }
+}
+
+/// Without a handshake: the one that called is likelier to use a port nobody listens on.
+fn likely_client(key: &Key, way: usize) -> usize {
+    let known = |way: usize| PROTOCOLS.iter().any(|it| it.ports.contains(&key.end(way).1));
+    let low = |way: usize| key.end(way).1 < 1024;
+    for listens in [&known as &dyn Fn(usize) -> bool, &low] {
+        match (listens(way), listens(1 - way)) {
+            (true, false) => return 1 - way,
+            (false, true) => return way,
+            _ => {}
+        }
+    }
+    way
+}
+
+/// Names a conversation: 42 bits of when it began in milliseconds, 18 bits of who talks, in
+/// twelve letters that sort by time. The same packets always give the same name.
+fn flow_id(key: &Key, ts: i64) -> [u8; 12] {
+    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let ports = [key.low.1.to_be_bytes(), key.high.1.to_be_bytes()].concat();
+    let nanos = (ts % 1_000_000).to_be_bytes();
+    let parts = [&key.low.0[..], &key.high.0, &ports, &nanos, &[u8::from(key.udp)]];
+    for byte in parts.into_iter().flatten() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash ^= hash >> 29;
+    let millis = (ts / 1_000_000).max(0).cast_unsigned() & ((1 << 42) - 1);
+    let bits = (millis << 18) | (hash & ((1 << 18) - 1));
+    std::array::from_fn(|place| {
+        let index = (bits >> (55 - 5 * place)) & 31;
+        LETTERS.get(usize::try_from(index).unwrap_or_default()).copied().unwrap_or(b'0')
+    })
+}
+
+/// Which list of the table a flow is in: each has its own time to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum List {
+    Tcp,
+    Udp,
+    Closing,
+}
+
+impl List {
+    const ALL: [Self; 3] = [Self::Closing, Self::Udp, Self::Tcp];
+
+    const fn of(transport: Transport) -> Self {
+        match transport {
+            Transport::Tcp => Self::Tcp,
+            Transport::Udp => Self::Udp,
+        }
+    }
+}
+
+/// The conversations that are alive; each list runs from the one idle longest to the latest.
+#[derive(Default)]
+pub(crate) struct Flows {
+    by_key: HashMap<Key, u32>,
+    slots: Vec<Option<Flow>>,
+    free: Vec<u32>,
+    ends: [(u32, u32); 3],
+    begun: bool,
+    held: usize,
+}
+
+impl Flows {
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    pub(crate) fn find(&self, key: &Key) -> Option<u32> {
+        self.by_key.get(key).copied()
+    }
+
+    pub(crate) fn get(&mut self, place: u32) -> Option<&mut Flow> {
+        self.slots.get_mut(place as usize)?.as_mut()
+    }
+
+    pub(crate) fn insert(&mut self, flow: Flow) -> u32 {
+        if !self.begun {
+            self.begun = true;
+            self.ends = [(NONE, NONE); 3];
+        }
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
+        });
+        self.by_key.insert(flow.key, place);
+        let list = flow.list;
+        if let Some(slot) = self.slots.get_mut(place as usize) {
+            *slot = Some(flow);
+        }
+        self.link(place, list);
+        place
+    }
+
+    pub(crate) fn remove(&mut self, place: u32) -> Option<Flow> {
+        let list = self.get(place)?.list;
+        self.unlink(place, list);
+        let flow = self.slots.get_mut(place as usize)?.take()?;
+        self.by_key.remove(&flow.key);
+        self.free.push(place);
+        self.held = self.held.saturating_sub(flow.held);
+        Some(flow)
+    }
+
+    /// Notes that a flow was used: it is the latest of its list now. `list` and `held` are what
+    /// they were before.
+    pub(crate) fn touch(&mut self, place: u32, list: List, held: usize) {
+        let Some(flow) = self.get(place) else { return };
+        let (now_list, now_held) = (flow.list, flow.held);
+        self.held = (self.held + now_held).saturating_sub(held);
+        if list == now_list && self.end(list).1 == place {
+            return;
+        }
+        self.unlink(place, list);
+        self.link(place, now_list);
+    }
+
+    /// A flow that has been idle for longer than its list allows.
+    pub(crate) fn idle(&mut self, now: i64, limits: &Limits) -> Option<(u32, State)> {
+        for list in List::ALL {
+            let (bound, state) = match list {
+                List::Tcp => (limits.tcp_idle, State::Timeout),
+                List::Udp => (limits.udp_idle, State::Timeout),
+                List::Closing => (limits.linger, State::Closed),
+            };
+            let oldest = self.end(list).0;
+            if let Some(flow) = self.get(oldest)
+                && now.saturating_sub(flow.last) > bound
+            {
+                return Some((oldest, state));
+            }
+        }
+        None
+    }
+
+    /// The flow to give up when there is no room: a closed one, else the one idle longest.
+    pub(crate) fn oldest(&mut self) -> Option<u32> {
+        let [closing, udp, tcp] = List::ALL.map(|list| self.end(list).0);
+        if closing != NONE {
+            return Some(closing);
+        }
+        let last = |flows: &mut Self, place| flows.get(place).map(|it| it.last);
+        match (last(self, udp), last(self, tcp)) {
+            (Some(a), Some(b)) => Some(if a <= b { udp } else { tcp }),
+            (Some(_), None) => Some(udp),
+            (None, Some(_)) => Some(tcp),
+            (None, None) => None,
+        }
+    }
+
+    /// Any flow, in the order in which they were found.
+    pub(crate) fn any(&mut self) -> Option<u32> {
+        self.oldest()
+    }
+
+    fn end(&self, list: List) -> (u32, u32) {
+        if !self.begun {
+            return (NONE, NONE);
+        }
+        self.ends.get(list as usize).copied().unwrap_or((NONE, NONE))
+    }
+
+    fn end_mut(&mut self, list: List) -> &mut (u32, u32) {
+        let [tcp, udp, closing] = &mut self.ends;
+        match list {
+            List::Tcp => tcp,
+            List::Udp => udp,
+            List::Closing => closing,
+        }
+    }
+
+    fn link(&mut self, place: u32, list: List) {
+        let newest = self.end(list).1;
+        if let Some(flow) = self.get(place) {
+            flow.older = newest;
+            flow.newer = NONE;
+        }
+        match self.get(newest) {
+            Some(flow) => flow.newer = place,
+            None => self.end_mut(list).0 = place,
+        }
+        self.end_mut(list).1 = place;
+    }
+
+    fn unlink(&mut self, place: u32, list: List) {
+        let Some(flow) = self.get(place) else { return };
+        let (older, newer) = (flow.older, flow.newer);
+        match self.get(older) {
+            Some(flow) => flow.newer = newer,
+            None => self.end_mut(list).0 = newer,
+        }
+        match self.get(newer) {
+            Some(flow) => flow.older = older,
+            None => self.end_mut(list).1 = older,
+        }
+    }
+}
+
+const NONE: u32 = u32::MAX;
+/// The largest window that TCP can announce (RFC 7323 §2.3).
+const MAX_WINDOW: u64 = 1 << 30;

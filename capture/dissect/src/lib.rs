@@ -1,0 +1,55 @@
+//! From packets to rows.
+//!
+//! ```text
+//! Packet → Flow → ordered bytes → Message → Exchange → Record → RecordBatch
+//! ```
+//!
+//! Pure: a function of bytes and of the times that come with them. No I/O, clock, async, unsafe
+//! or panic; what is wrong on the wire is counted ([`Counters`]) and marked, never an error.
+//!
+//! ```
+//! use dissect::{Config, Dissection, Link, Packet};
+//!
+//! let mut dissection = Dissection::new(Config::default());
+//! dissection.packet(&Packet { ts: 0, link: Link::Raw, interface: 0, wire_len: 3, data: b"abc" });
+//! dissection.finish();
+//! let names: Vec<_> = dissection.take().iter().map(|(table, _)| table.name.clone()).collect();
+//! assert_eq!(names, ["packets", "losses"]);
+//! ```
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::panic,
+        clippy::expect_used
+    )
+)]
+
+mod body;
+mod connection;
+mod dissection;
+mod envelope;
+mod exchange;
+mod flow;
+mod fragment;
+mod input;
+mod limits;
+mod loss;
+mod packet;
+mod packet_row;
+mod protocol;
+mod session;
+mod speech;
+mod stream;
+mod tables;
+
+pub use dissection::{Config, Counters, Dissection, Keep};
+pub use exchange::{Exchange, Message, Open, Role, Side, Summary};
+pub use input::{Input, Stop};
+pub use limits::Limits;
+pub use loss::Loss;
+pub use packet::{Link, Packet};
+pub use protocol::{Dissect, Guess, Head, PROTOCOLS, Protocol, Transport};
+pub use tables::tables;

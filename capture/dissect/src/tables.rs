@@ -1,0 +1,159 @@
+//! Where rows gather, a builder for each table.
+use std::any::Any;
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::SchemaRef;
+use schema::Table;
+use schema::value::Columns;
+
+use crate::connection::ConnectionsColumns;
+use crate::envelope::{Envelope, EnvelopeColumns};
+use crate::loss::LossesColumns;
+use crate::packet_row::PacketsColumns;
+use crate::protocol::PROTOCOLS;
+
+/// Every table, protocols first, in the order of [`PROTOCOLS`].
+pub fn tables() -> &'static [Table] {
+    &TABLES.0
+}
+
+static TABLES: LazyLock<(Vec<Table>, Vec<SchemaRef>)> = LazyLock::new(|| {
+    let mut tables: Vec<Table> = Vec::new();
+    for protocol in PROTOCOLS {
+        let mut table = (protocol.table)();
+        let envelope = EnvelopeColumns::TABLE.fields;
+        table.fields = Cow::Owned([envelope.as_ref(), table.fields.as_ref()].concat());
+        tables.push(table);
+    }
+    tables.extend([ConnectionsColumns::TABLE, PacketsColumns::TABLE, LossesColumns::TABLE]);
+    let schemas = tables.iter().map(Table::arrow).collect();
+    (tables, schemas)
+});
+
+/// Rows of one protocol: the envelope's columns and its own.
+#[derive(Default)]
+pub(crate) struct Rows<C> {
+    envelope: EnvelopeColumns,
+    own: C,
+    len: usize,
+}
+
+/// [`Rows`] with its type erased.
+pub(crate) trait AnyRows: Any + Send {
+    fn len(&self) -> usize;
+    fn bytes(&self) -> usize;
+    fn finish(&mut self) -> Vec<ArrayRef>;
+}
+
+impl<C: Columns> AnyRows for Rows<C> {
+    fn len(&self) -> usize {
+        self.len
+    }
+    fn bytes(&self) -> usize {
+        self.envelope.bytes() + self.own.bytes()
+    }
+    fn finish(&mut self) -> Vec<ArrayRef> {
+        self.len = 0;
+        let mut columns = self.envelope.finish();
+        columns.extend(self.own.finish());
+        columns
+    }
+}
+
+/// Rows without an envelope.
+#[derive(Default)]
+pub(crate) struct Plain<C> {
+    own: C,
+    len: usize,
+}
+
+impl<C: Columns> Plain<C> {
+    pub(crate) fn push(&mut self, row: C::Row<'_>) {
+        self.len += 1;
+        self.own.push(row);
+    }
+}
+
+impl<C: Columns> AnyRows for Plain<C> {
+    fn len(&self) -> usize {
+        self.len
+    }
+    fn bytes(&self) -> usize {
+        self.own.bytes()
+    }
+    fn finish(&mut self) -> Vec<ArrayRef> {
+        self.len = 0;
+        self.own.finish()
+    }
+}
+
+/// A builder for each table.
+pub(crate) struct Tables {
+    protocols: Vec<Box<dyn AnyRows>>,
+    pub(crate) connections: Plain<ConnectionsColumns>,
+    pub(crate) packets: Plain<PacketsColumns>,
+    pub(crate) losses: Plain<LossesColumns>,
+    /// The node that every row names.
+    pub(crate) node: Arc<str>,
+}
+
+impl Tables {
+    pub(crate) fn new(node: &str) -> Self {
+        Self {
+            protocols: PROTOCOLS.iter().map(|it| (it.rows)()).collect(),
+            connections: Plain::default(),
+            packets: Plain::default(),
+            losses: Plain::default(),
+            node: node.into(),
+        }
+    }
+
+    /// Adds a row to the protocol's table, the `table`th of [`PROTOCOLS`].
+    pub(crate) fn push<C: Columns>(
+        &mut self,
+        table: usize,
+        envelope: Envelope<'_>,
+        row: C::Row<'_>,
+    ) {
+        let rows = self.protocols.get_mut(table).map(|it| &mut **it as &mut dyn Any);
+        if let Some(rows) = rows.and_then(|it| it.downcast_mut::<Rows<C>>()) {
+            rows.len += 1;
+            rows.envelope.push(envelope);
+            rows.own.push(row);
+        }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.each().map(AnyRows::len).sum()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.each().map(AnyRows::bytes).sum()
+    }
+
+    fn each(&self) -> impl Iterator<Item = &dyn AnyRows> {
+        let plain: [&dyn AnyRows; 3] = [&self.connections, &self.packets, &self.losses];
+        self.protocols.iter().map(|it| &**it).chain(plain)
+    }
+
+    /// Takes the rows so far, a batch for each table that has any.
+    pub(crate) fn take(&mut self) -> Vec<(&'static Table, RecordBatch)> {
+        let plain: [&mut dyn AnyRows; 3] =
+            [&mut self.connections, &mut self.packets, &mut self.losses];
+        let rows = self.protocols.iter_mut().map(|it| &mut **it).chain(plain);
+        let (tables, schemas) = &*TABLES;
+        let mut batches = Vec::new();
+        for ((table, schema), rows) in tables.iter().zip(schemas).zip(rows) {
+            if rows.len() == 0 {
+                continue;
+            }
+            // The derive makes columns and schema from one declaration, so they agree.
+            if let Ok(batch) = RecordBatch::try_new(Arc::clone(schema), rows.finish()) {
+                batches.push((table, batch));
+            }
+        }
+        batches
+    }
+}

@@ -1,0 +1,150 @@
+//! What the capture thread writes about itself, and what it becomes when someone asks.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use api::{Input, NodeHealth, TableState};
+use segment::Store;
+
+use crate::tails::Tails;
+
+/// Written by the capture thread, read by anyone.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) packets: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) rows: AtomicU64,
+    pub(crate) flows: AtomicU64,
+    pub(crate) dropped_kernel: AtomicU64,
+    pub(crate) dropped_interface: AtomicU64,
+    pub(crate) capturing: AtomicBool,
+    started_ms: i64,
+    slow: Mutex<Slow>,
+}
+
+/// What changes once a second or less.
+#[derive(Debug, Default)]
+pub(crate) struct Slow {
+    pub(crate) inputs: Vec<Input>,
+    /// Units lost, by stage.
+    pub(crate) losses: BTreeMap<String, u64>,
+    pub(crate) packets_per_s: f64,
+    pub(crate) bytes_per_s: f64,
+    pub(crate) rows_per_s: f64,
+    pub(crate) last_error: Option<String>,
+}
+
+impl State {
+    pub(crate) fn new(inputs: Vec<Input>) -> Self {
+        Self {
+            packets: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            flows: AtomicU64::new(0),
+            dropped_kernel: AtomicU64::new(0),
+            dropped_interface: AtomicU64::new(0),
+            capturing: AtomicBool::new(false),
+            started_ms: now_ns() / 1_000_000,
+            slow: Mutex::new(Slow { inputs, ..Slow::default() }),
+        }
+    }
+
+    pub(crate) fn slow(&self) -> MutexGuard<'_, Slow> {
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything about the worker, now.
+    pub(crate) fn health(&self, store: &Store, tails: &Tails) -> NodeHealth {
+        let tables: Vec<_> = store.state().tables.into_iter().map(extent).collect();
+        let disk_bytes = tables.iter().map(|table| table.bytes).sum();
+        let slow = self.slow();
+        let mut health = NodeHealth {
+            inputs: slow.inputs.clone(),
+            capturing: self.capturing.load(Relaxed),
+            packets: self.packets.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            dropped_kernel: self.dropped_kernel.load(Relaxed),
+            dropped_interface: self.dropped_interface.load(Relaxed),
+            losses: slow.losses.clone(),
+            packets_per_s: slow.packets_per_s,
+            bytes_per_s: slow.bytes_per_s,
+            rows_per_s: slow.rows_per_s,
+            flows: self.flows.load(Relaxed),
+            tails: tails.count() as u64,
+            tables,
+            disk_bytes,
+            memory_bytes: resident_bytes(),
+            started_ms: self.started_ms,
+            last_error: slow.last_error.clone(),
+            empty_because: None,
+        };
+        health.empty_because = empty_because(&health);
+        health
+    }
+}
+
+/// Nanoseconds since 1970.
+pub(crate) fn now_ns() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Why there is nothing to see, if there is nothing, and what would change that.
+fn empty_because(health: &NodeHealth) -> Option<String> {
+    let exchanges = health.tables.iter().filter(|table| !OTHERS.contains(&table.name.as_str()));
+    if exchanges.map(|table| table.rows).sum::<u64>() > 0 {
+        return None;
+    }
+    let Some(input) = health.inputs.first() else {
+        return Some("no input was given: capture an interface or read a file".to_owned());
+    };
+    let failed = health.inputs.iter().find_map(|input| input.error.as_ref());
+    if let (0, Some(error)) = (health.packets, failed) {
+        return Some(error.message.clone());
+    }
+    Some(match (health.capturing, health.packets, input.kind) {
+        (true, 0, api::InputKind::Interface) => {
+            let filter = input.filter.as_ref().map(|it| format!(" that passes the filter `{it}`"));
+            format!("no packet{} came on {} yet", filter.unwrap_or_default(), input.name)
+        }
+        (true, 0, _) => format!("no packet was read from {} yet", input.name),
+        (false, 0, api::InputKind::Interface) => format!("the capture on {} has stopped", input.name),
+        (false, 0, _) => format!("{} has no packets", input.name),
+        (_, packets, _) => {
+            let already = if health.capturing { " so far" } else { "" };
+            format!(
+                "{packets} packets were read{already}, and none belongs to an exchange of a protocol that is \
+                 understood: see the tables connections and losses"
+            )
+        }
+    })
+}
+
+fn extent(table: segment::TableState) -> TableState {
+    let millis = |ns: i64| ns.div_euclid(1_000_000);
+    TableState {
+        name: table.name,
+        rows: table.rows,
+        bytes: table.bytes,
+        segments: table.segments,
+        oldest_ms: table.oldest.map(millis),
+        newest_ms: table.newest.map(millis),
+    }
+}
+
+/// Memory in use, where the system tells.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|it| it.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
+}
+
+/// Tables of something else than exchanges.
+const OTHERS: [&str; 3] = ["connections", "packets", "losses"];

@@ -1,0 +1,70 @@
+//! What a Worker is to its Hub, besides the query engine.
+
+use api::{ApiError, NodeHealth, Table, TailRequest};
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+/// What a Worker is to its Hub, besides the query engine.
+#[async_trait::async_trait]
+pub trait Node: Send + Sync + 'static {
+    /// Who it is. Asked once per link.
+    async fn hello(&self) -> Hello;
+
+    /// How it does. Asked every second or so.
+    async fn health(&self) -> NodeHealth;
+
+    /// What it did for a query; nothing if it does not know the query.
+    async fn accounting(&self, query_id: &str) -> Option<Work>;
+
+    /// Rows from now on that match; the error says where the filter is wrong.
+    async fn tail(&self, request: TailRequest) -> Result<Tail, ApiError>;
+}
+
+/// Who a node is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Its name: rows carry it in the column `node`.
+    pub node: String,
+    /// Its version. Plans are understood between equal versions only.
+    pub version: String,
+    /// Its tables with their docs, not the views over them.
+    pub tables: Vec<Table>,
+}
+
+/// What a node did for one query, so far or in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Rows read.
+    pub rows_scanned: u64,
+    /// Bytes read, from memory and segments.
+    pub bytes_scanned: u64,
+    /// Segments opened.
+    pub segments: u64,
+    /// Parts of the query that still run here; a cancelled query comes to zero.
+    pub unfinished: u64,
+}
+
+/// A live tail: rows as they come, until it is dropped.
+pub struct Tail {
+    /// Every batch has it.
+    pub schema: SchemaRef,
+    /// The rows, in batches of whatever size is at hand.
+    pub rows: BoxStream<'static, Result<RecordBatch, ApiError>>,
+    /// Matching rows left out so far because the reader was too slow. Written by who makes the tail.
+    pub skipped: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tail")
+            .field("schema", &self.schema)
+            .field("skipped", &self.skipped)
+            .finish_non_exhaustive()
+    }
+}

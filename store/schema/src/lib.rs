@@ -1,0 +1,138 @@
+//! What a table is: its name, its columns, and what each column means.
+//!
+//! A table is declared once, as a struct with doc comments and `#[derive(Record)]`. SQL, the
+//! reference, completion and the page all read that one declaration; on the wire and on disk it
+//! travels in Arrow metadata ([`Table::arrow`], [`Table::from_arrow`]).
+extern crate self as schema;
+
+use std::borrow::Cow;
+
+pub use schema_derive::Record;
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "arrow")]
+mod arrow;
+#[cfg(feature = "arrow")]
+pub mod value;
+
+/// What the derive's output names, so that a crate with records needs no Arrow of its own.
+#[cfg(feature = "arrow")]
+#[doc(hidden)]
+pub mod derived {
+    pub use arrow_array::ArrayRef;
+}
+
+/// A named set of columns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// The name in SQL.
+    pub name: Cow<'static, str>,
+    /// What a row is.
+    pub doc: Cow<'static, str>,
+    /// The columns, in the order in which they are shown.
+    pub fields: Cow<'static, [Field]>,
+}
+
+/// One column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// The name in SQL.
+    pub name: Cow<'static, str>,
+    /// What the value says, with its unit and, where there is one, the OpenTelemetry attribute.
+    pub doc: Cow<'static, str>,
+    /// What the value means.
+    pub kind: Kind,
+    /// Whether a row may be without it.
+    pub nullable: bool,
+}
+
+/// What a value means. Every reader (Arrow, completion, the page) matches on it once, so that the
+/// compiler names each place a new kind needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Yes or no.
+    Flag,
+    /// A number that names something, such as a status code; not for sums.
+    Code,
+    /// A transport port.
+    Port,
+    /// How many.
+    Count,
+    /// How many bytes.
+    Size,
+    /// Text with few distinct values, offered by completion.
+    Label,
+    /// Any text.
+    Text,
+    /// A JSON document as text.
+    Json,
+    /// A list of texts.
+    Texts,
+    /// A message's payload, as bytes.
+    Body,
+    /// Names and values in order; names in lower case, a name may stand more than once.
+    Headers,
+    /// An IP address as text.
+    Address,
+    /// A moment: nanoseconds since 1970, UTC.
+    Time,
+    /// Nanoseconds between two moments.
+    Duration,
+    /// Names one thing, such as a flow.
+    Id,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 15] = [
+        Self::Flag,
+        Self::Code,
+        Self::Port,
+        Self::Count,
+        Self::Size,
+        Self::Label,
+        Self::Text,
+        Self::Json,
+        Self::Texts,
+        Self::Body,
+        Self::Headers,
+        Self::Address,
+        Self::Time,
+        Self::Duration,
+        Self::Id,
+    ];
+
+    /// The name that stands in Arrow metadata and in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Flag => "flag",
+            Self::Code => "code",
+            Self::Port => "port",
+            Self::Count => "count",
+            Self::Size => "size",
+            Self::Label => "label",
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Texts => "texts",
+            Self::Body => "body",
+            Self::Headers => "headers",
+            Self::Address => "address",
+            Self::Time => "time",
+            Self::Duration => "duration",
+            Self::Id => "id",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+}
+
+impl Table {
+    /// The column of that name.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|it| it.name == name)
+    }
+}

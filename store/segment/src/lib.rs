@@ -1,0 +1,70 @@
+//! Rows on a node: the newest in memory, the rest in Parquet segments that never change.
+//!
+//! [`Store::append`] makes rows visible at once; a background thread seals them into segments by
+//! size and by age. [`Store::snapshot`] gives a table's rows, each exactly once: batches from
+//! memory and segments from disk. Nothing here needs a query engine, and what is on disk needs
+//! nothing of ours:
+//!
+//! ```text
+//! DIR/
+//!   lock                                     held by the one process that uses DIR
+//!   journal                                  how many rows are in memory only (see `journal.rs`)
+//!   http/00001763805600000000000-00000042-8192-5f0c9e71a2b3d4e6.parquet
+//!     │     │                    │        │    └ checks of the footer and of the page index
+//!     │     │                    │        └ rows
+//!     │     │                    └ the order of sealing
+//!     │     └ the first row's time, nanoseconds since 1970
+//!     └ the table
+//!   torn/                                    set aside: damaged, half written, or not ours
+//! ```
+//!
+//! So `select * from 'DIR/http/*.parquet'` is a query in DuckDB, with or without Kubeshark. Rows
+//! are in the order of `ts` within a file. Columns keep their docs and kinds in the Arrow schema
+//! of the footer (`ARROW:schema`); the footer's own key-value pairs are listed in [`keys`].
+
+mod catalog;
+mod error;
+mod hot;
+mod journal;
+mod reader;
+mod recover;
+mod retention;
+mod store;
+mod writer;
+
+pub use catalog::{Segment, keys};
+pub use error::Error;
+pub use reader::Batches;
+pub use recover::{Recovery, Torn};
+pub use store::{Options, Snapshot, Store, StoreState, TableState};
+
+/// Rows that were captured and are no longer, or never were, to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The table they belonged to.
+    pub table: String,
+    /// The time of the first lost row, nanoseconds since 1970.
+    pub from_ts: i64,
+    /// The time of the last one.
+    pub to_ts: i64,
+    /// Where they were lost: one of [`stage`].
+    pub stage: &'static str,
+    /// How many; 0 where it can't be known.
+    pub rows: u64,
+    /// How many bytes they took, in memory or on disk.
+    pub bytes: u64,
+    /// What happened, for a reader.
+    pub detail: String,
+}
+
+/// Where rows are lost.
+pub mod stage {
+    /// They were in memory only when the process died.
+    pub const CRASH: &str = "crash";
+    /// Their segment was damaged and is set aside.
+    pub const TORN: &str = "torn";
+    /// Their segment was older, or the table's class larger, than is to be kept.
+    pub const QUOTA: &str = "quota";
+    /// The disk was full, failed, or was too slow.
+    pub const DISK: &str = "disk";
+}

@@ -1,0 +1,241 @@
+//! Batches → one segment, which exists whole or not at all.
+use std::fs::{File, OpenOptions};
+use std::hash::Hasher;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
+use arrow_select::interleave::interleave_record_batch;
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use schema::{Field, Kind};
+use twox_hash::XxHash64;
+
+use crate::catalog::{Checks, Extent, Name, checks, keys};
+use crate::hot::{Rows, times};
+use crate::{Error, Options};
+
+/// The store's directory as the writer sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk {
+    pub(crate) dir: PathBuf,
+    /// Tests make the disk smaller than it is.
+    pub(crate) capacity: Option<u64>,
+}
+
+/// What a segment is to be written from.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    pub(crate) table: &'a str,
+    pub(crate) schema: &'a SchemaRef,
+    /// The index of the column `ts`.
+    pub(crate) ts: usize,
+    pub(crate) rows: &'a [Rows],
+    pub(crate) seq: u64,
+    /// Now, nanoseconds since 1970.
+    pub(crate) sealed_at: i64,
+}
+
+/// Writes a segment: under a temporary name, synced, renamed, the directory synced. Returns its
+/// path. What it wrote before an error is removed.
+pub(crate) fn write(disk: &Disk, draft: &Draft<'_>, options: &Options) -> Result<PathBuf, Error> {
+    let dir = disk.dir.join(draft.table);
+    let temporary = dir.join(format!("{:08}.tmp", draft.seq));
+    let written = fill(disk, &temporary, draft, options).and_then(|checks| {
+        let rows = draft.rows.iter().map(Rows::len).sum();
+        let name = Name { min_ts: from(draft.rows), seq: draft.seq, rows, checks };
+        let path = dir.join(name.to_string());
+        std::fs::rename(&temporary, &path).map_err(Error::io("rename", &temporary))?;
+        sync_dir(&dir)?;
+        Ok(path)
+    });
+    if written.is_err() && temporary.exists() {
+        std::fs::remove_file(&temporary).map_err(Error::io("remove", &temporary))?;
+    }
+    written
+}
+
+/// Makes what was created, renamed or removed in `dir` durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
+    File::open(dir).and_then(|it| it.sync_all()).map_err(Error::io("sync", dir))
+}
+
+fn fill(
+    disk: &Disk,
+    path: &Path,
+    draft: &Draft<'_>,
+    options: &Options,
+) -> Result<Checks, Error> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
+    let sink = Sink {
+        file: file.map_err(Error::io("create", path))?,
+        disk: disk.clone(),
+        hasher: XxHash64::with_seed(0),
+        len: 0,
+        tail: None,
+    };
+    let properties = properties(draft, options);
+    let failed = Error::parquet;
+    let writer = ArrowWriter::try_new(sink, Arc::clone(draft.schema), Some(properties));
+    let mut writer = writer.map_err(failed(path))?;
+    in_order(draft, |batch| writer.write(batch).map_err(failed(path)))?;
+
+    // The last row group goes out; what follows is page index and footer.
+    writer.flush().map_err(failed(path))?;
+    writer.sync().map_err(Error::io("write", path))?;
+    let sink = writer.inner_mut();
+    let data = Extent { len: sink.len, hash: sink.hasher.finish() };
+    sink.tail = Some(Vec::new());
+    let to = draft.rows.iter().map(|it| it.to).max().unwrap_or_default();
+    for (key, value) in [
+        (keys::TABLE, draft.table.to_owned()),
+        (keys::MIN_TS, from(draft.rows).to_string()),
+        (keys::MAX_TS, to.to_string()),
+        (keys::SEALED_AT, draft.sealed_at.to_string()),
+        (keys::DATA, data.to_string()),
+    ] {
+        writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+    }
+    let sink = writer.into_inner().map_err(failed(path))?;
+    sink.file.sync_all().map_err(Error::io("sync", path))?;
+    let checks = sink.tail.as_deref().and_then(checks);
+    checks.ok_or_else(|| Error::Damaged { path: path.into(), reason: "it has no footer".into() })
+}
+
+fn from(rows: &[Rows]) -> i64 {
+    rows.iter().map(|it| it.from).min().unwrap_or_default()
+}
+
+/// Hands the rows to `write` in the order of `ts`; rows of the same time keep theirs.
+fn in_order(
+    draft: &Draft<'_>,
+    mut write: impl FnMut(&RecordBatch) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let ordered = draft.rows.iter().all(|it| times(&it.batch, draft.ts).is_sorted())
+        && draft.rows.is_sorted_by(|a, b| a.to <= b.from);
+    if ordered {
+        return draft.rows.iter().try_for_each(|it| write(&it.batch));
+    }
+    let mut order = Vec::with_capacity(draft.rows.iter().map(|it| it.batch.num_rows()).sum());
+    for (batch, rows) in draft.rows.iter().enumerate() {
+        let times = times(&rows.batch, draft.ts).iter();
+        order.extend(times.enumerate().map(|(row, ts)| (*ts, batch as u32, row as u32)));
+    }
+    order.sort_unstable();
+    let batches = draft.rows.iter().map(|it| &it.batch).collect::<Vec<_>>();
+    for part in order.chunks(STEP_ROWS) {
+        let part = part.iter().map(|it| (it.1 as usize, it.2 as usize)).collect::<Vec<_>>();
+        let batch = interleave_record_batch(&batches, &part);
+        write(&batch.map_err(|it| Error::Rows {
+            table: draft.table.to_owned(),
+            reason: it.to_string(),
+        })?)?;
+    }
+    Ok(())
+}
+
+/// How a table is laid out in Parquet: see each line's reason.
+fn properties(draft: &Draft<'_>, options: &Options) -> WriterProperties {
+    let level = ZstdLevel::try_new(options.zstd_level).unwrap_or_default();
+    let mut properties = WriterProperties::builder()
+        .set_created_by(concat!("kubeshark segment ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
+        .set_max_row_group_bytes(Some(options.row_group_bytes.max(1)))
+        // Without this, DuckDB and others believe the dictionary's text to be a column's bounds.
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_sorting_columns(Some(vec![SortingColumn {
+            column_idx: leaf(draft.schema, draft.ts),
+            descending: false,
+            nulls_first: false,
+        }]));
+    let Ok(leaves) = ArrowSchemaConverter::new().convert(draft.schema) else {
+        return properties.build();
+    };
+    for (index, leaf) in leaves.columns().iter().enumerate() {
+        let field = Field::from_arrow(draft.schema.field(leaves.get_column_root_idx(index)));
+        let path = leaf.path().clone();
+        properties = match field.kind {
+            // One payload is fetched by reading one page; bounds of payloads prune nothing.
+            Kind::Body => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_data_page_size_limit(path.clone(), BODY_PAGE_BYTES)
+                .set_column_statistics_enabled(path, EnabledStatistics::Chunk),
+            // The same names and values come again and again, but a row's page should be small.
+            Kind::Headers | Kind::Texts | Kind::Json => properties
+                .set_column_data_page_size_limit(path.clone(), NESTED_PAGE_BYTES)
+                .set_column_statistics_enabled(path, EnabledStatistics::Chunk),
+            // Times in order differ little from one to the next.
+            Kind::Time => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            Kind::Id => properties
+                .set_column_bloom_filter_enabled(path.clone(), true)
+                .set_column_bloom_filter_fpp(path.clone(), 0.01)
+                .set_column_bloom_filter_max_ndv(path, options.row_group_rows as u64),
+            // Dictionaries, which are given up where values don't repeat.
+            Kind::Label | Kind::Address | Kind::Text | Kind::Flag | Kind::Code => properties,
+            Kind::Port | Kind::Count | Kind::Size | Kind::Duration => properties,
+        };
+    }
+    properties.build()
+}
+
+/// The Parquet leaf of a column that is not nested.
+fn leaf(schema: &Schema, column: usize) -> i32 {
+    let Ok(leaves) = ArrowSchemaConverter::new().convert(schema) else { return 0 };
+    let leaf = (0..leaves.num_columns()).find(|it| leaves.get_column_root_idx(*it) == column);
+    leaf.unwrap_or_default() as i32
+}
+
+/// The file, hashed on its way.
+struct Sink {
+    file: File,
+    disk: Disk,
+    hasher: XxHash64,
+    len: u64,
+    /// What comes after the rows, once it does.
+    tail: Option<Vec<u8>>,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.disk.capacity.is_some_and(|it| used(&self.disk.dir) + bytes.len() as u64 > it) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let written = self.file.write(bytes)?;
+        let bytes = bytes.get(..written).unwrap_or(bytes);
+        self.len += written as u64;
+        match &mut self.tail {
+            Some(tail) => tail.extend_from_slice(bytes),
+            None => self.hasher.write(bytes),
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// The bytes of the files in a directory.
+fn used(dir: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    let used = entries.flatten().map(|it| match it.metadata() {
+        Ok(found) if found.is_dir() => used(&it.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    });
+    used.sum()
+}
+
+/// Rows put in order at a time.
+const STEP_ROWS: usize = 8192;
+/// A page of payloads: fetching one reads this much.
+const BODY_PAGE_BYTES: usize = 32 << 10;
+/// A page of headers.
+const NESTED_PAGE_BYTES: usize = 64 << 10;

@@ -1,0 +1,40 @@
+//! All that the page needs of a browser, in one place. Natively it is a browser without a network,
+//! so that everything else builds and is tested as ordinary Rust.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod absent;
+#[cfg(target_arch = "wasm32")]
+mod present;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use absent::*;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use present::*;
+
+/// What a request asks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Request {
+    /// Path and parameters, on the page's own origin.
+    pub(crate) path: String,
+    /// JSON to send; without it the request is a `GET`.
+    pub(crate) json: Option<String>,
+    pub(crate) accept: &'static str,
+    pub(crate) token: Option<String>,
+}
+
+/// What came back, whatever its status.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) query_id: Option<String>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// What happens on a WebSocket.
+#[derive(Clone, Debug)]
+pub(crate) enum SocketEvent {
+    Text(String),
+    Bytes(Vec<u8>),
+    /// The last event: the reason given, or none if the line just broke.
+    Closed(String),
+}

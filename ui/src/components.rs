@@ -1,0 +1,14 @@
+//! The parts the pages are made of.
+
+pub(crate) mod accounting;
+pub(crate) mod detail;
+pub(crate) mod empty;
+pub(crate) mod error;
+pub(crate) mod filter_bar;
+pub(crate) mod grid;
+pub(crate) mod icon;
+pub(crate) mod list;
+pub(crate) mod record;
+pub(crate) mod reference;
+pub(crate) mod token;
+pub(crate) mod value;

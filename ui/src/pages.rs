@@ -1,0 +1,6 @@
+//! One module a view.
+
+pub(crate) mod missing;
+pub(crate) mod sql;
+pub(crate) mod traffic;
+pub(crate) mod workers;
