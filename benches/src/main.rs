@@ -1,0 +1,226 @@
+//! Measures Kubeshark beside other readers of the same file in the same run: `cargo xtask bench`.
+//!
+//! What is compared is CPU time, user and system, of a whole process from its start to its end. Each contestant is a
+//! process of its own, this program's own measuring modes too (`pcap-loop`, `dissect`, `import`).
+#![allow(clippy::print_stdout, reason = "its result is what it prints")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Parser, Subcommand};
+use tempfile::TempDir;
+
+mod cost;
+mod modes;
+
+use cost::Cost;
+
+/// Benchmarks beside other readers.
+#[derive(Debug, Parser)]
+struct Bench {
+    /// HTTP exchanges in the synthetic capture; 200000 make 283 MB, for which tshark takes minutes.
+    #[arg(long, default_value_t = 50_000)]
+    exchanges: u32,
+    /// Copies of the recorded mix; 10 make about 200 MB.
+    #[arg(long, default_value_t = 10)]
+    copies: u32,
+    /// Also run tshark over the recorded mix, for which it takes minutes.
+    #[arg(long)]
+    tshark_mix: bool,
+    /// The folder of captures and their tools.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus"))]
+    corpus: PathBuf,
+    #[command(subcommand)]
+    mode: Option<Mode>,
+}
+
+/// What this program does as a contestant.
+#[derive(Debug, Subcommand)]
+enum Mode {
+    /// Reads every packet with libpcap and does nothing with it.
+    PcapLoop { file: PathBuf },
+    /// Makes rows of every packet and drops them.
+    Dissect { file: PathBuf },
+    /// Makes rows of every packet and writes them to segments.
+    Import { file: PathBuf, store: PathBuf },
+}
+
+fn main() -> Result<()> {
+    let bench = Bench::parse();
+    match bench.mode {
+        Some(Mode::PcapLoop { file }) => modes::pcap_loop(&file),
+        Some(Mode::Dissect { file }) => modes::dissect(&file),
+        Some(Mode::Import { file, store }) => modes::import(&file, &store),
+        None => compare(&bench),
+    }
+}
+
+fn compare(bench: &Bench) -> Result<()> {
+    let tools = bench.corpus.join("tools");
+    if !tools.join("httpgen.py").is_file() {
+        bail!("the captures to measure are made by tools in {}, which is not there", tools.display());
+    }
+    let binary = std::env::current_exe()?.with_file_name("kubeshark");
+    ensure!(binary.is_file(), "{} is not there: cargo xtask bench builds it", binary.display());
+    println!("machine: {}", machine());
+    let work = TempDir::new()?;
+    http(bench, &tools, &binary, work.path())?;
+    mix(bench, &tools, &binary, work.path())
+}
+
+fn http(bench: &Bench, tools: &Path, binary: &Path, work: &Path) -> Result<()> {
+    let file = work.join("http.pcap");
+    let made = Command::new("python3")
+        .arg(tools.join("httpgen.py"))
+        .arg(bench.exchanges.to_string())
+        .arg(&file)
+        .arg("/dev/null")
+        .stdout(Stdio::null())
+        .status()
+        .context("python3 makes the capture")?;
+    ensure!(made.success(), "httpgen.py: {made}");
+    // It ends with a whole connection, so that there are a few more than asked for.
+    let sql = "select count(*) as n from http";
+    let exchanges = count(binary, &file, sql)?;
+    ensure!(exchanges >= u64::from(bench.exchanges), "only {exchanges} of {} exchanges found", bench.exchanges);
+    let table = Table::begin("HTTP", &file, exchanges, "exchanges")?;
+
+    let ours = table.line("kubeshark query --read, HTTP rows", query(binary, &file, sql))?;
+    let all = "select count(*) as n from http union all select count(*) from connections \
+               union all select count(*) from packets";
+    table.line("the same, connections and packets too", query(binary, &file, all))?;
+    table.line("dissect alone: rows made and dropped", own("dissect", &file))?;
+    let store = work.join("store");
+    table.line("import: rows in durable segments", own("import", &file).arg(&store))?;
+    let bytes = folder_bytes(&store.join("http"))?;
+    println!("{:44} {:8.0} bytes on disk per exchange, http table", "", per(bytes, exchanges));
+    if let Some(tshark) = peer("tshark", &["tshark"]) {
+        let mut command = Command::new(tshark);
+        command.args(["-n", "-r"]).arg(&file).args(["-Y", "http", "-T", "fields"]);
+        for field in ["frame.time_epoch", "ip.src", "ip.dst", "http.request.method", "http.request.uri"] {
+            command.args(["-e", field]);
+        }
+        command.args(["-e", "http.response.code", "-e", "http.time"]);
+        let theirs = table.line("tshark, HTTP fields", &mut command)?;
+        println!("\nHTTP: {:.1} × tshark's rows per CPU second", theirs.cpu_seconds / ours.cpu_seconds);
+    }
+    Ok(())
+}
+
+fn mix(bench: &Bench, tools: &Path, binary: &Path, work: &Path) -> Result<()> {
+    let (tool, file) = (work.join("bigmul"), work.join("mix.pcap"));
+    let built = Command::new("cc").args(["-O2", "-w", "-o"]).arg(&tool).arg(tools.join("bigmul.c")).status();
+    ensure!(built.context("cc builds bigmul")?.success(), "bigmul.c does not compile");
+    let made = Command::new(&tool)
+        .arg(bench.corpus.join("pcap/rec_mix_0.pcap"))
+        .arg(&file)
+        .args([bench.copies.to_string().as_str(), "1", "0"])
+        .stdout(Stdio::null())
+        .status()?;
+    ensure!(made.success(), "bigmul: {made}");
+    let sql = "select count(*) as n from traffic";
+    let table = Table::begin("mix", &file, count(binary, &file, sql)?, "exchanges")?;
+
+    let floor = table.line("libpcap read loop", own("pcap-loop", &file))?;
+    let ndpi = match peer("ndpiReader", &["libndpi-bin"]) {
+        Some(ndpi) => {
+            Some(table.line("nDPI's ndpiReader, flows", Command::new(ndpi).args(["-q", "-i"]).arg(&file))?)
+        }
+        None => None,
+    };
+    let ours = table.line("dissect alone: rows made and dropped", own("dissect", &file))?;
+    table.line("kubeshark query --read, traffic", query(binary, &file, sql))?;
+    let import = table.line("import: rows in durable segments", own("import", &file).arg(work.join("store-mix")))?;
+    println!("{:44} {:8} MiB resident at most, importing", "", import.peak_bytes >> 20);
+    if bench.tshark_mix
+        && let Some(tshark) = peer("tshark", &["tshark"])
+    {
+        table.line("tshark, one line a packet", Command::new(tshark).args(["-n", "-r"]).arg(&file))?;
+    }
+    println!("\nmix: {:.1} × the CPU of a libpcap read loop", ours.cpu_seconds / floor.cpu_seconds.max(0.01));
+    if let Some(ndpi) = ndpi {
+        println!("mix: {:.1} × the CPU of nDPI's reader", ours.cpu_seconds / ndpi.cpu_seconds.max(0.01));
+    }
+    Ok(())
+}
+
+/// A file, and what every reader of it is measured by.
+struct Table {
+    megabytes: f64,
+    units: u64,
+}
+
+impl Table {
+    fn begin(name: &str, file: &Path, units: u64, unit: &str) -> Result<Self> {
+        let bytes = std::fs::metadata(file)?.len();
+        #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+        let megabytes = bytes as f64 / 1e6;
+        println!("\n{name}: {megabytes:.0} MB, {units} {unit}");
+        println!("{:44} {:>8} {:>8} {:>8} {:>12} {:>8}", "", "CPU s", "wall s", "MB/CPU s", "rows/CPU s", "MiB");
+        Ok(Self { megabytes, units })
+    }
+
+    fn line(&self, name: &str, command: &mut Command) -> Result<Cost> {
+        let cost = Cost::of(command)?;
+        let cpu = cost.cpu_seconds.max(0.01);
+        println!(
+            "{name:44} {cpu:8.2} {:8.2} {:8.0} {:12.0} {:8}",
+            cost.wall_seconds,
+            self.megabytes / cpu,
+            per(self.units, 1) / cpu,
+            cost.peak_bytes >> 20
+        );
+        Ok(cost)
+    }
+}
+
+fn query(binary: &Path, file: &Path, sql: &str) -> &'static mut Command {
+    let mut command = Command::new(binary);
+    command.args(["query", "--format", "csv", "--read"]).arg(file).arg(sql);
+    // A handful of commands in the life of the process.
+    Box::leak(Box::new(command))
+}
+
+fn own(mode: &str, file: &Path) -> &'static mut Command {
+    let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| PathBuf::from("benches")));
+    command.arg(mode).arg(file);
+    Box::leak(Box::new(command))
+}
+
+fn count(binary: &Path, file: &Path, sql: &str) -> Result<u64> {
+    let output = query(binary, file, sql).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+    let text = String::from_utf8(output.stdout)?;
+    text.lines().nth(1).context("a count")?.parse().context("a number")
+}
+
+/// Another reader, if it is installed.
+fn peer(program: &str, packages: &[&str]) -> Option<PathBuf> {
+    let found = ["/usr/bin", "/usr/local/bin", "/usr/sbin"].iter().map(|it| Path::new(it).join(program));
+    let found = found.into_iter().find(|it| it.is_file());
+    if found.is_none() {
+        println!("{program} is not installed (apt-get install {}): left out", packages.join(" "));
+    }
+    found
+}
+
+fn folder_bytes(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for file in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        bytes += file?.metadata()?.len();
+    }
+    Ok(bytes)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
+fn per(some: u64, units: u64) -> f64 {
+    some as f64 / units.max(1) as f64
+}
+
+fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|it| it.strip_prefix("model name")).unwrap_or(": unknown");
+    let cores = info.lines().filter(|it| it.starts_with("processor")).count();
+    format!("{}, {cores} cores", model.trim_start_matches([' ', '\t', ':']))
+}

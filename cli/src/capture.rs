@@ -1,0 +1,159 @@
+//! What a worker is told on the command line, by whichever verb.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use worker::{Config, Inputs, Keep, Limits, LiveConfig, StoreOptions};
+
+/// Where packets come from, and what is kept of them.
+#[derive(Debug, Args)]
+pub(crate) struct Capture {
+    /// The interface to capture; `any` is all of them.
+    #[arg(short, long, value_name = "NAME", conflicts_with = "read")]
+    pub(crate) interface: Option<String>,
+    /// Capture files to read (pcap, pcapng; plain, gzip or zstd); `-` is standard input.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) read: Vec<PathBuf>,
+    /// Which packets of the interface to capture, in the language of tcpdump, such as `port 80`.
+    #[arg(long, value_name = "BPF", conflicts_with = "read")]
+    filter: Option<String>,
+    /// Bytes to capture of each packet.
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 10, value_parser = clap::value_parser!(u32).range(64..=256 << 10))]
+    snaplen: u32,
+    /// The folder to keep rows in; else they go when the program ends.
+    #[arg(long, value_name = "FOLDER")]
+    store: Option<PathBuf>,
+    /// The name every row gets; else this machine's.
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// How much disk the rows of all tables but `packets` may take; the oldest go first.
+    #[arg(long, value_name = "SIZE", default_value = "4GiB")]
+    keep_bytes: Size,
+    /// How much disk the packets themselves may take; 0 keeps none.
+    #[arg(long, value_name = "SIZE", default_value = "4GiB")]
+    keep_packet_bytes: Size,
+    /// How long rows are kept, such as `90m`, `24h` or `7d`; else as long as there is room.
+    #[arg(long, value_name = "AGE")]
+    keep_age: Option<Age>,
+}
+
+impl Capture {
+    /// Whether nothing was named to read packets from.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.interface.is_none() && self.read.is_empty()
+    }
+
+    /// What the worker wants to know. Packets to and from `own_ports` are not captured: they are ours.
+    pub(crate) fn config(self, own_ports: Vec<u16>) -> Result<Config> {
+        let inputs = match self.interface {
+            Some(interface) => Inputs::Live(LiveConfig {
+                interface,
+                filter: self.filter,
+                snaplen: self.snaplen,
+                ignore_ports: own_ports,
+                ..LiveConfig::default()
+            }),
+            None if self.read.is_empty() => Inputs::None,
+            None => Inputs::Files(self.read),
+        };
+        Ok(Config {
+            node: self.node.map_or_else(host, Ok)?,
+            store: self.store,
+            inputs,
+            limits: Limits::default(),
+            keep: Keep { packets: self.keep_packet_bytes.0 > 0, ..Keep::default() },
+            storage: StoreOptions {
+                keep_bytes_records: self.keep_bytes.0,
+                keep_bytes_packets: self.keep_packet_bytes.0,
+                keep_age: self.keep_age.map(|it| it.0),
+                ..StoreOptions::default()
+            },
+        })
+    }
+}
+
+/// This machine's name.
+pub(crate) fn host() -> Result<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").context("asking for this machine's name")?;
+    Ok(name.trim().to_owned())
+}
+
+/// A number of bytes, such as `512MiB` or `4GB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, unit) = split(text);
+        let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kib" => 1 << 10,
+            "m" | "mib" => 1 << 20,
+            "g" | "gib" => 1 << 30,
+            "t" | "tib" => 1 << 40,
+            "kb" => 1_000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            "tb" => 1_000_000_000_000,
+            _ => return Err("a size looks like 512MiB or 4GB".to_owned()),
+        };
+        let number: u64 = number.parse().map_err(|_| "a size looks like 512MiB or 4GB".to_owned())?;
+        number.checked_mul(factor).map(Self).ok_or_else(|| "that is more than there are bytes".to_owned())
+    }
+}
+
+/// A time span, such as `90m` or `7d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Age(pub(crate) Duration);
+
+impl FromStr for Age {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, unit) = split(text);
+        let milliseconds: u64 = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err("a time looks like 500ms, 30s, 90m, 24h or 7d".to_owned()),
+        };
+        let number: u64 = number.parse().map_err(|_| "a time looks like 30s, 90m, 24h or 7d".to_owned())?;
+        let time = number.checked_mul(milliseconds).ok_or_else(|| "that is too long".to_owned())?;
+        Ok(Self(Duration::from_millis(time)))
+    }
+}
+
+fn split(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (number, unit.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_ages_are_understood_or_refused() {
+        let size = |text: &str| text.parse::<Size>().ok().map(|it| it.0);
+        assert_eq!(size("0"), Some(0));
+        assert_eq!(size("512MiB"), Some(512 << 20));
+        assert_eq!(size("4 GB"), Some(4_000_000_000));
+        assert_eq!(size("-1"), None);
+        assert_eq!(size("4XB"), None);
+        assert_eq!(size("99999999999TiB"), None);
+        let age = |text: &str| text.parse::<Age>().ok().map(|it| it.0.as_millis());
+        assert_eq!(age("500ms"), Some(500));
+        assert_eq!(age("7d"), Some(7 * 86_400_000));
+        assert_eq!(age("7"), None);
+        assert_eq!(age("9999999999999999d"), None);
+    }
+}
