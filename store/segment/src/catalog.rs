@@ -72,7 +72,8 @@ impl Segment {
         known: Option<&SchemaRef>,
         footers: &Arc<Footers>,
     ) -> Result<Self, Error> {
-        let damaged = |reason: &str| Error::Damaged { path: path.to_path_buf(), reason: reason.into() };
+        let damaged =
+            |reason: &str| Error::Damaged { path: path.to_path_buf(), reason: reason.into() };
         let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
         let name = Name::parse(name).ok_or_else(|| damaged("it has not the name of a segment"))?;
         let file = File::open(path).map_err(Error::io("open", path))?;

@@ -99,6 +99,15 @@ impl Error {
         matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
+    /// Whether the file's content is at fault, and not the process or the machine.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
+            Self::Damaged { .. } | Self::Parquet { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether trying again with the same rows could help.
     pub(crate) fn is_passing(&self) -> bool {
         matches!(self, Self::Io { .. })

@@ -37,7 +37,7 @@ impl Rows {
 
 /// Adds rows, joining small batches so that a scan meets few. A batch is joined to the one before
 /// only when that is not much longer, so a row is copied a logarithmic number of times.
-pub(crate) fn push(hot: &mut Vec<Rows>, rows: Rows) -> Result<(), ArrowError> {
+pub(crate) fn push(hot: &mut Vec<Rows>, rows: Rows) {
     hot.push(rows);
     while let [.., before, last] = hot.as_slice() {
         let small = before.len() + last.len() <= JOINED_ROWS
@@ -46,8 +46,8 @@ pub(crate) fn push(hot: &mut Vec<Rows>, rows: Rows) -> Result<(), ArrowError> {
         if !small {
             break;
         }
-        let batch = concat_batches(before.batch.schema_ref(), [&before.batch, &last.batch])?;
-        let batch = squeeze(batch)?;
+        let batch = concat_batches(before.batch.schema_ref(), [&before.batch, &last.batch]);
+        let Ok(batch) = batch.and_then(squeeze) else { break };
         let joined = Rows {
             bytes: batch.get_array_memory_size(),
             from: before.from.min(last.from),
@@ -57,7 +57,6 @@ pub(crate) fn push(hot: &mut Vec<Rows>, rows: Rows) -> Result<(), ArrowError> {
         hot.truncate(hot.len() - 2);
         hot.push(joined);
     }
-    Ok(())
 }
 
 /// The values of column `ts`.

@@ -66,12 +66,16 @@ impl Journal {
             file.write_all_at(&missing, found.len() as u64).map_err(Error::io("write", &path))?;
         }
         let generation = newest.as_ref().map_or(0, |it| it.0);
+        let mut journal = Self { file, path, generation, slot: Vec::new(), failing: false };
         let last = match newest {
             Some((_, entries)) => Last::Said(entries),
-            None if found.is_empty() => Last::New,
+            None if found.is_empty() => {
+                journal.write(&[]);
+                Last::New
+            }
             None => Last::Unreadable,
         };
-        Ok((Self { file, path, generation, slot: Vec::new(), failing: false }, last))
+        Ok((journal, last))
     }
 
     /// Replaces what the journal says. A failure is logged, not returned: capture goes on.

@@ -85,8 +85,6 @@ pub(crate) fn recover(
             }
             match Segment::catalogue(&path, &folder, known, footers) {
                 Ok(segment) => found.segments.push(Arc::new(segment)),
-                // Our own limit or the disk's trouble says nothing about the file.
-                Err(error @ Error::Io { .. }) if path.is_file() => return Err(error),
                 Err(error) => {
                     torn_seqs.extend(name.map(|it| it.seq));
                     found.set_aside(dir, &folder, &path, name, &reason(&error))?;

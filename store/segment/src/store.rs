@@ -124,11 +124,7 @@ impl Store {
     /// Opens the store in `dir`, which is created if it isn't there, and recovers what the last
     /// process left. Only one process can have it open. `tables` are the tables to append to; the
     /// others found on disk are served and expire all the same.
-    pub fn open(
-        dir: &Path,
-        tables: &[Table],
-        options: Options,
-    ) -> Result<(Self, Recovery), Error> {
+    pub fn open(dir: &Path, tables: &[Table], options: Options) -> Result<(Self, Recovery), Error> {
         Self::open_on(dir, tables, options, None)
     }
 
@@ -357,8 +353,7 @@ impl Shared {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let rejected =
-            |reason: String| Error::Rows { table: table.to_owned(), reason };
+        let rejected = |reason: String| Error::Rows { table: table.to_owned(), reason };
         let (schema, ts) = {
             let state = self.lock();
             let held = state.tables.get(table).and_then(|it| Some((it, it.ts?)));
@@ -376,7 +371,7 @@ impl Shared {
         held.appended += rows.len();
         held.since.get_or_insert_with(Instant::now);
         let hot_before = bytes_of(&held.hot);
-        hot::push(&mut held.hot, rows).map_err(|it| rejected(it.to_string()))?;
+        hot::push(&mut held.hot, rows);
         let hot_after = bytes_of(&held.hot);
         state.hot_bytes = before + hot_after - hot_before;
         state.write_journal();
@@ -473,18 +468,17 @@ impl Shared {
     /// Waits for rows to seal; uses the time to check segments. None once the store closes.
     fn next_job(&self) -> Option<Job> {
         let mut state = self.lock();
-        let failures = state.failures;
         loop {
             let now = Instant::now();
             if let Some(job) = state.pick(&self.options, now) {
                 return Some(job);
             }
-            // When closing, every table is tried; one failure more and the rest is given up, and
-            // counted as lost by the next process.
+            // What could not be written by now stands in the journal, and is counted as lost by
+            // the next process.
             if state.closing {
+                state.write_journal();
                 return None;
             }
-            debug_assert_eq!(failures, state.failures, "only this thread writes");
             if let Some(segment) = state.unverified.pop_front() {
                 drop(state);
                 if let Some(segment) = segment.upgrade() {
@@ -501,6 +495,14 @@ impl Shared {
 
     /// Writes the rows; makes room for them on a full disk.
     fn write(&self, job: &Job) -> Result<Segment, Error> {
+        let written = catch_unwind(AssertUnwindSafe(|| self.write_or_panic(job)));
+        written.unwrap_or_else(|_| {
+            let path = self.disk.dir.join(&job.table);
+            Err(Error::Damaged { path, reason: "the Parquet writer panicked".to_owned() })
+        })
+    }
+
+    fn write_or_panic(&self, job: &Job) -> Result<Segment, Error> {
         let draft = Draft {
             table: &job.table,
             schema: &job.schema,
@@ -510,25 +512,22 @@ impl Shared {
             sealed_at: now(),
         };
         let path = loop {
-            let written = catch_unwind(AssertUnwindSafe(|| {
-                writer::write(&self.disk, &draft, &self.options)
-            }));
-            match written {
-                Ok(Ok(path)) => break path,
-                Ok(Err(error)) if error.is_full_disk() => {
-                    if !self.shed(bytes_of(&job.rows) as u64) {
+            match writer::write(&self.disk, &draft, &self.options) {
+                Ok(path) => break path,
+                Err(error) => {
+                    let full = error.is_full_disk();
+                    if !full || !self.shed(bytes_of(&job.rows) as u64) {
                         return Err(error);
                     }
                 }
-                Ok(Err(error)) => return Err(error),
-                Err(_) => {
-                    let reason = "the Parquet writer panicked".to_owned();
-                    let path = self.disk.dir.join(&job.table);
-                    return Err(Error::Damaged { path, reason });
-                }
             }
         };
-        Segment::catalogue(&path, &job.table, Some(&job.schema), &self.footers)
+        let segment = Segment::catalogue(&path, &job.table, Some(&job.schema), &self.footers);
+        if segment.is_err() {
+            // Its rows are still in memory: they must not come back twice.
+            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+        segment
     }
 
     /// Puts the segment in the place of its rows, or the rows back.
@@ -602,6 +601,10 @@ impl Shared {
     /// Compares a segment with its checksum; sets it aside if they differ.
     fn verify(&self, segment: &Arc<Segment>) {
         let Err(error) = segment.verify() else { return };
+        if !error.is_damage() {
+            tracing::warn!(file = segment.file, %error, "could not check a segment");
+            return;
+        }
         let mut state = self.lock();
         if !state.remove(segment) {
             return;
@@ -637,8 +640,7 @@ impl State {
         let rows = Arc::<[Rows]>::from(std::mem::take(&mut held.hot));
         held.since = None;
         held.sealing = Some((seq, Arc::clone(&rows)));
-        let job =
-            Job { table: name, schema: Arc::clone(&held.schema), ts: held.ts?, seq, rows };
+        let job = Job { table: name, schema: Arc::clone(&held.schema), ts: held.ts?, seq, rows };
         self.write_journal();
         Some(job)
     }
@@ -647,11 +649,9 @@ impl State {
     fn idle(&self, options: &Options, now: Instant) -> Duration {
         let since = self.tables.values().filter_map(|it| it.since);
         let due = since.map(|it| it + options.seal_after).min();
-        let due = match &self.failure {
-            Some(failure) => due.map(|it| it.max(failure.retry_at)),
-            None => due,
-        };
-        due.map_or(IDLE, |it| it.saturating_duration_since(now)).min(IDLE)
+        let retry = self.failure.as_ref().map(|it| it.retry_at).filter(|it| *it > now);
+        let next = retry.or(due);
+        next.map_or(IDLE, |it| it.saturating_duration_since(now)).min(IDLE)
     }
 
     /// Drops the oldest rows in memory of the largest table. False if there are none.
@@ -807,7 +807,8 @@ fn check(table: &Table) -> Result<(SchemaRef, usize), Error> {
     let refused =
         |reason: &str| Error::Table { table: table.name.to_string(), reason: reason.to_owned() };
     let plain = |it: char| it.is_ascii_alphanumeric() || it == '_';
-    if table.name.is_empty() || !table.name.chars().all(plain) || table.name == recover::TORN {
+    let taken = [recover::TORN, "lock", "journal"].contains(&&*table.name);
+    if table.name.is_empty() || !table.name.chars().all(plain) || taken {
         return Err(refused("its name does not do for a folder"));
     }
     let schema = table.arrow();
@@ -849,3 +850,119 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(60);
 /// Losses kept for whoever asks.
 const QUEUED_LOSSES: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{ArrayRef, StringViewArray, TimestampNanosecondArray};
+    use schema::{Field, Kind};
+
+    use super::*;
+
+    fn table(name: &'static str) -> Table {
+        let field = |name: &'static str, kind| Field {
+            name: name.into(),
+            doc: "What it says.".into(),
+            kind,
+            nullable: false,
+        };
+        let fields = vec![field("ts", Kind::Time), field("text", Kind::Text)];
+        Table { name: name.into(), doc: "Rows.".into(), fields: fields.into() }
+    }
+
+    /// `rows` rows that don't compress.
+    fn batch(ts: i64, rows: usize) -> RecordBatch {
+        let mut state = ts as u64 * 2 + 1;
+        let text = (0..rows).map(|_| {
+            let word = |_| {
+                state =
+                    state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                format!("{:016x}", state ^ (state >> 29))
+            };
+            (0..8).map(word).collect::<String>()
+        });
+        let text = Arc::new(text.map(Some).collect::<StringViewArray>()) as ArrayRef;
+        let ts = TimestampNanosecondArray::from(vec![ts; rows]).with_timezone("UTC");
+        RecordBatch::try_new(table("http").arrow(), vec![Arc::new(ts), text]).unwrap()
+    }
+
+    fn open(dir: &Path, capacity: u64) -> Store {
+        let options = Options {
+            hot_bytes: 256 << 10,
+            append_wait: Duration::from_secs(30),
+            ..Options::default()
+        };
+        let tables = [table("http"), table("packets")];
+        Store::open_on(dir, &tables, options, Some(capacity)).unwrap().0
+    }
+
+    fn rows(store: &Store) -> u64 {
+        store.state().tables.iter().map(|it| it.rows).sum()
+    }
+
+    #[test]
+    fn a_full_disk_costs_the_oldest_segments_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 600 << 10);
+        for part in 0..100 {
+            let table = if part % 2 == 0 { "http" } else { "packets" };
+            store.append(table, batch(part, 200)).unwrap();
+        }
+        store.seal().unwrap();
+        assert!(writer_used(dir.path()) <= 600 << 10);
+        let losses = store.maintain(0);
+        assert!(losses.iter().all(|it| it.stage == stage::DISK), "{losses:?}");
+        let lost = losses.iter().map(|it| it.rows).sum::<u64>();
+        assert!(lost > 0);
+        assert_eq!(lost + rows(&store), 20_000);
+        // The newest are there, of both.
+        assert!(store.state().tables.iter().all(|it| it.newest >= Some(98)));
+        assert_eq!(store.state().failing, None);
+    }
+
+    #[test]
+    fn no_disk_at_all_costs_the_oldest_rows_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 0);
+        for part in 0..20 {
+            store.append("http", batch(part, 200)).unwrap();
+        }
+        assert!(matches!(store.seal(), Err(Error::NotSealed(_))));
+        assert!(store.state().failing.is_some());
+        let losses = store.maintain(0);
+        let lost = losses.iter().map(|it| it.rows).sum::<u64>();
+        assert!(lost > 0 && rows(&store) > 0);
+        assert_eq!(lost + rows(&store), 4_000);
+        assert!(store.state().hot_bytes <= 256 << 10);
+        assert_eq!(store.state().tables[0].newest, Some(19), "the newest stay");
+        let left = rows(&store);
+        drop(store);
+        // What could not be written was in memory only: the next process says so.
+        let (_, recovery) = Store::open(dir.path(), &[table("http")], Options::default()).unwrap();
+        let lost = recovery.losses.iter().map(|it| it.rows).sum::<u64>();
+        assert_eq!((lost, recovery.rows), (left, 0));
+    }
+
+    #[test]
+    fn a_segment_under_a_scan_survives_a_full_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 400 << 10);
+        store.append("http", batch(0, 200)).unwrap();
+        store.seal().unwrap();
+        let scan = store.snapshot("http");
+        for part in 1..30 {
+            store.append("http", batch(part, 200)).unwrap();
+        }
+        store.seal().unwrap();
+        let read = scan.segments[0].read(None).unwrap();
+        assert_eq!(read.map(|it| it.unwrap().num_rows()).sum::<usize>(), 200);
+    }
+
+    fn writer_used(dir: &Path) -> u64 {
+        let entries = std::fs::read_dir(dir).unwrap().flatten();
+        let used = entries.map(|it| match it.metadata().unwrap() {
+            found if found.is_dir() => writer_used(&it.path()),
+            found => found.len(),
+        });
+        used.sum()
+    }
+}

@@ -50,7 +50,11 @@ pub(crate) fn write(disk: &Disk, draft: &Draft<'_>, options: &Options) -> Result
         let name = Name { min_ts: from(draft.rows), seq: draft.seq, rows, checks };
         let path = dir.join(name.to_string());
         std::fs::rename(&temporary, &path).map_err(Error::io("rename", &temporary))?;
-        sync_dir(&dir)?;
+        if let Err(error) = sync_dir(&dir) {
+            // The caller keeps the rows: they must not come back twice.
+            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            return Err(error);
+        }
         Ok(path)
     });
     if written.is_err() && temporary.exists() {
@@ -64,12 +68,7 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
     File::open(dir).and_then(|it| it.sync_all()).map_err(Error::io("sync", dir))
 }
 
-fn fill(
-    disk: &Disk,
-    path: &Path,
-    draft: &Draft<'_>,
-    options: &Options,
-) -> Result<Checks, Error> {
+fn fill(disk: &Disk, path: &Path, draft: &Draft<'_>, options: &Options) -> Result<Checks, Error> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
     let sink = Sink {
         file: file.map_err(Error::io("create", path))?,
@@ -146,7 +145,7 @@ fn properties(draft: &Draft<'_>, options: &Options) -> WriterProperties {
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
         .set_max_row_group_bytes(Some(options.row_group_bytes.max(1)))
-        // Without this, DuckDB and others believe the dictionary's text to be a column's bounds.
+        // Bounds of each page: the page index.
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_sorting_columns(Some(vec![SortingColumn {
             column_idx: leaf(draft.schema, draft.ts),

@@ -1,0 +1,292 @@
+//! Whatever happens to the files, what is served is whole and what is lost is counted.
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use arrow_select::concat::concat_batches;
+use proptest::prelude::*;
+use segment::{Options, Store, stage};
+
+use crate::rows::{all_numbers, batch, numbers, patient, table};
+
+/// What can happen to a file.
+#[derive(Clone, Debug)]
+enum Harm {
+    Cut,
+    Flip(u8),
+    Zero,
+    Grow,
+}
+
+fn harm() -> impl Strategy<Value = Harm> {
+    prop_oneof![
+        Just(Harm::Cut),
+        (1_u8..=255).prop_map(Harm::Flip),
+        Just(Harm::Zero),
+        Just(Harm::Grow)
+    ]
+}
+
+/// Three segments of 300 rows of each of two tables.
+fn original() -> &'static Path {
+    static DIR: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let dir = DIR.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let tables = [table("http"), table("dns")];
+        let (store, _) = Store::open(dir.path(), &tables, patient()).unwrap();
+        for part in 0..3_u64 {
+            for table in &tables {
+                let n = (part * 300..part * 300 + 300).collect::<Vec<_>>();
+                store.append(&table.name, batch(table, &n, |it| it as i64)).unwrap();
+            }
+            store.seal().unwrap();
+        }
+        drop(store);
+        dir
+    });
+    dir.path()
+}
+
+fn copy(from: &Path, to: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            files.extend(copy(&entry.path(), &target));
+        } else {
+            fs::copy(entry.path(), &target).unwrap();
+            files.push(target);
+        }
+    }
+    files.sort();
+    files
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_damaged_row_is_served(
+        which in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        near_end in any::<bool>(),
+        harm in harm(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let files = copy(original(), dir.path());
+        let file = which.get(&files);
+        let mut bytes = fs::read(file).unwrap();
+        // Half of the cases hit the end, where footer and index are.
+        let range = if near_end { bytes.len().min(4_000) } else { bytes.len() };
+        let at = bytes.len() - 1 - at.index(range.max(1)).min(bytes.len() - 1);
+        match harm {
+            Harm::Cut => bytes.truncate(at),
+            Harm::Flip(mask) => bytes[at] ^= mask,
+            Harm::Zero => bytes[at..].fill(0),
+            Harm::Grow => bytes.extend_from_within(at..),
+        }
+        let changed = fs::read(file).unwrap() != bytes;
+        fs::write(file, bytes).unwrap();
+
+        let tables = [table("http"), table("dns")];
+        let (store, recovery) = Store::open(dir.path(), &tables, patient()).unwrap();
+        let is_segment = file.extension().is_some_and(|it| it == "parquet");
+        let torn = usize::from(changed && is_segment);
+        prop_assert_eq!(recovery.torn.len(), torn);
+        prop_assert_eq!(recovery.segments, 6 - torn);
+        let lost = recovery.losses.iter().filter(|it| it.stage == stage::TORN);
+        prop_assert_eq!(lost.map(|it| it.rows).sum::<u64>(), 300 * torn as u64);
+        prop_assert!(recovery.losses.iter().all(|it| it.stage == stage::TORN || it.rows == 0));
+        for torn in &recovery.torn {
+            prop_assert!(dir.path().join(&torn.now).exists());
+            prop_assert!(!dir.path().join(&torn.file).exists());
+        }
+        for table in &tables {
+            for segment in store.snapshot(&table.name).segments {
+                let read = segment.read(None).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+                let read = concat_batches(&table.arrow(), &read).unwrap();
+                prop_assert_eq!(&read, &batch(table, &numbers(&read), |it| it as i64));
+                prop_assert_eq!(read.num_rows(), 300);
+            }
+        }
+        // Set aside once: the next start finds nothing.
+        drop(store);
+        let (_, recovery) = Store::open(dir.path(), &tables, patient()).unwrap();
+        prop_assert!(recovery.torn.is_empty() && recovery.losses.is_empty());
+        prop_assert_eq!(recovery.segments, 6 - torn);
+    }
+}
+
+#[test]
+fn foreign_and_unfinished_files_are_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(original(), dir.path());
+    let http = dir.path().join("http");
+    let segments = fs::read_dir(&http).unwrap().map(|it| it.unwrap().path()).collect::<Vec<_>>();
+    let half = fs::read(&segments[0]).unwrap();
+    fs::write(http.join("00000009.tmp"), &half[..half.len() / 2]).unwrap();
+    fs::write(http.join("mine.parquet"), &half).unwrap();
+    // A whole segment, but of another table.
+    let stray = dir.path().join("dns").join(segments[0].file_name().unwrap());
+    fs::copy(&segments[0], &stray).unwrap();
+    fs::create_dir(http.join("deep")).unwrap();
+    let tables = [table("http"), table("dns")];
+    for round in 0..2 {
+        let (store, recovery) = Store::open(dir.path(), &tables, patient()).unwrap();
+        assert_eq!(recovery.segments, 6);
+        assert_eq!(recovery.torn.len(), if round == 0 { 4 } else { 1 }, "{:?}", recovery.torn);
+        assert_eq!(all_numbers(&store.snapshot("http")), (0..900).collect::<Vec<_>>());
+        // The same name again does not replace what was set aside before.
+        fs::write(http.join("00000009.tmp"), b"again").unwrap();
+    }
+    assert_eq!(fs::read(dir.path().join("torn/http/00000009.tmp")).unwrap().len(), half.len() / 2);
+    assert_eq!(fs::read(dir.path().join("torn/http/00000009.tmp.2")).unwrap(), b"again");
+}
+
+#[test]
+fn old_segments_are_checked_in_the_background() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(original(), dir.path());
+    let oldest = fs::read_dir(dir.path().join("http")).unwrap().map(|it| it.unwrap().path());
+    let oldest = oldest.min().unwrap();
+    let mut bytes = fs::read(&oldest).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&oldest, bytes).unwrap();
+    let options = Options { verify_bytes: 0, ..patient() };
+    let tables = [table("http"), table("dns")];
+    let (store, recovery) = Store::open(dir.path(), &tables, options).unwrap();
+    assert_eq!(recovery.segments, 6);
+    let mut losses = Vec::new();
+    for _ in 0..1_000 {
+        losses = store.maintain(0);
+        if !losses.is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let [loss] = losses.as_slice() else { panic!("{losses:?}") };
+    assert_eq!((loss.stage, loss.rows), (stage::TORN, 300));
+    assert_eq!(all_numbers(&store.snapshot("http")), (300..900).collect::<Vec<_>>());
+}
+
+/// Set in the child of [`every_acknowledged_row_is_there_or_counted_after_kill_9`].
+const DIR: &str = "SEGMENT_TEST_DIR";
+
+/// The child: appends until it is killed, says what was acknowledged.
+#[test]
+fn child_that_writes() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    let tables = [table("http"), table("dns")];
+    let options = Options { hot_bytes: 300 << 10, ..patient() };
+    let (store, recovery) = Store::open(Path::new(&dir), &tables, options).unwrap();
+    let first = recovery.rows / 50;
+    for part in first.. {
+        for table in &tables {
+            let n = (part * 50..part * 50 + 50).collect::<Vec<_>>();
+            store.append(&table.name, batch(table, &n, |it| it as i64)).unwrap();
+            say(&format!("+{}", table.name));
+        }
+        if part % 20 == 19 {
+            store.seal().unwrap();
+            say("sealed");
+        }
+    }
+}
+
+/// The test harness captures what `println!` writes.
+fn say(line: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "@{line}").unwrap();
+    out.flush().unwrap();
+}
+
+#[test]
+fn every_acknowledged_row_is_there_or_counted_after_kill_9() {
+    let tables = [table("http"), table("dns")];
+    let mut sealed_rows = 0;
+    let mut lost_rows = 0;
+    let mut temporary = 0;
+    for round in 0..10_u64 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "crash::child_that_writes", "--nocapture"])
+            .env(DIR, dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // What was said before a seal is the least that must be there.
+        let mut appended = BTreeMap::<String, u64>::new();
+        let mut sealed = BTreeMap::new();
+        let moment = 30 + round * 17;
+        for (count, line) in lines.enumerate() {
+            let line = line.unwrap();
+            // The harness begins the first line with the name of the test.
+            match line.rsplit_once('@') {
+                Some((_, "sealed")) => sealed = appended.clone(),
+                Some((_, table)) => *appended.entry(table[1..].to_owned()).or_default() += 50,
+                None => {}
+            }
+            if count as u64 == moment {
+                std::thread::sleep(Duration::from_millis(round % 5 * 3));
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+
+        let (store, recovery) = Store::open(dir.path(), &tables, patient()).unwrap();
+        temporary += recovery.torn.len();
+        for torn in &recovery.torn {
+            assert!(torn.file.ends_with(".tmp"), "{torn:?}");
+        }
+        for (table, appended) in appended.iter().map(|it| (it.0.trim_start_matches('+'), it.1)) {
+            let found = all_numbers(&store.snapshot(table));
+            let rows = found.len() as u64;
+            assert_eq!(found, (0..rows).collect::<Vec<_>>(), "no gap, no row twice");
+            let least = sealed.get(table).copied().unwrap_or_default();
+            assert!(rows >= least, "{rows} rows of {least} sealed ones");
+            let losses = recovery.losses.iter().filter(|it| it.table == table);
+            let lost = losses.map(|it| {
+                assert_eq!(it.stage, stage::CRASH);
+                it.rows
+            });
+            let lost = lost.sum::<u64>();
+            // The last append may have been made and not been said.
+            assert!(
+                [*appended, appended + 50].contains(&(rows + lost)),
+                "{rows} rows and {lost} lost ones of {appended}"
+            );
+            sealed_rows += rows;
+            lost_rows += lost;
+        }
+    }
+    assert!(sealed_rows > 0 && lost_rows > 0, "{sealed_rows} {lost_rows} {temporary}");
+}
+
+#[test]
+fn another_process_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::child_that_writes", "--nocapture"])
+        .env(DIR, dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|it| it.unwrap().contains('@')));
+    let error = Store::open(dir.path(), &[table("http")], patient()).unwrap_err().to_string();
+    let expected = format!("is in use by process {}: stop it", child.id());
+    assert!(error.contains(&expected), "{error}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    Store::open(dir.path(), &[table("http")], patient()).unwrap();
+}
