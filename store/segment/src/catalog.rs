@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
@@ -95,9 +95,12 @@ impl Segment {
         let metadata = Arc::new(metadata);
         let arrow = ArrowReaderMetadata::try_new(Arc::clone(&metadata), ArrowReaderOptions::new());
         let arrow = arrow.map_err(Error::parquet(path))?;
+        // The footer's own pairs are no part of what the table is.
+        let mut found = Schema::clone(arrow.schema());
+        found.metadata.retain(|key, _| !key.starts_with("kubeshark."));
         let schema = match known {
-            Some(known) if known == arrow.schema() => Arc::clone(known),
-            _ => Arc::clone(arrow.schema()),
+            Some(known) if **known == found => Arc::clone(known),
+            _ => Arc::new(found),
         };
         footers.put(name.seq, metadata);
         Ok(Self {

@@ -117,7 +117,7 @@ fn parse(slot: &[u8]) -> Option<(u64, Vec<Entry>)> {
     let generation = number(17..33)?;
     let len = usize::try_from(number(34..42)?).ok()?;
     let end = HEAD.checked_add(len)?;
-    if hash(slot.get(17..end)?) != sum {
+    if slot.get(16) != Some(&b' ') || hash(slot.get(17..end)?) != sum {
         return None;
     }
     Some((generation, serde_json::from_slice(slot.get(HEAD..end)?).ok()?))
@@ -176,7 +176,7 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for at in 0..60 {
             let mut bytes = whole.clone();
-            bytes[at] ^= 0x20;
+            bytes[SLOT + at] ^= 1;
             std::fs::write(&path, bytes).unwrap();
             let (_, last) = Journal::open(dir.path()).unwrap();
             assert_eq!(last, Last::Said(vec![entry("http", 1)]), "byte {at}");

@@ -1,7 +1,9 @@
 //! Segment → batches.
 use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -18,16 +20,18 @@ impl Segment {
         let file = File::open(self.path()).map_err(Error::io("open", self.path()))?;
         let metadata = ArrowReaderMetadata::try_new(self.metadata()?, ArrowReaderOptions::new());
         let metadata = metadata.map_err(Error::parquet(self.path()))?;
-        let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
             .with_batch_size(BATCH_ROWS);
-        if let Some(columns) = columns {
-            let roots = self.schema.fields().iter().enumerate();
-            let roots = roots.filter(|(_, it)| columns.contains(&it.name().as_str()));
-            let mask = ProjectionMask::roots(reader.parquet_schema(), roots.map(|it| it.0));
-            reader = reader.with_projection(mask);
-        }
-        let reader = reader.build().map_err(Error::parquet(self.path()))?;
-        Ok(Batches { reader, path: self.path().to_path_buf() })
+        let roots = self.schema.fields().iter().enumerate();
+        let wanted = |name: &str| columns.is_none_or(|it| it.contains(&name));
+        let roots = roots.filter(|it| wanted(it.1.name())).map(|it| it.0).collect::<Vec<_>>();
+        let schema = self
+            .schema
+            .project(&roots)
+            .map_err(|it| Error::Rows { table: self.table.clone(), reason: it.to_string() })?;
+        let mask = ProjectionMask::roots(reader.parquet_schema(), roots);
+        let reader = reader.with_projection(mask).build().map_err(Error::parquet(self.path()))?;
+        Ok(Batches { reader, schema: Arc::new(schema), path: self.path().to_path_buf() })
     }
 }
 
@@ -35,13 +39,14 @@ impl Segment {
 #[derive(Debug)]
 pub struct Batches {
     reader: ParquetRecordBatchReader,
-    path: std::path::PathBuf,
+    schema: SchemaRef,
+    path: PathBuf,
 }
 
 impl Batches {
     /// The columns that were asked for.
     pub fn schema(&self) -> SchemaRef {
-        self.reader.schema()
+        Arc::clone(&self.schema)
     }
 }
 
@@ -49,7 +54,11 @@ impl Iterator for Batches {
     type Item = Result<RecordBatch, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.reader.next()?;
+        let batch = self.reader.next()?.and_then(|it| {
+            let rows = RecordBatchOptions::new().with_row_count(Some(it.num_rows()));
+            let columns = it.columns().to_vec();
+            RecordBatch::try_new_with_options(self.schema(), columns, &rows)
+        });
         Some(batch.map_err(|it| Error::parquet(&self.path)(it.into())))
     }
 }

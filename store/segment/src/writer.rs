@@ -81,7 +81,7 @@ fn fill(disk: &Disk, path: &Path, draft: &Draft<'_>, options: &Options) -> Resul
     let failed = Error::parquet;
     let writer = ArrowWriter::try_new(sink, Arc::clone(draft.schema), Some(properties));
     let mut writer = writer.map_err(failed(path))?;
-    in_order(draft, |batch| writer.write(batch).map_err(failed(path)))?;
+    in_order(draft, options, |batch| writer.write(batch).map_err(failed(path)))?;
 
     // The last row group goes out; what follows is page index and footer.
     writer.flush().map_err(failed(path))?;
@@ -109,24 +109,35 @@ fn from(rows: &[Rows]) -> i64 {
     rows.iter().map(|it| it.from).min().unwrap_or_default()
 }
 
-/// Hands the rows to `write` in the order of `ts`; rows of the same time keep theirs.
+/// Hands the rows to `write` in the order of `ts`; rows of the same time keep theirs. What is
+/// handed over at once is small beside a row group, which is cut between two calls.
 fn in_order(
     draft: &Draft<'_>,
+    options: &Options,
     mut write: impl FnMut(&RecordBatch) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let ordered = draft.rows.iter().all(|it| times(&it.batch, draft.ts).is_sorted())
         && draft.rows.is_sorted_by(|a, b| a.to <= b.from);
+    let rows = draft.rows.iter().map(|it| it.batch.num_rows()).sum::<usize>();
+    let bytes = draft.rows.iter().map(|it| it.bytes).sum::<usize>();
+    let step = options.row_group_bytes / 8 / (bytes / rows.max(1)).max(1);
+    let step = step.clamp(1, STEP_ROWS);
     if ordered {
-        return draft.rows.iter().try_for_each(|it| write(&it.batch));
+        for Rows { batch, .. } in draft.rows {
+            for from in (0..batch.num_rows()).step_by(step) {
+                write(&batch.slice(from, step.min(batch.num_rows() - from)))?;
+            }
+        }
+        return Ok(());
     }
-    let mut order = Vec::with_capacity(draft.rows.iter().map(|it| it.batch.num_rows()).sum());
+    let mut order = Vec::with_capacity(rows);
     for (batch, rows) in draft.rows.iter().enumerate() {
         let times = times(&rows.batch, draft.ts).iter();
         order.extend(times.enumerate().map(|(row, ts)| (*ts, batch as u32, row as u32)));
     }
     order.sort_unstable();
     let batches = draft.rows.iter().map(|it| &it.batch).collect::<Vec<_>>();
-    for part in order.chunks(STEP_ROWS) {
+    for part in order.chunks(step) {
         let part = part.iter().map(|it| (it.1 as usize, it.2 as usize)).collect::<Vec<_>>();
         let batch = interleave_record_batch(&batches, &part);
         write(&batch.map_err(|it| Error::Rows {
