@@ -1,1 +1,32 @@
-//! Stub.
+//! SQL and filters over segments, here or on many nodes.
+//!
+//! [`Engine::local`] answers from one node's [`segment::Store`]; [`Engine::fleet`] from many nodes,
+//! each of which runs a [`node::Service`]. The same plan is made for both; only where its scans
+//! find their rows differs. Tables are learnt at run time ([`Tables`]): nothing here knows a
+//! protocol.
+
+mod bodies;
+mod engine;
+mod error;
+pub mod filter;
+pub mod fleet;
+mod functions;
+mod names;
+pub mod node;
+mod scan;
+mod session;
+mod table;
+mod tables;
+
+pub use engine::{
+    Accounting, AccountingFuture, Answer, Ask, Engine, Limits, NodeReport, NodeState, Query, Rows,
+};
+pub use error::Error;
+pub use functions::{Function, functions};
+pub use session::Options;
+pub use tables::{COLUMNS, Conflict, TABLE_NAME, TABLES, TRAFFIC, Tables};
+
+/// What plans depend on: only nodes of the same version understand each other's.
+pub fn version() -> String {
+    format!("{}+datafusion.{}", env!("CARGO_PKG_VERSION"), datafusion::DATAFUSION_VERSION)
+}

@@ -1,0 +1,638 @@
+//! A question, and its answer.
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::execute_stream;
+use datafusion_distributed::DistributedExec;
+use futures::future::join_all;
+use futures::{Stream, StreamExt};
+use segment::Store;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::error::{Error, plain};
+use crate::filter;
+use crate::fleet::{self, Fleet, Member, Track};
+use crate::node::NodeAccounting;
+use crate::scan::{Meter, bind, has_template};
+use crate::session::{self, Options};
+use crate::tables::Tables;
+
+/// A question.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Names it, here and at the nodes.
+    pub id: String,
+    /// What is asked.
+    pub ask: Ask,
+    /// What it may cost.
+    pub limits: Limits,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// SQL that only reads.
+    Sql(String),
+    /// The newest exchanges that match a filter: rows of `traffic`.
+    Filter {
+        /// The filter; empty for every exchange.
+        filter: String,
+        /// How many rows at most.
+        limit: Option<usize>,
+        /// Only from this time on, nanoseconds since 1970.
+        from: Option<i64>,
+        /// Only before this time.
+        to: Option<i64>,
+    },
+}
+
+/// What a question may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory for sorting, grouping and joining here.
+    pub memory: usize,
+    /// The time from the question to the last row.
+    pub deadline: Duration,
+    /// Rows; what is beyond is cut off, and the answer says so.
+    pub rows: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: 256 << 20, deadline: Duration::from_secs(30), rows: 100_000 }
+    }
+}
+
+/// An answer: rows as they come, and in the end what they cost.
+pub struct Answer {
+    /// The question's id.
+    pub id: String,
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows. Dropping them cancels the query, on every node.
+    pub rows: Rows,
+    /// What the answer cost and what it lacks; ready once the rows have ended.
+    pub accounting: AccountingFuture,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What an answer cost, and whether it is whole.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Accounting {
+    /// The question's id.
+    pub query_id: String,
+    /// Every node that was, or should have been, asked.
+    pub nodes: Vec<NodeReport>,
+    /// Rows in the answer.
+    pub rows: u64,
+    /// Bytes moved between the Hub and the nodes.
+    pub bytes_moved: u64,
+    /// From the question to the last row, in microseconds.
+    pub elapsed_us: u64,
+    /// Whether every node's rows are in the answer, to the end.
+    pub complete: bool,
+    /// Whether rows were cut off at the limit.
+    pub truncated: bool,
+}
+
+/// What became of one node.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NodeReport {
+    /// Its name.
+    pub node: String,
+    /// Whether its rows are in the answer.
+    pub state: NodeState,
+    /// Why not.
+    pub reason: Option<String>,
+    /// Rows it looked at.
+    pub rows_scanned: u64,
+    /// Bytes it read.
+    pub bytes_scanned: u64,
+    /// Segments it read from.
+    pub segments_scanned: u64,
+    /// Bytes moved between it and the Hub.
+    pub bytes_moved: u64,
+}
+
+/// Whether a node's rows are in the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// They are.
+    Answered,
+    /// It was asked, and failed.
+    Failed,
+    /// It was not asked, or did not answer in time.
+    Missing,
+}
+
+/// Answers questions, from one store or from a fleet. Cheap to clone and to make.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    place: Place,
+    options: Arc<Options>,
+}
+
+#[derive(Clone)]
+enum Place {
+    Local { node: String, store: Store, tables: Tables },
+    Fleet(Fleet),
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local { node, .. } => write!(f, "Local({node})"),
+            Self::Fleet(it) => it.fmt(f),
+        }
+    }
+}
+
+impl Engine {
+    /// Answers from the rows of one store, which stand in accountings as `node`'s.
+    pub fn local(node: impl Into<String>, store: Store, tables: Tables, options: Options) -> Self {
+        let place = Place::Local { node: node.into(), store, tables };
+        Self { place, options: Arc::new(options) }
+    }
+
+    /// Answers from the rows of those nodes.
+    pub fn fleet(fleet: Fleet, options: Options) -> Self {
+        Self { place: Place::Fleet(fleet), options: Arc::new(options) }
+    }
+
+    /// The tables that can be asked.
+    pub fn tables(&self) -> &Tables {
+        match &self.place {
+            Place::Local { tables, .. } => tables,
+            Place::Fleet(it) => &it.tables,
+        }
+    }
+
+    /// Answers a question. An error here means that there are no rows at all; one among the rows
+    /// ends them.
+    pub async fn run(&self, query: Query) -> Result<Answer, Error> {
+        let begun = Instant::now();
+        let deadline = begun + query.limits.deadline;
+        let late = || Error::Deadline { seconds: query.limits.deadline.as_secs_f64() };
+        let prepared = timeout_at(deadline, self.prepare(&query)).await.map_err(|_| late())??;
+        let mut run = Run {
+            engine: self.clone(),
+            query: query.clone(),
+            begun,
+            deadline,
+            plan: prepared,
+            out: BTreeMap::new(),
+            rows: 0,
+            attempts: 0,
+        };
+        for member in self.skewed() {
+            let reason = format!("it runs version {}, the hub {}", member.version, crate::version());
+            run.out.insert(member.node.clone(), (NodeState::Missing, reason));
+        }
+        let attempt = timeout_at(deadline, run.attempt()).await.map_err(|_| late())??;
+        let schema = attempt.rows.schema();
+        let (send, rows) = mpsc::channel(2);
+        let (account, accounting) = oneshot::channel();
+        let unheard = Accounting {
+            query_id: query.id.clone(),
+            nodes: Vec::new(),
+            rows: 0,
+            bytes_moved: 0,
+            elapsed_us: 0,
+            complete: false,
+            truncated: false,
+        };
+        let task = tokio::spawn(async move {
+            let accounting = run.drive(attempt, send).await;
+            if account.send(accounting).is_err() {
+                tracing::debug!("nobody asked what the query cost");
+            }
+        });
+        Ok(Answer {
+            id: query.id,
+            schema,
+            rows: Rows { rows, task },
+            accounting: AccountingFuture { inner: accounting, unheard: Some(unheard) },
+        })
+    }
+
+    fn skewed(&self) -> Vec<&Member> {
+        match &self.place {
+            Place::Local { .. } => Vec::new(),
+            Place::Fleet(it) => {
+                it.members.iter().filter(|it| it.version != crate::version()).collect()
+            }
+        }
+    }
+
+    /// The question as a plan.
+    async fn prepare(&self, query: &Query) -> Result<LogicalPlan, Error> {
+        let tables = self.tables();
+        let state = SessionStateBuilder::new().with_config(session::config(self.options.partitions));
+        let state = session::state(state).map_err(Error::planning)?;
+        let context = SessionContext::from(state);
+        session::register(&context, tables, self.options.partitions)
+            .await
+            .map_err(Error::planning)?;
+        let plan = match &query.ask {
+            Ask::Sql(sql) => session::plan(&context, tables, sql).await?,
+            Ask::Filter { filter, limit, from, to } => {
+                let filter = filter::parse(filter, tables)?;
+                let most = query.limits.rows.saturating_add(1);
+                let limit = limit.map_or(most, |it| it.min(most));
+                let plan = filter.plan(&context, Some(limit), *from, *to).await;
+                plan.map_err(Error::planning)?
+            }
+        };
+        let cut = matches!(
+            plan,
+            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)
+        );
+        if cut || query.limits.rows > LIMIT_IN_PLAN {
+            return Ok(plan);
+        }
+        // One more than may be told, to know whether there are more.
+        let limited = LogicalPlanBuilder::from(plan).limit(0, Some(query.limits.rows + 1));
+        limited.and_then(LogicalPlanBuilder::build).map_err(Error::planning)
+    }
+}
+
+/// Above this, a limit in the plan would cost more than it saves.
+const LIMIT_IN_PLAN: usize = 200_000;
+
+/// A query on its way.
+struct Run {
+    engine: Engine,
+    query: Query,
+    begun: Instant,
+    deadline: Instant,
+    plan: LogicalPlan,
+    /// The nodes that are left out, and why.
+    out: BTreeMap<String, (NodeState, String)>,
+    rows: u64,
+    attempts: usize,
+}
+
+/// One go at the query, with the nodes that are left.
+struct Attempt {
+    id: String,
+    rows: SendableRecordBatchStream,
+    members: Vec<Member>,
+    track: Arc<Track>,
+    meter: Arc<Meter>,
+}
+
+/// How an attempt ended.
+enum End {
+    /// All rows were told, or as many as may be.
+    Whole { truncated: bool },
+    /// Rows were told, and then it broke off.
+    Broken,
+    /// No row was told yet: another attempt may do better.
+    Again,
+    /// Nobody wants the rows any more.
+    Unwanted,
+    Error(Error),
+}
+
+impl Run {
+    async fn attempt(&mut self) -> Result<Attempt, Error> {
+        self.attempts += 1;
+        let id = match self.attempts {
+            1 => self.query.id.clone(),
+            n => format!("{}.{n}", self.query.id),
+        };
+        let options = &self.engine.options;
+        let runtime =
+            session::runtime(options, self.query.limits.memory).map_err(Error::planning)?;
+        let members: Vec<Member> = match &self.engine.place {
+            Place::Local { .. } => Vec::new(),
+            Place::Fleet(it) => {
+                it.members.iter().filter(|it| !self.out.contains_key(&it.node)).cloned().collect()
+            }
+        };
+        let track = Track::new(members.len());
+        let meter = Arc::new(Meter::default());
+        let analyze = matches!(self.plan, LogicalPlan::Analyze(_));
+        let state = if members.is_empty() {
+            let config = session::config(options.partitions);
+            let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime);
+            session::state(builder)
+        } else {
+            fleet::state(&members, &track, &id, options.partitions, runtime, analyze)
+        };
+        let state = state.map_err(Error::planning)?;
+        let mut plan = state.create_physical_plan(&self.plan).await.map_err(Error::planning)?;
+        let store = match &self.engine.place {
+            Place::Local { store, .. } => Some(store),
+            Place::Fleet(_) => None,
+        };
+        if members.is_empty() {
+            plan = bind(plan, store, &meter).map_err(|it| Error::running(&it))?;
+        } else if !plan.is::<DistributedExec>() && has_template(&plan).map_err(Error::planning)? {
+            let spread = datafusion_distributed::display_plan_ascii(plan.as_ref(), false);
+            if !spread.contains("DistributedExec") {
+                return Err(Error::Failed("the plan of this query does not spread".to_owned()));
+            }
+        }
+        let rows = execute_stream(plan, state.task_ctx()).map_err(|it| Error::running(&it))?;
+        Ok(Attempt { id, rows, members, track, meter })
+    }
+
+    async fn drive(
+        mut self,
+        first: Attempt,
+        send: mpsc::Sender<Result<RecordBatch, Error>>,
+    ) -> Accounting {
+        let mut attempt = first;
+        let (whole, truncated) = loop {
+            let error = match self.tell(&mut attempt, &send).await {
+                End::Again => match timeout_at(self.deadline, self.attempt()).await {
+                    Ok(Ok(next)) => {
+                        attempt = next;
+                        continue;
+                    }
+                    Ok(Err(error)) => error,
+                    Err(_) => self.late(),
+                },
+                End::Error(error) => error,
+                End::Whole { truncated } => break (true, truncated),
+                End::Broken | End::Unwanted => break (false, false),
+            };
+            // The reader may be slow, but it will not be waited for.
+            if timeout(Duration::from_secs(1), send.send(Err(error))).await.is_err() {
+                tracing::debug!(query = %self.query.id, "nobody read why the query failed");
+            }
+            break (false, false);
+        };
+        // The rows end now; what they cost may take the nodes a moment more.
+        drop(send);
+        let Attempt { id, rows, members, track, meter } = attempt;
+        drop(rows);
+        self.account(&id, &members, &track, &meter, whole, truncated).await
+    }
+
+    /// Tells an attempt's rows. They are held back until there are many: as long as none was
+    /// told, a node that fails can be left out and the others asked again.
+    async fn tell(
+        &mut self,
+        attempt: &mut Attempt,
+        send: &mpsc::Sender<Result<RecordBatch, Error>>,
+    ) -> End {
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
+        let mut patience = Some(Instant::now() + remaining.mul_f64(PATIENCE));
+        let mut held: Vec<RecordBatch> = Vec::new();
+        let (mut held_rows, mut held_bytes) = (0, 0);
+        let mut holding = true;
+        let most = self.query.limits.rows as u64;
+        loop {
+            let until = patience.filter(|_| holding).unwrap_or(self.deadline);
+            let next = tokio::select! {
+                next = timeout_at(until, attempt.rows.next()) => next,
+                () = send.closed() => return End::Unwanted,
+            };
+            let batch = match next {
+                Ok(Some(Ok(batch))) => batch,
+                Ok(None) => {
+                    return match self.hand_over(&mut held, send).await {
+                        Ok(truncated) => End::Whole { truncated },
+                        Err(end) => end,
+                    };
+                }
+                Ok(Some(Err(error))) => return self.on_error(attempt, &error, holding),
+                Err(_) => match self.on_silence(attempt, holding, patience.is_some()) {
+                    Some(end) => return end,
+                    None => {
+                        patience = None;
+                        continue;
+                    }
+                },
+            };
+            held_rows += batch.num_rows() as u64;
+            held_bytes += batch.get_array_memory_size();
+            held.push(batch);
+            if self.rows + held_rows > most || held_rows >= HELD_ROWS || held_bytes >= HELD_BYTES || !holding {
+                holding = false;
+                held_rows = 0;
+                match self.hand_over(&mut held, send).await {
+                    Ok(true) => return End::Whole { truncated: true },
+                    Ok(false) => {}
+                    Err(end) => return end,
+                }
+            }
+        }
+    }
+
+    /// Hands rows over, up to the limit; true if some were cut off.
+    async fn hand_over(
+        &mut self,
+        held: &mut Vec<RecordBatch>,
+        send: &mpsc::Sender<Result<RecordBatch, Error>>,
+    ) -> Result<bool, End> {
+        for batch in held.drain(..) {
+            let left = (self.query.limits.rows as u64).saturating_sub(self.rows);
+            let rows = (batch.num_rows() as u64).min(left);
+            let cut = rows < batch.num_rows() as u64;
+            let batch = batch.slice(0, usize::try_from(rows).unwrap_or(usize::MAX));
+            if rows > 0 {
+                match timeout_at(self.deadline, send.send(Ok(batch))).await {
+                    Ok(Ok(())) => self.rows += rows,
+                    Ok(Err(_)) => return Err(End::Unwanted),
+                    Err(_) => return Err(End::Error(self.late())),
+                }
+            }
+            if cut {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn on_error(&mut self, attempt: &Attempt, error: &DataFusionError, holding: bool) -> End {
+        let failed = attempt.track.failed();
+        if failed.is_empty() {
+            return End::Error(Error::running(error));
+        }
+        for (i, reason) in failed {
+            tracing::warn!(node = %attempt.members[i].node, query = %attempt.id, %reason, "node failed");
+            self.leave_out(attempt, i, NodeState::Failed, reason);
+        }
+        if !holding {
+            End::Broken
+        } else if self.attempts >= ATTEMPTS {
+            End::Error(Error::Failed(format!("{ATTEMPTS} attempts failed: {}", plain(error))))
+        } else {
+            End::Again
+        }
+    }
+
+    /// Time is up: for the nodes of this attempt, if some have answered, or for the query.
+    fn on_silence(&mut self, attempt: &Attempt, holding: bool, patient: bool) -> Option<End> {
+        let waiting = attempt.track.waiting();
+        let over = Instant::now() >= self.deadline;
+        let some_answered = waiting.len() < attempt.members.len();
+        let can_retry = holding && patient && !over && self.attempts < ATTEMPTS;
+        if !over && !(can_retry && some_answered && !waiting.is_empty()) {
+            // All are slow, or the Hub itself is: the query is heavy, not a node lost.
+            return None;
+        }
+        let waited = self.begun.elapsed().as_secs_f64();
+        for &i in &waiting {
+            let reason = format!("no answer within {waited:.1} s");
+            tracing::warn!(node = %attempt.members[i].node, query = %attempt.id, %reason, "node left out");
+            self.leave_out(attempt, i, NodeState::Missing, reason);
+        }
+        Some(match (over, holding) {
+            (false, _) => End::Again,
+            (true, false) if !waiting.is_empty() => End::Broken,
+            (true, _) => End::Error(self.late()),
+        })
+    }
+
+    fn leave_out(&mut self, attempt: &Attempt, i: usize, state: NodeState, reason: String) {
+        if let Some(it) = attempt.members.get(i) {
+            self.out.insert(it.node.clone(), (state, reason));
+        }
+    }
+
+    fn late(&self) -> Error {
+        Error::Deadline { seconds: self.query.limits.deadline.as_secs_f64() }
+    }
+
+    async fn account(
+        &self,
+        id: &str,
+        members: &[Member],
+        track: &Track,
+        meter: &Meter,
+        whole: bool,
+        truncated: bool,
+    ) -> Accounting {
+        let elapsed = self.begun.elapsed();
+        let report = |node: &str, state, reason, cost: NodeAccounting, bytes_moved| NodeReport {
+            node: node.to_owned(),
+            state,
+            reason,
+            rows_scanned: cost.rows_scanned,
+            bytes_scanned: cost.bytes_scanned,
+            segments_scanned: cost.segments_scanned,
+            bytes_moved,
+        };
+        let mut nodes = Vec::new();
+        match &self.engine.place {
+            Place::Local { node, .. } => {
+                let (rows_scanned, bytes_scanned, segments_scanned, finished) = meter.read();
+                let cost = NodeAccounting { rows_scanned, bytes_scanned, segments_scanned, finished };
+                nodes.push(report(node, NodeState::Answered, None, cost, 0));
+            }
+            Place::Fleet(fleet) => {
+                let costs = members.iter().map(|it| async {
+                    if self.out.contains_key(&it.node) {
+                        return NodeAccounting::default();
+                    }
+                    let Some(accounts) = &fleet.accounts else { return NodeAccounting::default() };
+                    let asked = timeout(ASKING, accounts.accounting(&it.node, id)).await;
+                    asked.ok().flatten().unwrap_or_default()
+                });
+                let costs = join_all(costs).await;
+                for (i, (member, cost)) in members.iter().zip(costs).enumerate() {
+                    if !self.out.contains_key(&member.node) {
+                        let moved = track.moved(i);
+                        nodes.push(report(&member.node, NodeState::Answered, None, cost, moved));
+                    }
+                }
+                for (node, (state, reason)) in &self.out {
+                    let reason = Some(reason.clone());
+                    nodes.push(report(node, *state, reason, NodeAccounting::default(), 0));
+                }
+                nodes.sort_by(|a, b| a.node.cmp(&b.node));
+            }
+        }
+        Accounting {
+            query_id: self.query.id.clone(),
+            rows: self.rows,
+            bytes_moved: nodes.iter().map(|it| it.bytes_moved).sum(),
+            elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            complete: whole && nodes.iter().all(|it| it.state == NodeState::Answered),
+            truncated,
+            nodes,
+        }
+    }
+}
+
+/// Rows held back before the first is told.
+const HELD_ROWS: u64 = 10_000;
+/// Bytes held back before the first row is told.
+const HELD_BYTES: usize = 8 << 20;
+/// The part of the time left that an attempt's nodes get, as long as another can follow.
+const PATIENCE: f64 = 0.5;
+/// Each leaves out at least one node more.
+const ATTEMPTS: usize = 4;
+/// How long a node may take to say what a query cost.
+const ASKING: Duration = Duration::from_secs(2);
+
+/// The rows of an answer.
+#[derive(Debug)]
+pub struct Rows {
+    rows: mpsc::Receiver<Result<RecordBatch, Error>>,
+    task: JoinHandle<()>,
+}
+
+impl Stream for Rows {
+    type Item = Result<RecordBatch, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.rows.poll_recv(cx)
+    }
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        // Not once the rows have ended: then it still asks the nodes for their costs.
+        if !self.rows.is_closed() {
+            self.task.abort();
+        }
+    }
+}
+
+/// What an answer cost. Ready once the rows have ended; if they were dropped before, it says only
+/// that the answer is not whole.
+#[derive(Debug)]
+pub struct AccountingFuture {
+    inner: oneshot::Receiver<Accounting>,
+    unheard: Option<Accounting>,
+}
+
+impl Future for AccountingFuture {
+    type Output = Accounting;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Accounting> {
+        match Pin::new(&mut self.inner).poll(cx) {
+            Poll::Ready(Ok(it)) => Poll::Ready(it),
+            Poll::Ready(Err(_)) => match self.unheard.take() {
+                Some(it) => Poll::Ready(it),
+                None => Poll::Pending,
+            },
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A node's side: runs the parts of plans that a Hub sends, over the rows this node has.
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result as DfResult, exec_err};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion_distributed::{
+    DistributedExt, Worker, WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse,
+    WorkerQueryContext,
+};
+use segment::Store;
+use tonic::body::Body;
+use tonic::server::NamedService;
+
+use crate::Error;
+use crate::scan::{Meter, bind};
+use crate::session::{self, Options};
+use crate::table::template;
+
+/// What a query cost at one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NodeAccounting {
+    /// Rows that were looked at.
+    pub rows_scanned: u64,
+    /// Bytes read from segments, and of batches in memory.
+    pub bytes_scanned: u64,
+    /// Segments that were read from.
+    pub segments_scanned: u64,
+    /// Whether nothing of the query runs any more.
+    pub finished: bool,
+}
+
+/// Answers Hubs from a node's store.
+#[derive(Clone)]
+pub struct Service {
+    worker: Worker,
+    ledger: Arc<Ledger>,
+}
+
+impl Service {
+    /// A service over the rows of `store`.
+    pub fn new(store: Store, options: &Options) -> Result<Self, Error> {
+        let runtime = session::runtime(options, options.node_memory_bytes)
+            .map_err(|it| Error::Failed(crate::error::plain(&it)))?;
+        let ledger = Arc::new(Ledger::default());
+        let partitions = options.partitions;
+        let meters = Arc::clone(&ledger);
+        let worker = Worker::from_session_builder(move |context: WorkerQueryContext| {
+            let (store, meters) = (store.clone(), Arc::clone(&meters));
+            async move { state(context, partitions, store, &meters) }
+        });
+        let worker = worker.with_runtime_env(runtime).with_version(crate::version());
+        Ok(Self { worker, ledger })
+    }
+
+    /// The gRPC service, to add to the server that Hubs reach.
+    pub fn server(
+        &self,
+    ) -> impl tower::Service<
+        http::Request<Body>,
+        Response = http::Response<Body>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + NamedService
+    + Clone
+    + Send
+    + Sync
+    + 'static {
+        self.worker.clone().into_worker_server()
+    }
+
+    /// What a recent query cost here so far; `None` if it never ran here or is long gone.
+    pub fn accounting(&self, query_id: &str) -> Option<NodeAccounting> {
+        let (rows_scanned, bytes_scanned, segments_scanned, finished) =
+            self.ledger.find(query_id)?.read();
+        Some(NodeAccounting { rows_scanned, bytes_scanned, segments_scanned, finished })
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
+    }
+}
+
+/// The header that carries a query's id to its nodes.
+pub(crate) const QUERY: &str = "x-kubeshark-query";
+
+fn state(
+    context: WorkerQueryContext,
+    partitions: usize,
+    store: Store,
+    meters: &Ledger,
+) -> DfResult<datafusion::execution::session_state::SessionState> {
+    let id = context.headers.get(QUERY).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let meter = meters.open(id);
+    let mut builder = context.builder;
+    settle(&mut builder, partitions);
+    let builder = builder.with_distributed_worker_plan_rewrite_handler(
+        move |event: WorkerPlanRewriteEvent<'_>| -> DfResult<WorkerPlanRewriteEventResponse> {
+            check(&event.plan)?;
+            let plan = bind(event.plan, Some(&store), &meter)?;
+            Ok(WorkerPlanRewriteEventResponse::new(plan))
+        },
+    );
+    session::state(builder)
+}
+
+/// Puts our settings beside those that came with the query.
+pub(crate) fn settle(
+    builder: &mut datafusion::execution::session_state::SessionStateBuilder,
+    partitions: usize,
+) {
+    let ours = session::config(partitions);
+    let config = builder.config().get_or_insert_default();
+    let options = config.options_mut();
+    options.execution = ours.options().execution.clone();
+    options.optimizer = ours.options().optimizer.clone();
+}
+
+/// Refuses what no Hub of ours sends: a plan may read the rows of this node and compute, nothing
+/// else. It may not read files or other nodes, and it may not write.
+fn check(plan: &Arc<dyn ExecutionPlan>) -> DfResult<()> {
+    plan.apply(|node| {
+        let leaf = node.children().is_empty();
+        let known = if leaf {
+            template(node.as_ref()).is_some() || LEAVES.contains(&node.name())
+        } else {
+            NODES.contains(&node.name())
+        };
+        if !known {
+            return exec_err!("a plan with {} is not run here", node.name());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+const LEAVES: [&str; 2] = ["EmptyExec", "PlaceholderRowExec"];
+
+const NODES: [&str; 24] = [
+    "AggregateExec",
+    "BoundedWindowAggExec",
+    "BroadcastExec",
+    "BufferExec",
+    "CoalesceBatchesExec",
+    "CoalescePartitionsExec",
+    "CooperativeExec",
+    "CrossJoinExec",
+    "FilterExec",
+    "GlobalLimitExec",
+    "HashJoinExec",
+    "InterleaveExec",
+    "LocalLimitExec",
+    "NestedLoopJoinExec",
+    "PartialSortExec",
+    "ProjectionExec",
+    "RepartitionExec",
+    "SortExec",
+    "SortMergeJoinExec",
+    "SortPreservingMergeExec",
+    "SymmetricHashJoinExec",
+    "UnionExec",
+    "UnnestExec",
+    "WindowAggExec",
+];
+
+/// What recent queries cost. Bounded: the oldest is forgotten first.
+#[derive(Debug, Default)]
+struct Ledger(Mutex<VecDeque<(String, Arc<Meter>)>>);
+
+impl Ledger {
+    fn open(&self, id: &str) -> Arc<Meter> {
+        let mut queries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, meter)) = queries.iter().find(|it| it.0 == id) {
+            return Arc::clone(meter);
+        }
+        if queries.len() >= RECENT {
+            queries.pop_front();
+        }
+        let meter = Arc::new(Meter::default());
+        queries.push_back((id.to_owned(), Arc::clone(&meter)));
+        meter
+    }
+
+    fn find(&self, id: &str) -> Option<Arc<Meter>> {
+        let queries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queries.iter().find(|it| it.0 == id).map(|it| Arc::clone(&it.1))
+    }
+}
+
+/// A Hub asks right after its query; this is minutes of queries.
+const RECENT: usize = 1024;

@@ -1,0 +1,182 @@
+//! What a question may not do, and what it may cost.
+use std::time::{Duration, Instant};
+
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::Int64Type;
+use futures::StreamExt;
+use query::{Engine, Error, Tables};
+use schema::{Field, Kind};
+
+use crate::fixture::{
+    Where, ask, batch, count, engine, fill, local, open, open_with, options, rows, sql, tables,
+};
+use crate::pipe::fleet;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_reading_is_done() {
+    let (_data, engine) = local(20, Where::Hot);
+    for text in [
+        "create external table x stored as parquet location '/etc'",
+        "create table t as select 1",
+        "create view v as select 1",
+        "copy (select 1) to '/tmp/out.csv' stored as csv",
+        "explain copy (select 1) to '/tmp/out.csv' stored as csv",
+        "explain analyze copy (select 1) to '/tmp/out.csv' stored as csv",
+        "explain insert into http select * from http",
+        "insert into http select * from http",
+        "delete from http",
+        "update http set status = 1",
+        "truncate http",
+        "drop table http",
+        "set datafusion.execution.batch_size = 1",
+        "reset datafusion.execution.batch_size",
+        "show all",
+        "show tables",
+        "prepare p as select 1",
+        "begin",
+        "select 1; select 2",
+        "select 1 into t",
+        "create function f(int) returns int return $1 + 1",
+    ] {
+        let error = ask(&engine, sql(text)).await.err().unwrap_or_else(|| panic!("done: {text}"));
+        assert!(matches!(error, Error::Refused(_) | Error::Invalid { .. }), "{text}: {error:?}");
+    }
+    for text in [
+        "select * from '/etc/passwd'",
+        "select * from read_csv('/etc/passwd')",
+        "select * from information_schema.df_settings",
+        "select * from information_schema.tables",
+        "",
+        "selec 1",
+    ] {
+        let error = ask(&engine, sql(text)).await.err().unwrap_or_else(|| panic!("done: {text}"));
+        assert!(matches!(error, Error::Invalid { .. }), "{text}: {error:?}");
+    }
+    for text in ["explain select 1", "explain analyze select count(*) from http", "describe http", "with x as (select 1) select * from x"] {
+        assert!(count(&ask(&engine, sql(text)).await.unwrap().0) > 0, "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mistakes_say_what_was_meant() {
+    let (_data, engine) = local(20, Where::Hot);
+    let said = async |text: &str| ask(&engine, sql(text)).await.unwrap_err().to_string();
+    assert!(said("select * from htp").await.contains("did you mean http?"));
+    assert!(said("select statsu from http").await.contains("status"));
+    let error = ask(&engine, sql("select *\nfrom http\nwhere and")).await.unwrap_err();
+    let Error::Invalid { at: Some(at), .. } = &error else { panic!("{error:?}") };
+    assert!(at.start >= 19, "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_and_deep_questions_are_refused() {
+    let (_data, engine) = local(20, Where::Hot);
+    let long = format!("select '{}'", "x".repeat(70_000));
+    assert!(matches!(ask(&engine, sql(&long)).await, Err(Error::Invalid { .. })));
+    let deep = format!("select {}1{}", "(".repeat(2000), ")".repeat(2000));
+    assert!(matches!(ask(&engine, sql(&deep)).await, Err(Error::Invalid { .. })));
+    let wide = format!("select {}", vec!["1"; 8000].join(" + "));
+    let answer = ask(&engine, sql(&wide)).await;
+    assert!(answer.is_ok() || matches!(answer, Err(Error::Invalid { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_beyond_the_limit_are_cut_off_and_it_says_so() {
+    let (_data, engine) = local(200, Where::Mixed);
+    for (limit, rows, truncated) in [(50, 50, true), (200, 200, false), (199, 199, true), (0, 0, true)] {
+        let mut query = sql("select * from http");
+        query.limits.rows = limit;
+        let (batches, cost) = ask(&engine, query).await.unwrap();
+        assert_eq!((count(&batches), cost.truncated), (rows, truncated), "{limit}");
+        assert_eq!(cost.rows, rows as u64);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_that_needs_too_much_memory_fails_alone() {
+    let (_data, engine) = local(20_000, Where::Segments);
+    let mut query = sql("select array_agg(response_body) from http");
+    query.limits.memory = 200 << 10;
+    let error = ask(&engine, query).await.unwrap_err();
+    assert!(matches!(error, Error::Memory(_)), "{error:?}");
+    assert!(ask(&engine, sql("select count(*) from http")).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_has_a_deadline() {
+    let (_data, engine) = local(10, Where::Hot);
+    let mut query = sql("select sum(sqrt(a.value * b.value)) from generate_series(1, 1000000) a, generate_series(1, 1000000) b");
+    query.limits.deadline = Duration::from_millis(500);
+    let begun = Instant::now();
+    let error = ask(&engine, query).await.unwrap_err();
+    assert!(matches!(error, Error::Deadline { .. }), "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_nobody_reads_end_the_query() {
+    let (_data, engine) = local(2_000, Where::Hot);
+    let mut query = sql("select a.ts from http a, http b");
+    query.limits.rows = usize::MAX - 1;
+    let mut answer = engine.run(query).await.unwrap();
+    answer.rows.next().await.unwrap().unwrap();
+    drop(answer.rows);
+    let cost = tokio::time::timeout(Duration::from_secs(2), answer.accounting).await.unwrap();
+    assert!(!cost.complete);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_older_than_a_column_have_null_there() {
+    let old = tables();
+    let mut new = tables();
+    let added = Field { name: "grade".into(), doc: "Added later.".into(), kind: Kind::Count, nullable: false };
+    new[0].fields.to_mut().push(added);
+    for place in [Where::Hot, Where::Mixed, Where::Segments] {
+        let data = open_with(&old);
+        fill(&data.store, &[0], 100, place);
+        let tables = Tables::new(new.clone());
+        let engine = Engine::local("node-0", data.store.clone(), tables, options());
+        let one = async |text: &str| -> i64 {
+            let (rows, _) = ask(&engine, sql(text)).await.unwrap();
+            rows[0].column(0).as_primitive::<Int64Type>().value(0)
+        };
+        assert_eq!(one("select count(*) from http where grade is null").await, 100, "{place:?}");
+        assert_eq!(one("select count(*) from http where grade > 3").await, 0, "{place:?}");
+        assert_eq!(one("select count(grade) from http").await, 0, "{place:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_may_carry_several_protocols() {
+    let data = open();
+    fill(&data.store, &[0], 100, Where::Mixed);
+    // Rows of the table `http` whose protocol is another.
+    let (table, one) = rows(0, 100..110).remove(0);
+    let mut columns = one.columns().to_vec();
+    let other = vec!["http2"; one.num_rows()];
+    columns[2] = std::sync::Arc::new(datafusion::arrow::array::StringViewArray::from(other));
+    let other = RecordBatch::try_new(batch(&table, &[]).schema(), columns).unwrap();
+    data.store.append("http", other).unwrap();
+    let engine = engine(&data);
+    let n = async |text: &str| count(&ask(&engine, sql(text)).await.unwrap().0);
+    assert_eq!(n("select * from traffic where protocol = 'http2'").await, 10);
+    assert_eq!(n("select * from traffic where protocol = 'http'").await, 100);
+    assert_eq!(n("select * from traffic where table_name = 'http'").await, 110);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_questions_at_once_are_each_answered() {
+    let (_nodes, engine) = fleet(300, Where::Mixed);
+    let asked = (0..16).map(|i| {
+        let engine = engine.clone();
+        tokio::spawn(async move {
+            let mut query = sql(&format!("select count(*) from traffic where seq >= {}", i % 10));
+            query.id = format!("many-{i}");
+            ask(&engine, query).await.map(|it| it.0[0].column(0).as_primitive::<Int64Type>().value(0))
+        })
+    });
+    for (i, it) in futures::future::join_all(asked).await.into_iter().enumerate() {
+        let counted = it.unwrap().unwrap();
+        assert!(counted > 0 && (i % 10 > 0 || counted == 1650), "{i}: {counted}");
+    }
+}
