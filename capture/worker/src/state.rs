@@ -132,7 +132,7 @@ fn extent(table: segment::TableState) -> TableState {
         name: table.name,
         rows: table.rows,
         bytes: table.bytes,
-        segments: table.segments,
+        segments: table.segments as u64,
         oldest_ms: table.oldest.map(millis),
         newest_ms: table.newest.map(millis),
     }

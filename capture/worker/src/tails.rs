@@ -33,25 +33,29 @@ pub(crate) struct Subscription {
 }
 
 impl Tails {
-    /// Everything published from now on.
-    pub(crate) fn subscribe(&self) -> Subscription {
+    /// Everything published from now on of some tables.
+    pub(crate) fn subscribe<'a>(&self, tables: impl Iterator<Item = &'a str>) -> Subscription {
+        let tables = tables.map(str::to_owned).collect();
         let (sender, published) = mpsc::channel(QUEUED_BATCHES);
         let queue = Arc::new(Queue::default());
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.push(Listener { sender, queue: Arc::clone(&queue) });
+        listeners.push(Listener { tables, sender, queue: Arc::clone(&queue) });
         self.count.store(listeners.len(), Ordering::Release);
         Subscription { published, queue }
     }
 
     /// Gives a batch to every listener that has room for it; for the others its rows are counted as skipped.
     pub(crate) fn publish(&self, table: &'static str, batch: &RecordBatch) {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.is_empty() {
             return;
         }
         let bytes = batch.get_array_memory_size();
         let rows = batch.num_rows() as u64;
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| {
+            if !listener.tables.iter().any(|it| it == table) {
+                return true;
+            }
             let queue = &listener.queue;
             let waiting = queue.bytes.load(Ordering::Acquire);
             // A batch larger than the bound passes if nothing waits before it.
@@ -72,6 +76,11 @@ impl Tails {
             !listener.sender.is_closed()
         });
         self.count.store(listeners.len(), Ordering::Release);
+    }
+
+    /// Whether nobody listens; someone may have left since.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
     }
 
     /// Listeners there are.
@@ -97,13 +106,14 @@ impl Subscription {
     }
 
     /// Rows there was no room for; it goes on counting.
-    pub(crate) fn skipped(&self) -> u64 {
-        self.queue.skipped.load(Ordering::Relaxed)
+    pub(crate) fn skipped(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.queue.skipped)
     }
 }
 
 #[derive(Debug)]
 struct Listener {
+    tables: Vec<String>,
     sender: mpsc::Sender<Published>,
     queue: Arc<Queue>,
 }
@@ -111,7 +121,7 @@ struct Listener {
 #[derive(Debug, Default)]
 struct Queue {
     bytes: AtomicUsize,
-    skipped: AtomicU64,
+    skipped: Arc<AtomicU64>,
 }
 
 /// What waits for one listener. A batch of a busy second is some megabytes.
@@ -130,25 +140,30 @@ mod tests {
         RecordBatch::try_from_iter([("n", Arc::new(numbers) as _)]).unwrap()
     }
 
+    fn count(subscription: &Subscription) -> u64 {
+        subscription.skipped().load(Ordering::Relaxed)
+    }
+
     #[tokio::test]
     async fn what_is_published_arrives_in_order() {
         let tails = Tails::default();
         tails.publish("early", &batch(1));
-        let mut subscription = tails.subscribe();
+        let mut subscription = tails.subscribe(["http", "dns"].into_iter());
         let small = record_batch!(("n", Int32, [1, 2, 3])).unwrap();
         tails.publish("http", &small);
+        tails.publish("packets", &batch(2));
         tails.publish("dns", &batch(2));
         let first = subscription.next().await.unwrap();
         assert_eq!((first.table, first.batch), ("http", small));
         assert_eq!(subscription.next().await.unwrap().table, "dns");
-        assert_eq!((subscription.skipped(), tails.skipped()), (0, 0));
+        assert_eq!((count(&subscription), tails.skipped()), (0, 0));
     }
 
     #[tokio::test]
     async fn a_slow_listener_loses_rows_and_holds_no_one_up() {
         let tails = Tails::default();
-        let mut slow = tails.subscribe();
-        let mut quick = tails.subscribe();
+        let mut slow = tails.subscribe(["http", "dns"].into_iter());
+        let mut quick = tails.subscribe(["http", "dns"].into_iter());
         // Each a quarter of the bound.
         let large = batch(QUEUED_BYTES / 16);
         let rows = large.num_rows() as u64;
@@ -156,8 +171,8 @@ mod tests {
             tails.publish("http", &large);
             assert!(quick.next().await.is_some());
         }
-        assert_eq!(quick.skipped(), 0);
-        let skipped = slow.skipped();
+        assert_eq!(count(&quick), 0);
+        let skipped = count(&slow);
         assert!(skipped >= 6 * rows && skipped <= 7 * rows, "{skipped}");
         assert_eq!(tails.skipped(), skipped);
         // It gets what it has room for, then what comes after.
@@ -174,7 +189,7 @@ mod tests {
     #[test]
     fn whoever_left_is_forgotten() {
         let tails = Tails::default();
-        let one = tails.subscribe();
+        let one = tails.subscribe(["http", "dns"].into_iter());
         assert_eq!(tails.count(), 1);
         drop(one);
         tails.publish("http", &batch(1));

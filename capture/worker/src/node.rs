@@ -1,0 +1,97 @@
+//! The worker as its Hub sees it.
+
+use std::sync::Arc;
+
+use api::{ApiError, NodeHealth, Span, TailRequest};
+use futures::stream;
+use link::{Dialer, Hello, Node, Routes, Tail, Work};
+use query::{
+    Tables,
+    filter::{self, FilterError},
+};
+
+use crate::{Error, Hub, Worker, worker::Shared};
+
+/// Links the worker to a Hub, again whenever the link breaks, until dropped. Returns only if that makes no sense:
+/// the address is none, or the first Hub it reaches refuses the token.
+pub async fn serve(worker: &Worker, hub: &Hub) -> Error {
+    match Dialer::new(&hub.address, hub.token.as_deref()) {
+        Ok(dialer) => dialer.run(worker.node(), worker.engine()).await.into(),
+        Err(error) => error.into(),
+    }
+}
+
+impl Worker {
+    /// What a Hub asks besides queries.
+    pub fn node(&self) -> Arc<dyn Node> {
+        Arc::new(Served(Arc::clone(&self.shared)))
+    }
+
+    /// What runs a Hub's queries.
+    pub fn engine(&self) -> Routes {
+        Routes::new(self.shared.engine.server())
+    }
+}
+
+struct Served(Arc<Shared>);
+
+impl Served {
+    /// Those of this version in their order, then those that only an older version's segments have.
+    fn tables(&self) -> Vec<schema::Table> {
+        let declared = dissect::tables();
+        let found = self.0.store.tables();
+        let others = found.into_iter().filter(|it| declared.iter().all(|other| other.name != it.name));
+        declared.iter().cloned().chain(others).collect()
+    }
+}
+
+#[async_trait::async_trait]
+impl Node for Served {
+    async fn hello(&self) -> Hello {
+        Hello {
+            node: self.0.node.clone(),
+            version: query::version(),
+            tables: self.tables(),
+        }
+    }
+
+    async fn health(&self) -> NodeHealth {
+        self.0.state.health(&self.0.store, &self.0.tails)
+    }
+
+    async fn accounting(&self, query_id: &str) -> Option<Work> {
+        let cost = self.0.engine.accounting(query_id)?;
+        Some(Work {
+            rows_scanned: cost.rows_scanned,
+            bytes_scanned: cost.bytes_scanned,
+            segments: cost.segments_scanned,
+            unfinished: u64::from(!cost.finished),
+        })
+    }
+
+    async fn tail(&self, request: TailRequest) -> Result<Tail, ApiError> {
+        let tables = Tables::new(self.tables());
+        let live = filter::parse(&request.filter, &tables).map_err(wrong)?;
+        let live = live.live().map_err(|error| ApiError::new(error.to_string()))?;
+        let subscription = self.0.tails.subscribe(live.tables());
+        let schema = Arc::clone(live.schema());
+        let skipped = subscription.skipped();
+        let rows = stream::unfold(Some((subscription, live)), async |state| {
+            let (mut subscription, live) = state?;
+            loop {
+                let published = subscription.next().await?;
+                match live.apply(published.table, &published.batch) {
+                    Ok(Some(rows)) => return Some((Ok(rows), Some((subscription, live)))),
+                    Ok(None) => {}
+                    Err(error) => return Some((Err(ApiError::new(error.to_string())), None)),
+                }
+            }
+        });
+        Ok(Tail { schema, rows: Box::pin(rows), skipped })
+    }
+}
+
+fn wrong(error: FilterError) -> ApiError {
+    let FilterError { message, at, hint } = error;
+    ApiError { message, at: Some(Span { start: at.start, end: at.end }), hint }
+}
