@@ -12,6 +12,7 @@ pub(crate) use absent::*;
 pub(crate) use present::*;
 
 /// What a request asks.
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only a browser reads it"))]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Request {
     /// Path and parameters, on the page's own origin.
@@ -19,7 +20,6 @@ pub(crate) struct Request {
     /// JSON to send; without it the request is a `GET`.
     pub(crate) json: Option<String>,
     pub(crate) accept: &'static str,
-    pub(crate) token: Option<String>,
 }
 
 /// What came back, whatever its status.
@@ -31,6 +31,7 @@ pub(crate) struct Response {
 }
 
 /// What happens on a WebSocket.
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only a browser makes it"))]
 #[derive(Clone, Debug)]
 pub(crate) enum SocketEvent {
     Text(String),

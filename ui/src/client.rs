@@ -27,9 +27,8 @@ impl Failure {
         match self {
             Self::Token => ApiError::new("the Hub asks for a token"),
             Self::Refused(error) => error.clone(),
-            Self::Unreachable(why) => {
-                ApiError::new(format!("the Hub did not answer: {why}")).with_hint("it may be restarting; try again")
-            }
+            Self::Unreachable(why) => ApiError::new(format!("the Hub did not answer: {why}"))
+                .with_hint("it may be restarting; try again"),
         }
     }
 }
@@ -47,23 +46,23 @@ pub(crate) struct Answer {
     pub(crate) broken: Option<String>,
 }
 
-/// What the tab knows of itself: the token it shows to the Hub, and that one is wanted.
-#[derive(Clone, Copy)]
+/// Whether the Hub knows this browser. The browser keeps the token itself, in a cookie no script reads.
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Session {
-    token: Signal<Option<String>>,
     wanted: Signal<bool>,
+    logins: Signal<u64>,
 }
 
 impl Session {
-    /// Begins with the token this tab was given before.
     pub(crate) fn provide() -> Self {
-        let token = use_signal(|| browser::stored(TOKEN));
         let wanted = use_signal(|| false);
-        use_context_provider(|| Self { token, wanted })
+        let logins = use_signal(|| 0);
+        use_context_provider(|| Self { wanted, logins })
     }
 
-    pub(crate) fn token(self) -> Option<String> {
-        self.token.peek().clone()
+    /// Grows when a token was accepted: what was refused before may be asked again.
+    pub(crate) fn logins(self) -> u64 {
+        *self.logins.peek()
     }
 
     /// Whether a person must be asked for a token.
@@ -77,18 +76,22 @@ impl Session {
         }
     }
 
-    pub(crate) fn give(mut self, token: String) {
-        browser::store(TOKEN, &token);
-        self.token.set(Some(token));
+    /// Shows the Hub a token; it answers with a cookie if it is the right one.
+    pub(crate) async fn give(mut self, token: &str) -> Result<(), Failure> {
+        let path = format!("/?token={}", percent(token));
+        let request = Request { path, accept: "text/html", ..Request::default() };
+        self.send(request, &Abort::new()).await?;
+        self.health().await?;
         self.wanted.set(false);
+        self.logins += 1;
+        Ok(())
     }
 
-    async fn send(self, mut request: Request, abort: &Abort) -> Result<Response, Failure> {
-        request.token = self.token.peek().clone();
+    async fn send(self, request: Request, abort: &Abort) -> Result<Response, Failure> {
         let response = browser::fetch(request, abort).await.map_err(Failure::Unreachable)?;
         match response.status {
             200..300 => Ok(response),
-            401 | 403 => {
+            401 => {
                 self.want();
                 Err(Failure::Token)
             }
@@ -102,7 +105,8 @@ impl Session {
     async fn get<T: DeserializeOwned>(self, path: &str) -> Result<T, Failure> {
         let request = Request { path: path.to_owned(), accept: media::JSON, ..Request::default() };
         let response = self.send(request, &Abort::new()).await?;
-        serde_json::from_slice(&response.body).map_err(|error| Failure::Unreachable(error.to_string()))
+        serde_json::from_slice(&response.body)
+            .map_err(|error| Failure::Unreachable(error.to_string()))
     }
 
     pub(crate) async fn tables(self) -> Result<Tables, Failure> {
@@ -125,11 +129,16 @@ impl Session {
     }
 
     /// The rows that answer a question.
-    pub(crate) async fn ask(self, question: QueryRequest, abort: &Abort) -> Result<Answer, Failure> {
+    pub(crate) async fn ask(
+        self,
+        question: QueryRequest,
+        abort: &Abort,
+    ) -> Result<Answer, Failure> {
         let question = QueryRequest { format: Some(Format::Arrow), ..question };
-        let json = serde_json::to_string(&question).map_err(|error| Failure::Unreachable(error.to_string()))?;
+        let json = serde_json::to_string(&question)
+            .map_err(|error| Failure::Unreachable(error.to_string()))?;
         let path = route::QUERY.to_owned();
-        let request = Request { path, json: Some(json), accept: media::ARROW, token: None };
+        let request = Request { path, json: Some(json), accept: media::ARROW };
         let response = self.send(request, abort).await?;
         let mut answer = decode(response.body);
         if let Some(id) = response.query_id {
@@ -139,11 +148,17 @@ impl Session {
     }
 
     /// An answer as a file, for the browser's downloads.
-    pub(crate) async fn export(self, sql: String, format: Format, name: &str) -> Result<(), Failure> {
+    pub(crate) async fn export(
+        self,
+        sql: String,
+        format: Format,
+        name: &str,
+    ) -> Result<(), Failure> {
         let question = QueryRequest { format: Some(format), ..QueryRequest::sql(sql) };
-        let json = serde_json::to_string(&question).map_err(|error| Failure::Unreachable(error.to_string()))?;
+        let json = serde_json::to_string(&question)
+            .map_err(|error| Failure::Unreachable(error.to_string()))?;
         let path = route::QUERY.to_owned();
-        let request = Request { path, json: Some(json), accept: format.media(), token: None };
+        let request = Request { path, json: Some(json), accept: format.media() };
         let response = self.send(request, &Abort::new()).await?;
         browser::save(name, format.media(), &response.body);
         Ok(())
@@ -188,8 +203,6 @@ pub(crate) fn percent(text: &str) -> String {
     }
     out
 }
-
-const TOKEN: &str = "kubeshark.token";
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use api::Span;
 pub(crate) fn marked(text: &str, span: Span) -> (String, String, String) {
     let start = floor(text, span.start);
     let end = floor(text, span.end.max(start));
-    let part = |range| text.get(range).unwrap_or_default().to_owned();
+    let part = |range: std::ops::Range<usize>| text.get(range).unwrap_or_default().to_owned();
     let (before, mut place, mut after) = (part(0..start), part(start..end), part(end..text.len()));
     if place.is_empty() {
         place = after.chars().next().unwrap_or(' ').to_string();
@@ -22,7 +22,10 @@ pub(crate) fn and(filter: &str, clause: &str) -> String {
     if filter.is_empty() {
         return clause.to_owned();
     }
-    if filter == clause || filter.ends_with(&format!(" and {clause}")) || filter.starts_with(&format!("{clause} and ")) {
+    if filter == clause
+        || filter.ends_with(&format!(" and {clause}"))
+        || filter.starts_with(&format!("{clause} and "))
+    {
         return filter.to_owned();
     }
     let words = filter.split(|char: char| !char.is_alphanumeric());

@@ -75,12 +75,20 @@ fn rows_of(fields: &[Field], rows: u64) -> RecordBatch {
                 )
                 .with_timezone("UTC"),
             ),
-            (Kind::Duration, _) => Arc::new(Int64Array::from_iter_values((0..rows as i64).map(|k| 1_234_567 * (k + 1)))),
-            (Kind::Code, _) => Arc::new(Int32Array::from_iter_values((0..rows).map(|k| if k % 3 == 2 { 503 } else { 200 }))),
-            (Kind::Flag, _) => Arc::new(BooleanArray::from_iter((0..rows).map(|k| Some(k % 3 == 2)))),
+            (Kind::Duration, _) => Arc::new(Int64Array::from_iter_values(
+                (0..rows as i64).map(|k| 1_234_567 * (k + 1)),
+            )),
+            (Kind::Code, _) => Arc::new(Int32Array::from_iter_values(
+                (0..rows).map(|k| if k % 3 == 2 { 503 } else { 200 }),
+            )),
+            (Kind::Flag, _) => {
+                Arc::new(BooleanArray::from_iter((0..rows).map(|k| Some(k % 3 == 2))))
+            }
             (Kind::Port, _) => Arc::new(UInt16Array::from_iter_values((0..rows).map(|_| 70))),
             (Kind::Count | Kind::Size, _) => Arc::new(UInt64Array::from_iter_values(0..rows)),
-            (Kind::Body, _) => Arc::new(BinaryViewArray::from_iter_values((0..rows).map(|_| b"{\"menu\":[1,2]}"))),
+            (Kind::Body, _) => {
+                Arc::new(BinaryViewArray::from_iter_values((0..rows).map(|_| b"{\"menu\":[1,2]}")))
+            }
             (Kind::Headers, _) => {
                 let mut map = MapBuilder::new(
                     Some(arrow_array::builder::MapFieldNames {
@@ -92,7 +100,9 @@ fn rows_of(fields: &[Field], rows: u64) -> RecordBatch {
                     StringBuilder::new(),
                 );
                 for _ in 0..rows {
-                    for (name, value) in [("accept", "text/plain"), ("x-evil", "<script>alert(1)</script>")] {
+                    for (name, value) in
+                        [("accept", "text/plain"), ("x-evil", "<script>alert(1)</script>")]
+                    {
                         map.keys().append_value(name);
                         map.values().append_value(value);
                     }
@@ -102,7 +112,9 @@ fn rows_of(fields: &[Field], rows: u64) -> RecordBatch {
             }
             (_, "protocol") => text("gopher"),
             (_, "verb") => text("FETCH"),
-            (_, "target") => Arc::new(StringViewArray::from_iter_values((0..rows).map(|k| format!("/menu/{k}")))),
+            (_, "target") => {
+                Arc::new(StringViewArray::from_iter_values((0..rows).map(|k| format!("/menu/{k}"))))
+            }
             (_, "client_ip") => text("10.0.0.7"),
             (_, "server_ip") => text("10.0.0.8"),
             (_, "server_service") => text("library"),
@@ -113,8 +125,12 @@ fn rows_of(fields: &[Field], rows: u64) -> RecordBatch {
     };
     let columns: Vec<ArrayRef> = fields.iter().map(column).collect();
     let arrow = fields.iter().zip(&columns).map(|(field, column)| {
-        let known = [("doc".to_owned(), field.doc.to_string()), ("kind".to_owned(), field.kind.name().to_owned())];
-        arrow_schema::Field::new(field.name.as_ref(), column.data_type().clone(), true).with_metadata(known.into())
+        let known = [
+            ("doc".to_owned(), field.doc.to_string()),
+            ("kind".to_owned(), field.kind.name().to_owned()),
+        ];
+        arrow_schema::Field::new(field.name.as_ref(), column.data_type().clone(), true)
+            .with_metadata(known.into())
     });
     let schema = Schema::new(arrow.collect::<Vec<_>>());
     RecordBatch::try_new(Arc::new(schema), columns).expect("columns fit the schema")

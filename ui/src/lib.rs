@@ -4,6 +4,8 @@
 //! [`Kind`](api::Kind) of a column decides how its values look. Everything that needs a browser lies in one module;
 //! the rest builds and is tested as ordinary Rust.
 
+#![allow(unused_qualifications, reason = "`rsx!` writes them for every listener")]
+
 mod browser;
 mod client;
 mod components;

@@ -66,7 +66,8 @@ impl Ring {
         self.bytes += part.bytes;
         self.parts.push_back(part);
         while self.parts.len() > 1
-            && (self.bytes > self.most_bytes || self.parts.get(1).is_some_and(|next| self.end - next.start >= self.most_rows))
+            && (self.bytes > self.most_bytes
+                || self.parts.get(1).is_some_and(|next| self.end - next.start >= self.most_rows))
         {
             if let Some(gone) = self.parts.pop_front() {
                 self.bytes -= gone.bytes;
@@ -145,7 +146,10 @@ mod tests {
             ring.push(batch(k * 300..k * 300 + 300), 1, false);
         }
         assert_eq!((ring.start(), ring.end()), (1800, 3000));
-        assert_eq!([1799, 1800, 2999, 3000].map(|at| number(&ring, at)), [None, Some(1800), Some(2999), None]);
+        assert_eq!(
+            [1799, 1800, 2999, 3000].map(|at| number(&ring, at)),
+            [None, Some(1800), Some(2999), None]
+        );
         assert!(ring.is_full());
     }
 
@@ -168,7 +172,10 @@ mod tests {
         assert!(ring.parts.len() <= 4, "{} parts", ring.parts.len());
         assert!(ring.bytes < 600 * 200, "{} bytes", ring.bytes);
         assert!((0..600).all(|at| number(&ring, at) == Some(at)));
-        assert_eq!(ring.get(599).expect("it was just pushed").text("text"), "row number 599 of the test");
+        assert_eq!(
+            ring.get(599).expect("it was just pushed").text("text"),
+            "row number 599 of the test"
+        );
     }
 
     #[test]
@@ -176,7 +183,10 @@ mod tests {
         let mut ring = Ring::new(1000, usize::MAX);
         ring.push(batch(0..5), 1, true);
         ring.push(batch(10..12), 1, false);
-        assert_eq!([0, 4, 5, 6].map(|at| number(&ring, at)), [Some(4), Some(0), Some(10), Some(11)]);
+        assert_eq!(
+            [0, 4, 5, 6].map(|at| number(&ring, at)),
+            [Some(4), Some(0), Some(10), Some(11)]
+        );
         ring.clear();
         assert_eq!((ring.start(), ring.end(), number(&ring, 5)), (7, 7, None));
     }

@@ -97,15 +97,24 @@ pub(crate) fn emptiness(
     filter: &str,
     without_filter: Option<u64>,
 ) -> Emptiness {
-    let why = |title: &str, text: &str| Emptiness { title: title.to_owned(), text: text.to_owned(), nodes: Vec::new() };
+    let why = |title: &str, text: &str| Emptiness {
+        title: title.to_owned(),
+        text: text.to_owned(),
+        nodes: Vec::new(),
+    };
     let health = match health {
         None => return why("Connecting", "Asking the Hub for its state."),
         Some(Err(failure)) => return why("The Hub is not reached", &failure.error().to_string()),
         Some(Ok(health)) => health,
     };
     let because = |node: &api::WorkerState| {
-        let input = node.health.inputs.iter().find_map(|input| Some(format!("{}: {}", input.name, input.error.as_ref()?)));
-        let reason = node.health.empty_because.clone().or(input).or_else(|| node.health.last_error.clone());
+        let input = node
+            .health
+            .inputs
+            .iter()
+            .find_map(|input| Some(format!("{}: {}", input.name, input.error.as_ref()?)));
+        let reason =
+            node.health.empty_because.clone().or(input).or_else(|| node.health.last_error.clone());
         Some((node.node.clone(), node.reason.clone().or(reason)?))
     };
     let nodes: Vec<_> = workers.iter().filter_map(because).collect();
@@ -148,16 +157,35 @@ mod tests {
     fn an_empty_list_says_why() {
         let check = |health: Health, packets, filter: &str, without| {
             let health_of = NodeHealth { packets, ..NodeHealth::default() };
-            let workers = [WorkerState { node: "a".into(), health: health_of, ..WorkerState::default() }];
+            let workers =
+                [WorkerState { node: "a".into(), health: health_of, ..WorkerState::default() }];
             let it = emptiness(Some(&Ok(health)), &workers, filter, without);
             format!("{}: {}", it.title, it.text)
         };
-        let health = |connected, capturing| Health { workers_connected: connected, workers_capturing: capturing, ..Health::default() };
-        assert_eq!(check(health(0, 0), 0, "", None), "No Worker is connected: Rows come from Workers, and none is connected to this Hub.");
-        assert_eq!(check(health(1, 0), 0, "", None), "Nothing is being captured: Workers are connected, but none of them reads packets.");
-        assert_eq!(check(health(1, 1), 0, "", None), "Nothing seen yet: The capture runs, but no packet has come by yet.");
-        assert_eq!(check(health(1, 1), 5, "a = 1", Some(1234)), "No row matches this filter: Without it there are 1,234 rows.");
-        assert!(check(health(1, 1), 5, "a = 1", Some(0)).starts_with("Nothing seen yet: 5 packets"));
+        let health = |connected, capturing| Health {
+            workers_connected: connected,
+            workers_capturing: capturing,
+            ..Health::default()
+        };
+        assert_eq!(
+            check(health(0, 0), 0, "", None),
+            "No Worker is connected: Rows come from Workers, and none is connected to this Hub."
+        );
+        assert_eq!(
+            check(health(1, 0), 0, "", None),
+            "Nothing is being captured: Workers are connected, but none of them reads packets."
+        );
+        assert_eq!(
+            check(health(1, 1), 0, "", None),
+            "Nothing seen yet: The capture runs, but no packet has come by yet."
+        );
+        assert_eq!(
+            check(health(1, 1), 5, "a = 1", Some(1234)),
+            "No row matches this filter: Without it there are 1,234 rows."
+        );
+        assert!(
+            check(health(1, 1), 5, "a = 1", Some(0)).starts_with("Nothing seen yet: 5 packets")
+        );
         let lost = emptiness(Some(&Err(Failure::Unreachable("refused".into()))), &[], "", None);
         assert_eq!(lost.title, "The Hub is not reached");
     }
@@ -166,7 +194,10 @@ mod tests {
     fn a_worker_that_cannot_capture_is_quoted() {
         let worker = WorkerState {
             node: "node-1".into(),
-            health: NodeHealth { empty_because: Some("eth7 does not exist".into()), ..NodeHealth::default() },
+            health: NodeHealth {
+                empty_because: Some("eth7 does not exist".into()),
+                ..NodeHealth::default()
+            },
             ..WorkerState::default()
         };
         let health = Health { workers_connected: 1, ..Health::default() };

@@ -14,7 +14,7 @@ use dioxus::prelude::*;
 
 use crate::{
     browser::{self, Abort, Socket, SocketEvent},
-    client::{Answer, Failure, Session, percent},
+    client::{Answer, Failure, Session},
     ring::Ring,
 };
 
@@ -24,7 +24,10 @@ pub(crate) enum Line {
     Connecting,
     Open,
     /// It broke; the next try is at that time.
-    Waiting { why: String, until_ms: f64 },
+    Waiting {
+        why: String,
+        until_ms: f64,
+    },
     /// The Hub will not have this filter.
     Refused(ApiError),
 }
@@ -110,7 +113,10 @@ impl Tail {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    self.line = Line::Waiting { why: format!("the stream of rows broke: {error}"), until_ms: 0.0 };
+                    self.line = Line::Waiting {
+                        why: format!("the stream of rows broke: {error}"),
+                        until_ms: 0.0,
+                    };
                     break;
                 }
             }
@@ -174,7 +180,8 @@ impl Tail {
         match answer {
             Ok(answer) => {
                 self.history_error = None;
-                let here = self.ring.end().saturating_sub(COMPARED_ROWS).max(self.ring.start())..self.ring.end();
+                let here = self.ring.end().saturating_sub(COMPARED_ROWS).max(self.ring.start())
+                    ..self.ring.end();
                 known.extend(here.filter_map(|number| self.ring.get(number)).map(|row| row.key()));
                 // an answer's first row is its newest
                 for batch in answer.batches.iter().rev() {
@@ -236,7 +243,12 @@ impl Live {
         let frame = use_signal(|| 0);
         let filter = use_signal(String::new);
         let again = use_signal(|| 0);
-        let live = use_context_provider(|| Self { tail: Rc::new(RefCell::new(Tail::new())), frame, filter, again });
+        let live = use_context_provider(|| Self {
+            tail: Rc::new(RefCell::new(Tail::new())),
+            frame,
+            filter,
+            again,
+        });
         let follower = live.clone();
         use_future(move || follower.clone().follow(session));
         live
@@ -276,22 +288,12 @@ impl Live {
         self.again += 1;
     }
 
-    #[cfg(test)]
-    pub(crate) fn with(tail: Tail) -> Self {
-        Self {
-            tail: Rc::new(RefCell::new(tail)),
-            frame: Signal::new(0),
-            filter: Signal::new(String::new()),
-            again: Signal::new(0),
-        }
-    }
-
     /// The loop that keeps the line. It is the only place that opens sockets.
     async fn follow(mut self, session: Session) {
         let mut socket: Option<Socket> = None;
         let mut at = None;
         loop {
-            let wanted = (self.filter.peek().clone(), *self.again.peek(), session.token());
+            let wanted = (self.filter.peek().clone(), *self.again.peek(), session.logins());
             let now_ms = browser::now_ms();
             let is_due = match &self.tail.borrow().line {
                 Line::Waiting { until_ms, .. } => now_ms >= *until_ms,
@@ -316,13 +318,9 @@ impl Live {
 
     fn connect(&self, session: Session, filter: &str, now_ms: f64) -> Option<Socket> {
         let tail = Rc::clone(&self.tail);
-        let path = match session.token() {
-            Some(token) => format!("{}?token={}", route::TAIL, percent(&token)),
-            None => route::TAIL.to_owned(),
-        };
         let request = TailRequest { filter: filter.to_owned() };
         let hello = serde_json::to_string(&request).unwrap_or_default();
-        let socket = Socket::open(&path, hello, move |event| match event {
+        let socket = Socket::open(route::TAIL, hello, move |event| match event {
             SocketEvent::Text(text) => tail.borrow_mut().text(&text),
             SocketEvent::Bytes(bytes) => tail.borrow_mut().bytes(bytes),
             SocketEvent::Closed(reason) => tail.borrow_mut().closed(&reason, browser::now_ms()),
@@ -370,7 +368,9 @@ mod tests {
     }
 
     fn seqs(tail: &Tail) -> Vec<u64> {
-        (tail.ring.start()..tail.ring.end()).filter_map(|at| tail.ring.get(at)?.number("seq")).collect()
+        (tail.ring.start()..tail.ring.end())
+            .filter_map(|at| tail.ring.get(at)?.number("seq"))
+            .collect()
     }
 
     /// Rows of an answer: newest first.

@@ -137,21 +137,31 @@ pub(crate) fn read(array: &ArrayRef, row: usize) -> Value<'_> {
         DataType::Date64 => {
             Value::Time(array.as_primitive::<Date64Type>().value(row).saturating_mul(1_000_000))
         }
-        DataType::Timestamp(unit, _) => Value::Time(scaled(*unit, match unit {
-            TimeUnit::Second => array.as_primitive::<TimestampSecondType>().value(row),
-            TimeUnit::Millisecond => array.as_primitive::<TimestampMillisecondType>().value(row),
-            TimeUnit::Microsecond => array.as_primitive::<TimestampMicrosecondType>().value(row),
-            TimeUnit::Nanosecond => array.as_primitive::<TimestampNanosecondType>().value(row),
-        })),
-        DataType::Duration(unit) => Value::Duration(scaled(*unit, match unit {
-            TimeUnit::Second => array.as_primitive::<DurationSecondType>().value(row),
-            TimeUnit::Millisecond => array.as_primitive::<DurationMillisecondType>().value(row),
-            TimeUnit::Microsecond => array.as_primitive::<DurationMicrosecondType>().value(row),
-            TimeUnit::Nanosecond => array.as_primitive::<DurationNanosecondType>().value(row),
-        })),
-        DataType::Decimal128(..) => {
-            Value::Text(array.as_primitive::<arrow_array::types::Decimal128Type>().value_as_string(row).into())
-        }
+        DataType::Timestamp(unit, _) => Value::Time(scaled(
+            *unit,
+            match unit {
+                TimeUnit::Second => array.as_primitive::<TimestampSecondType>().value(row),
+                TimeUnit::Millisecond => {
+                    array.as_primitive::<TimestampMillisecondType>().value(row)
+                }
+                TimeUnit::Microsecond => {
+                    array.as_primitive::<TimestampMicrosecondType>().value(row)
+                }
+                TimeUnit::Nanosecond => array.as_primitive::<TimestampNanosecondType>().value(row),
+            },
+        )),
+        DataType::Duration(unit) => Value::Duration(scaled(
+            *unit,
+            match unit {
+                TimeUnit::Second => array.as_primitive::<DurationSecondType>().value(row),
+                TimeUnit::Millisecond => array.as_primitive::<DurationMillisecondType>().value(row),
+                TimeUnit::Microsecond => array.as_primitive::<DurationMicrosecondType>().value(row),
+                TimeUnit::Nanosecond => array.as_primitive::<DurationNanosecondType>().value(row),
+            },
+        )),
+        DataType::Decimal128(..) => Value::Text(
+            array.as_primitive::<arrow_array::types::Decimal128Type>().value_as_string(row).into(),
+        ),
         DataType::List(_) => list(array.as_list::<i32>().value(row)),
         DataType::LargeList(_) => list(array.as_list::<i64>().value(row)),
         DataType::Map(..) => {
@@ -306,10 +316,18 @@ pub(crate) fn clock(ns: i64, now_ns: i64, zone: i64) -> String {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut out = String::new();
     for (line, chunk) in bytes.chunks(16).enumerate() {
-        let text: String =
-            chunk.iter().map(|b| if b.is_ascii_graphic() || *b == b' ' { char::from(*b) } else { '.' }).collect();
+        let text: String = chunk
+            .iter()
+            .map(|b| if b.is_ascii_graphic() || *b == b' ' { char::from(*b) } else { '.' })
+            .collect();
         let (left, right) = chunk.split_at(chunk.len().min(8));
-        let _ = writeln!(out, "{:06x}  {:<23}  {:<23}  {text}", line * 16, hex_line(left), hex_line(right));
+        let _ = writeln!(
+            out,
+            "{:06x}  {:<23}  {:<23}  {text}",
+            line * 16,
+            hex_line(left),
+            hex_line(right)
+        );
     }
     out
 }
@@ -429,7 +447,11 @@ fn one_line(text: &str) -> String {
         '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + u32::from(char)).unwrap_or('␦'),
         '\u{7f}' => '␡',
         // marks that reorder or hide what follows them
-        '\u{80}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => '␦',
+        '\u{80}'..='\u{9f}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{2069}'
+        | '\u{feff}' => '␦',
         other => other,
     };
     text.chars().take(CELL_CHARS).map(picture).collect()
@@ -485,9 +507,14 @@ mod tests {
                 Kind::Json => (text("{\"a\":1}"), "{\"a\":1}"),
                 Kind::Texts => (Value::List(vec![text("a"), text("b")]), "a, b"),
                 Kind::Body => (Value::Bytes(&[0xff, 0x00]), "ff 00"),
-                Kind::Headers => (Value::Pairs(vec![("a".into(), "1".into()), ("b".into(), "2".into())]), "a: 1 · b: 2"),
+                Kind::Headers => (
+                    Value::Pairs(vec![("a".into(), "1".into()), ("b".into(), "2".into())]),
+                    "a: 1 · b: 2",
+                ),
                 Kind::Address => (text("10.0.0.1"), "10.0.0.1"),
-                Kind::Time => (Value::Time(1_795_341_892_123_456_789), "2026-11-22 10:04:52.123456"),
+                Kind::Time => {
+                    (Value::Time(1_795_341_892_123_456_789), "2026-11-22 10:04:52.123456")
+                }
                 Kind::Duration => (Value::Int(12_345_678), "12.3 ms"),
                 Kind::Id => (text("0abc"), "0abc"),
             };
@@ -497,15 +524,29 @@ mod tests {
 
     #[test]
     fn durations_keep_three_digits() {
-        let look = [0, 999, 1_000, 12_340, 999_949, 999_950, 2_500_000_000, 125_000_000_000, -1_500_000].map(duration);
-        assert_eq!(look, ["0", "999 ns", "1.00 µs", "12.3 µs", "1000 µs", "1.00 ms", "2.50 s", "2 m 5 s", "-1.50 ms"]);
+        let look =
+            [0, 999, 1_000, 12_340, 999_949, 999_950, 2_500_000_000, 125_000_000_000, -1_500_000]
+                .map(duration);
+        assert_eq!(
+            look,
+            [
+                "0", "999 ns", "1.00 µs", "12.3 µs", "1000 µs", "1.00 ms", "2.50 s", "2 m 5 s",
+                "-1.50 ms"
+            ]
+        );
     }
 
     #[test]
     fn sizes_and_numbers() {
-        assert_eq!([0, 999, 1000, 1536, 1 << 30, u64::MAX].map(size), ["0 B", "999 B", "0.98 KiB", "1.50 KiB", "1.00 GiB", "16777216 TiB"]);
+        assert_eq!(
+            [0, 999, 1000, 1536, 1 << 30, u64::MAX].map(size),
+            ["0 B", "999 B", "0.98 KiB", "1.50 KiB", "1.00 GiB", "16777216 TiB"]
+        );
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([1.5, 1e9, 0.333_333, f64::NAN].map(float), ["1.5", "1,000,000,000", "0.3333", "NaN"]);
+        assert_eq!(
+            [1.5, 1e9, 0.333_333, f64::NAN].map(float),
+            ["1.5", "1,000,000,000", "0.3333", "NaN"]
+        );
     }
 
     #[test]
@@ -514,25 +555,38 @@ mod tests {
         assert_eq!(time(-1_000, 0), "1969-12-31 23:59:59.999999");
         assert_eq!(time(951_782_400_000_000_000, 3600), "2000-02-29 01:00:00.000000");
         assert_eq!(clock(1_795_341_892_123_456_789, 1_795_341_900_000_000_000, 0), "10:04:52.123");
-        assert_eq!(clock(1_795_341_892_123_456_789, 1_795_441_900_000_000_000, 0), "26-11-22 10:04");
+        assert_eq!(
+            clock(1_795_341_892_123_456_789, 1_795_441_900_000_000_000, 0),
+            "26-11-22 10:04"
+        );
     }
 
     #[test]
     fn json_keeps_its_order_and_its_numbers() {
-        let look = pretty(r#" {"b":1.50,"a":[ ],"c":["x, \"y\": {"],"d":{"e":null}} "#).expect("this is JSON");
-        assert_eq!(look, "{\n  \"b\": 1.50,\n  \"a\": [],\n  \"c\": [\n    \"x, \\\"y\\\": {\"\n  ],\n  \"d\": {\n    \"e\": null\n  }\n}");
+        let look = pretty(r#" {"b":1.50,"a":[ ],"c":["x, \"y\": {"],"d":{"e":null}} "#)
+            .expect("this is JSON");
+        assert_eq!(
+            look,
+            "{\n  \"b\": 1.50,\n  \"a\": [],\n  \"c\": [\n    \"x, \\\"y\\\": {\"\n  ],\n  \"d\": {\n    \"e\": null\n  }\n}"
+        );
         assert_eq!(pretty("{broken"), None);
         assert_eq!(pretty("17"), None);
     }
 
     #[test]
     fn a_dump_has_place_bytes_and_text() {
-        assert_eq!(hex(b"GET / HTTP/1.1\r\n\0"), "000000  47 45 54 20 2f 20 48 54  54 50 2f 31 2e 31 0d 0a  GET / HTTP/1.1..\n000010  00                                                .\n");
+        assert_eq!(
+            hex(b"GET / HTTP/1.1\r\n\0"),
+            "000000  47 45 54 20 2f 20 48 54  54 50 2f 31 2e 31 0d 0a  GET / HTTP/1.1..\n000010  00                                                .\n"
+        );
     }
 
     #[test]
     fn literals_are_read_back_by_the_filter() {
-        assert_eq!(literal(&Value::Text("it's".into()), Some(Kind::Label)).as_deref(), Some("'it''s'"));
+        assert_eq!(
+            literal(&Value::Text("it's".into()), Some(Kind::Label)).as_deref(),
+            Some("'it''s'")
+        );
         assert_eq!(literal(&Value::Int(500), Some(Kind::Code)).as_deref(), Some("500"));
         assert_eq!(literal(&Value::Bytes(b"x"), Some(Kind::Body)), None);
         assert_eq!(literal(&Value::Null, Some(Kind::Text)), None);

@@ -176,11 +176,19 @@ impl Stamp {
     }
 }
 
+/// Files the checkout keeps for itself, such as a list of what to ignore.
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
 /// Every file below a folder, in order.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
+        if is_hidden(&path) {
+            continue;
+        }
         if path.is_dir() {
             found.extend(files(&path)?);
         } else {
@@ -200,8 +208,17 @@ fn pack(bytes: &[u8], quality: i32) -> Result<Vec<u8>> {
 
 /// Lays the new folder in the place of the old one; they may be on different disks.
 fn replace(new: &Path, old: &Path) -> Result<()> {
-    if old.exists() {
-        fs::remove_dir_all(old)?;
+    fs::create_dir_all(old)?;
+    for entry in fs::read_dir(old)? {
+        let entry = entry?;
+        if is_hidden(&entry.path()) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
     }
     for file in files(new)? {
         let place = old.join(file.strip_prefix(new)?);

@@ -24,7 +24,11 @@ pub(crate) async fn fetch(request: Request, _: &Abort) -> Result<Response, Strin
 pub(crate) struct Socket;
 
 impl Socket {
-    pub(crate) fn open(_: &str, _: String, _: impl FnMut(SocketEvent) + 'static) -> Result<Self, String> {
+    pub(crate) fn open(
+        _: &str,
+        _: String,
+        _: impl FnMut(SocketEvent) + 'static,
+    ) -> Result<Self, String> {
         Err("no network".to_owned())
     }
 }
@@ -59,7 +63,6 @@ pub(crate) fn insert_at_cursor(_: &str, _: &str) -> Option<String> {
 }
 
 pub(crate) fn save(_: &str, _: &str, _: &[u8]) {}
-
 
 /// Keys pressed anywhere in the page, until dropped.
 #[derive(Debug)]

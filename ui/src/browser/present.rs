@@ -6,8 +6,8 @@ use js_sys::{Array, ArrayBuffer, Function, Promise, Uint8Array};
 use wasm_bindgen::{JsCast as _, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    AbortController, BinaryType, Blob, CloseEvent, HtmlAnchorElement, HtmlElement, KeyboardEvent,
-    HtmlTextAreaElement, MessageEvent, RequestInit, Url, WebSocket, Window, window,
+    AbortController, BinaryType, Blob, CloseEvent, HtmlAnchorElement, HtmlElement,
+    HtmlTextAreaElement, KeyboardEvent, MessageEvent, RequestInit, Url, WebSocket, Window, window,
 };
 
 use super::{Request, Response, SocketEvent};
@@ -47,9 +47,6 @@ async fn go(request: Request, abort: &Abort) -> Result<Response, JsValue> {
     options.set_signal(signal.as_ref());
     let headers = web_sys::Headers::new()?;
     headers.set("accept", request.accept)?;
-    if let Some(token) = &request.token {
-        headers.set("authorization", &format!("Bearer {token}"))?;
-    }
     if let Some(json) = &request.json {
         options.set_method("POST");
         headers.set("content-type", "application/json")?;
@@ -83,11 +80,20 @@ impl std::fmt::Debug for Socket {
 
 impl Socket {
     /// `hello` is sent as soon as the line stands.
-    pub(crate) fn open(path: &str, hello: String, tell: impl FnMut(SocketEvent) + 'static) -> Result<Self, String> {
-        Self::begin(path, hello, tell).map_err(|_| "the browser refused to open a WebSocket".to_owned())
+    pub(crate) fn open(
+        path: &str,
+        hello: String,
+        tell: impl FnMut(SocketEvent) + 'static,
+    ) -> Result<Self, String> {
+        Self::begin(path, hello, tell)
+            .map_err(|_| "the browser refused to open a WebSocket".to_owned())
     }
 
-    fn begin(path: &str, hello: String, tell: impl FnMut(SocketEvent) + 'static) -> Result<Self, JsValue> {
+    fn begin(
+        path: &str,
+        hello: String,
+        tell: impl FnMut(SocketEvent) + 'static,
+    ) -> Result<Self, JsValue> {
         let location = browser_window()?.location();
         let scheme = if location.protocol()? == "https:" { "wss" } else { "ws" };
         let inner = WebSocket::new(&format!("{scheme}://{}{path}", location.host()?))?;
@@ -226,7 +232,10 @@ impl Keys {
             }
         });
         if let Some(window) = window() {
-            drop(window.add_event_listener_with_callback("keydown", listener.as_ref().unchecked_ref()));
+            drop(
+                window
+                    .add_event_listener_with_callback("keydown", listener.as_ref().unchecked_ref()),
+            );
         }
         Self(listener)
     }
@@ -235,14 +244,21 @@ impl Keys {
 impl Drop for Keys {
     fn drop(&mut self) {
         if let Some(window) = window() {
-            drop(window.remove_event_listener_with_callback("keydown", self.0.as_ref().unchecked_ref()));
+            drop(
+                window.remove_event_listener_with_callback(
+                    "keydown",
+                    self.0.as_ref().unchecked_ref(),
+                ),
+            );
         }
     }
 }
 
 /// Does the focused element want this key for itself?
 fn is_wanted(key: &str) -> bool {
-    let active = window().and_then(|window| window.document()).and_then(|document| document.active_element());
+    let active = window()
+        .and_then(|window| window.document())
+        .and_then(|document| document.active_element());
     active.is_some_and(|element| match element.tag_name().as_str() {
         "INPUT" | "TEXTAREA" | "SELECT" => key != "Escape",
         "BUTTON" | "A" | "SUMMARY" => key == "Enter",

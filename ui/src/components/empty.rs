@@ -18,7 +18,7 @@ pub(crate) fn Empty(filter: String) -> Element {
     let pulse = use_context::<Pulse>();
     let live = use_context::<Live>();
     // asked once a filter: how much there would be without it
-    let unfiltered = use_resource(use_reactive!(|(filter,)| async move {
+    let unfiltered = use_resource(use_reactive(&filter, move |filter| async move {
         if filter.is_empty() {
             return None;
         }

@@ -27,8 +27,14 @@ mod tests {
 
     #[test]
     fn the_place_is_marked_and_text_stays_text() {
-        let error = ApiError { message: "no column <b>".into(), at: Some(api::Span { start: 0, end: 3 }), hint: Some("try".into()) };
-        let html = dioxus_ssr::render_element(rsx! { ErrorNote { text: "abc = 1", error, testid: "filter-error" } });
+        let error = ApiError {
+            message: "no column <b>".into(),
+            at: Some(api::Span { start: 0, end: 3 }),
+            hint: Some("try".into()),
+        };
+        let html = dioxus_ssr::render_element(
+            rsx! { ErrorNote { text: "abc = 1", error, testid: "filter-error" } },
+        );
         assert!(html.contains("<mark>abc</mark>"), "{html}");
         assert!(!html.contains("<b>"), "{html}");
         assert!(html.contains("try"), "{html}");

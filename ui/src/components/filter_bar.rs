@@ -16,7 +16,7 @@ pub(crate) fn FilterBar(filter: String) -> Element {
     let live = use_context::<Live>();
     let mut draft = use_signal(|| filter.clone());
     let mut wrong = use_signal(|| None::<(String, ApiError)>);
-    use_effect(use_reactive!(|(filter,)| {
+    use_effect(use_reactive(&filter, move |filter| {
         draft.set(filter);
         wrong.set(None);
     }));
@@ -32,7 +32,9 @@ pub(crate) fn FilterBar(filter: String) -> Element {
         }
     });
     let refused = match &live.read().line {
-        Line::Refused(error) if *draft.read() == live.filter() => Some((live.filter(), error.clone())),
+        Line::Refused(error) if *draft.read() == live.filter() => {
+            Some((live.filter(), error.clone()))
+        }
         _ => None,
     };
     let error = wrong.cloned().or(refused);
@@ -73,8 +75,8 @@ pub(crate) fn FilterBar(filter: String) -> Element {
             }
             button { class: "primary", r#type: "submit", id: "filter-apply", "data-testid": "filter-apply", "Apply" }
         }
-        if let Some((text, error)) = error {
-            ErrorNote { text, error, testid: "filter-error" }
+        if let Some((text, error)) = &error {
+            ErrorNote { text: text.clone(), error: error.clone(), testid: "filter-error" }
         }
     }
 }

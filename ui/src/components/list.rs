@@ -1,7 +1,5 @@
 //! The list of rows: newest on top, only what is in view in the document.
 
-use std::rc::Rc;
-
 use api::{Kind, RowKey, Table};
 use dioxus::prelude::*;
 
@@ -96,7 +94,8 @@ pub(crate) fn List(window: Window, open: Option<RowKey>, onopen: EventHandler<u6
         .filter_map(|place| {
             let number = end - 1 - place;
             let row = ring.get(number)?;
-            let is_open = cursor() == Some(number) || open.as_ref().is_some_and(|key| is_row(&row, key));
+            let is_open =
+                cursor() == Some(number) || open.as_ref().is_some_and(|key| is_row(&row, key));
             Some((number, line(&row, &tables, now_ns, zone), is_open))
         })
         .collect();
@@ -203,7 +202,8 @@ fn line(row: &Row<'_>, tables: &[Table], now_ns: i64, zone: i64) -> Line {
         // some protocols fail in words
         status = row.text("error").split_whitespace().next().unwrap_or("failed").to_owned();
     }
-    let bytes = row.number("request_bytes").unwrap_or_default() + row.number("response_bytes").unwrap_or_default();
+    let bytes = row.number("request_bytes").unwrap_or_default()
+        + row.number("response_bytes").unwrap_or_default();
     let protocol = row.text("protocol").into_owned();
     Line {
         time: match row.value("ts") {
@@ -228,7 +228,8 @@ fn line(row: &Row<'_>, tables: &[Table], now_ns: i64, zone: i64) -> Line {
 
 /// The best name of an end: what it is in the cluster, else its address.
 fn end(row: &Row<'_>, side: &str, with_port: bool) -> String {
-    let part = |name: &str| Some(row.text(&format!("{side}_{name}"))).filter(|text| !text.is_empty());
+    let part =
+        |name: &str| Some(row.text(&format!("{side}_{name}"))).filter(|text| !text.is_empty());
     let name = ["service", "workload", "pod", "process"].into_iter().find_map(part);
     let is_named = name.is_some();
     let name = name.or_else(|| part("ip")).unwrap_or_else(|| "?".into());
@@ -240,7 +241,9 @@ fn end(row: &Row<'_>, side: &str, with_port: bool) -> String {
 }
 
 fn is_row(row: &Row<'_>, key: &RowKey) -> bool {
-    row.number("seq") == Some(key.seq) && row.text("flow_id") == key.flow_id && row.text("node") == key.node
+    row.number("seq") == Some(key.seq)
+        && row.text("flow_id") == key.flow_id
+        && row.text("node") == key.node
 }
 
 /// The height of a row, as the style sheet has it.

@@ -24,7 +24,7 @@ pub(crate) fn Traffic(filter: String, row: String) -> Element {
     let mut address = use_signal(|| (filter.clone(), row.clone()));
     {
         let mut live = live.clone();
-        use_effect(use_reactive!(|(filter, row)| {
+        use_effect(use_reactive((&filter, &row), move |(filter, row)| {
             if address.peek().0 != filter {
                 let mut cursor = window.cursor;
                 cursor.set(None);
@@ -113,8 +113,8 @@ pub(crate) fn Traffic(filter: String, row: String) -> Element {
                         List { window, open: key.clone(), onopen: open }
                     }
                 }
-                if let Some(key) = key {
-                    Detail { row: key, onclose: close, onfilter: narrow }
+                if let Some(key) = &key {
+                    Detail { row: key.clone(), onclose: close, onfilter: narrow }
                 }
             }
         }
@@ -141,6 +141,7 @@ fn Status(window: Window) -> Element {
         }
         Line::Refused(_) => ("chip bad", "the filter was refused".to_owned()),
     };
+    let icon = if paused() { "play" } else { "pause" };
     let is_waiting = matches!(tail.line, Line::Waiting { .. });
     let rate = tail.rate;
     let (skipped, not_kept) = (tail.skipped, tail.not_kept);
@@ -152,7 +153,7 @@ fn Status(window: Window) -> Element {
         div { class: "status-line", role: "status",
             button { class: "tool", id: "pause", "data-testid": "pause", "aria-pressed": paused(),
                 title: "hold the list still (p)", onclick: move |_| toggle(window, &toggled),
-                Icon { name: if paused() { "play" } else { "pause" } }
+                Icon { name: icon }
                 if paused() { "Resume" } else { "Pause" }
             }
             span { class, id: "line", "data-testid": "line", span { class: "dot" } "{line}" }
@@ -199,8 +200,14 @@ fn written(key: &RowKey) -> String {
 
 fn read(text: &str) -> Option<RowKey> {
     let mut parts = text.splitn(4, '~');
-    let (protocol, flow_id, seq, node) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    Some(RowKey { protocol: protocol.into(), flow_id: flow_id.into(), seq: seq.parse().ok()?, node: node.into() })
+    let (protocol, flow_id, seq, node) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    Some(RowKey {
+        protocol: protocol.into(),
+        flow_id: flow_id.into(),
+        seq: seq.parse().ok()?,
+        node: node.into(),
+    })
 }
 
 #[cfg(test)]
@@ -209,7 +216,8 @@ mod tests {
 
     #[test]
     fn a_row_has_an_address() {
-        let key = RowKey { protocol: "http".into(), node: "a~b".into(), flow_id: "0abc".into(), seq: 7 };
+        let key =
+            RowKey { protocol: "http".into(), node: "a~b".into(), flow_id: "0abc".into(), seq: 7 };
         assert_eq!(read(&written(&key)), Some(key));
         assert_eq!(read("http~x"), None);
     }
