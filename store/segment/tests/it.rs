@@ -1,4 +1,6 @@
 //! What a reader of the store would notice.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::disallowed_methods, reason = "a test tells its child by the environment")]
 #[path = "it/crash.rs"]
 mod crash;
 #[path = "it/flood.rs"]

@@ -78,7 +78,7 @@ fn each_column_is_laid_out_for_its_kind() {
 fn rows_are_in_the_order_of_time() {
     let (_dir, store, table) = store(patient());
     // Three interleaved parts, one of them backwards.
-    let ts = |it: u64| if it % 3 == 0 { 100_000 - it as i64 } else { it as i64 };
+    let ts = |it: u64| if it.is_multiple_of(3) { 100_000 - it as i64 } else { it as i64 };
     for part in 0..3 {
         let n = (0..9_000).filter(|it| it % 3 == part).collect::<Vec<_>>();
         store.append("http", batch(&table, &n, ts)).unwrap();
