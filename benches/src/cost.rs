@@ -20,7 +20,8 @@ impl Cost {
     /// Runs a command to its end.
     pub(crate) fn of(command: &mut Command) -> Result<Self> {
         let start = Instant::now();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut child = child.with_context(|| format!("cannot run {command:?}"))?;
         let process = format!("/proc/{}", child.id());
         let mut peak_bytes = 0;
@@ -73,7 +74,9 @@ mod tests {
 
     #[test]
     fn work_is_measured() {
-        let cost = Cost::of(Command::new("sh").args(["-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"]));
+        let cost = Cost::of(
+            Command::new("sh").args(["-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"]),
+        );
         let cost = cost.unwrap();
         assert!(cost.cpu_seconds > 0.0 && cost.cpu_seconds <= cost.wall_seconds + 0.1, "{cost:?}");
         assert!(Cost::of(&mut Command::new("false")).is_err());

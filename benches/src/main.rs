@@ -59,7 +59,10 @@ fn main() -> Result<()> {
 fn compare(bench: &Bench) -> Result<()> {
     let tools = bench.corpus.join("tools");
     if !tools.join("httpgen.py").is_file() {
-        bail!("the captures to measure are made by tools in {}, which is not there", tools.display());
+        bail!(
+            "the captures to measure are made by tools in {}, which is not there",
+            tools.display()
+        );
     }
     let binary = std::env::current_exe()?.with_file_name("kubeshark");
     ensure!(binary.is_file(), "{} is not there: cargo xtask bench builds it", binary.display());
@@ -83,7 +86,11 @@ fn http(bench: &Bench, tools: &Path, binary: &Path, work: &Path) -> Result<()> {
     // It ends with a whole connection, so that there are a few more than asked for.
     let sql = "select count(*) as n from http";
     let exchanges = count(binary, &file, sql)?;
-    ensure!(exchanges >= u64::from(bench.exchanges), "only {exchanges} of {} exchanges found", bench.exchanges);
+    ensure!(
+        exchanges >= u64::from(bench.exchanges),
+        "only {exchanges} of {} exchanges found",
+        bench.exchanges
+    );
     let table = Table::begin("HTTP", &file, exchanges, "exchanges")?;
 
     let ours = table.line("kubeshark query --read, HTTP rows", query(binary, &file, sql))?;
@@ -98,19 +105,28 @@ fn http(bench: &Bench, tools: &Path, binary: &Path, work: &Path) -> Result<()> {
     if let Some(tshark) = peer("tshark", &["tshark"]) {
         let mut command = Command::new(tshark);
         command.args(["-n", "-r"]).arg(&file).args(["-Y", "http", "-T", "fields"]);
-        for field in ["frame.time_epoch", "ip.src", "ip.dst", "http.request.method", "http.request.uri"] {
+        for field in
+            ["frame.time_epoch", "ip.src", "ip.dst", "http.request.method", "http.request.uri"]
+        {
             command.args(["-e", field]);
         }
         command.args(["-e", "http.response.code", "-e", "http.time"]);
         let theirs = table.line("tshark, HTTP fields", &mut command)?;
-        println!("\nHTTP: {:.1} × tshark's rows per CPU second", theirs.cpu_seconds / ours.cpu_seconds);
+        println!(
+            "\nHTTP: {:.1} × tshark's rows per CPU second",
+            theirs.cpu_seconds / ours.cpu_seconds
+        );
     }
     Ok(())
 }
 
 fn mix(bench: &Bench, tools: &Path, binary: &Path, work: &Path) -> Result<()> {
     let (tool, file) = (work.join("bigmul"), work.join("mix.pcap"));
-    let built = Command::new("cc").args(["-O2", "-w", "-o"]).arg(&tool).arg(tools.join("bigmul.c")).status();
+    let built = Command::new("cc")
+        .args(["-O2", "-w", "-o"])
+        .arg(&tool)
+        .arg(tools.join("bigmul.c"))
+        .status();
     ensure!(built.context("cc builds bigmul")?.success(), "bigmul.c does not compile");
     let made = Command::new(&tool)
         .arg(bench.corpus.join("pcap/rec_mix_0.pcap"))
@@ -123,24 +139,38 @@ fn mix(bench: &Bench, tools: &Path, binary: &Path, work: &Path) -> Result<()> {
     let table = Table::begin("mix", &file, count(binary, &file, sql)?, "exchanges")?;
 
     let floor = table.line("libpcap read loop", own("pcap-loop", &file))?;
-    let ndpi = match peer("ndpiReader", &["libndpi-bin"]) {
-        Some(ndpi) => {
-            Some(table.line("nDPI's ndpiReader, flows", Command::new(ndpi).args(["-q", "-i"]).arg(&file))?)
-        }
-        None => None,
-    };
+    let ndpi =
+        match peer("ndpiReader", &["libndpi-bin"]) {
+            Some(ndpi) => Some(table.line(
+                "nDPI's ndpiReader, flows",
+                Command::new(ndpi).args(["-q", "-i"]).arg(&file),
+            )?),
+            None => None,
+        };
     let ours = table.line("dissect alone: rows made and dropped", own("dissect", &file))?;
     table.line("kubeshark query --read, traffic", query(binary, &file, sql))?;
-    let import = table.line("import: rows in durable segments", own("import", &file).arg(work.join("store-mix")))?;
+    let import = table.line(
+        "import: rows in durable segments",
+        own("import", &file).arg(work.join("store-mix")),
+    )?;
     println!("{:44} {:8} MiB resident at most, importing", "", import.peak_bytes >> 20);
     if bench.tshark_mix
         && let Some(tshark) = peer("tshark", &["tshark"])
     {
-        table.line("tshark, one line a packet", Command::new(tshark).args(["-n", "-r"]).arg(&file))?;
+        table.line(
+            "tshark, one line a packet",
+            Command::new(tshark).args(["-n", "-r"]).arg(&file),
+        )?;
     }
-    println!("\nmix: {:.1} × the CPU of a libpcap read loop", ours.cpu_seconds / floor.cpu_seconds.max(0.01));
+    println!(
+        "\nmix: {:.1} × the CPU of a libpcap read loop",
+        ours.cpu_seconds / floor.cpu_seconds.max(0.01)
+    );
     if let Some(ndpi) = ndpi {
-        println!("mix: {:.1} × the CPU of nDPI's reader", ours.cpu_seconds / ndpi.cpu_seconds.max(0.01));
+        println!(
+            "mix: {:.1} × the CPU of nDPI's reader",
+            ours.cpu_seconds / ndpi.cpu_seconds.max(0.01)
+        );
     }
     Ok(())
 }
@@ -157,7 +187,10 @@ impl Table {
         #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
         let megabytes = bytes as f64 / 1e6;
         println!("\n{name}: {megabytes:.0} MB, {units} {unit}");
-        println!("{:44} {:>8} {:>8} {:>8} {:>12} {:>8}", "", "CPU s", "wall s", "MB/CPU s", "rows/CPU s", "MiB");
+        println!(
+            "{:44} {:>8} {:>8} {:>8} {:>12} {:>8}",
+            "", "CPU s", "wall s", "MB/CPU s", "rows/CPU s", "MiB"
+        );
         Ok(Self { megabytes, units })
     }
 
@@ -183,7 +216,8 @@ fn query(binary: &Path, file: &Path, sql: &str) -> &'static mut Command {
 }
 
 fn own(mode: &str, file: &Path) -> &'static mut Command {
-    let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| PathBuf::from("benches")));
+    let mut command =
+        Command::new(std::env::current_exe().unwrap_or_else(|_| PathBuf::from("benches")));
     command.arg(mode).arg(file);
     Box::leak(Box::new(command))
 }
@@ -197,7 +231,8 @@ fn count(binary: &Path, file: &Path, sql: &str) -> Result<u64> {
 
 /// Another reader, if it is installed.
 fn peer(program: &str, packages: &[&str]) -> Option<PathBuf> {
-    let found = ["/usr/bin", "/usr/local/bin", "/usr/sbin"].iter().map(|it| Path::new(it).join(program));
+    let found =
+        ["/usr/bin", "/usr/local/bin", "/usr/sbin"].iter().map(|it| Path::new(it).join(program));
     let found = found.into_iter().find(|it| it.is_file());
     if found.is_none() {
         println!("{program} is not installed (apt-get install {}): left out", packages.join(" "));

@@ -77,7 +77,8 @@ impl Capture {
 
 /// This machine's name.
 pub(crate) fn host() -> Result<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").context("asking for this machine's name")?;
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .context("asking for this machine's name")?;
     Ok(name.trim().to_owned())
 }
 
@@ -102,8 +103,12 @@ impl FromStr for Size {
             "tb" => 1_000_000_000_000,
             _ => return Err("a size looks like 512MiB or 4GB".to_owned()),
         };
-        let number: u64 = number.parse().map_err(|_| "a size looks like 512MiB or 4GB".to_owned())?;
-        number.checked_mul(factor).map(Self).ok_or_else(|| "that is more than there are bytes".to_owned())
+        let number: u64 =
+            number.parse().map_err(|_| "a size looks like 512MiB or 4GB".to_owned())?;
+        number
+            .checked_mul(factor)
+            .map(Self)
+            .ok_or_else(|| "that is more than there are bytes".to_owned())
     }
 }
 
@@ -124,7 +129,8 @@ impl FromStr for Age {
             "d" => 86_400_000,
             _ => return Err("a time looks like 500ms, 30s, 90m, 24h or 7d".to_owned()),
         };
-        let number: u64 = number.parse().map_err(|_| "a time looks like 30s, 90m, 24h or 7d".to_owned())?;
+        let number: u64 =
+            number.parse().map_err(|_| "a time looks like 30s, 90m, 24h or 7d".to_owned())?;
         let time = number.checked_mul(milliseconds).ok_or_else(|| "that is too long".to_owned())?;
         Ok(Self(Duration::from_millis(time)))
     }

@@ -2,8 +2,12 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
+use anyhow::{Context, Result};
 use clap::Subcommand;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Outcome;
 
@@ -45,4 +49,37 @@ impl Command {
 /// Says something on standard error that a person should know. A closed standard error is nobody's trouble.
 pub(crate) fn complain(what: fmt::Arguments<'_>) {
     writeln!(io::stderr(), "kubeshark: {what}").ok();
+}
+
+/// What runs everything that waits.
+pub(crate) fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
+}
+
+/// Waits until someone wants the program to end.
+pub(crate) async fn interrupted() {
+    let asked = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => drop(signal.recv().await),
+            // Then the signal does what it does by itself: it ends the program.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = asked(SignalKind::interrupt()) => {}
+        () = asked(SignalKind::terminate()) => {}
+    }
+}
+
+/// Says at once what is wrong with a file that can't be read, rather than serving nothing.
+fn readable(files: &[PathBuf]) -> Result<()> {
+    // A pipe is read once.
+    for file in files.iter().filter(|it| it.as_os_str() != "-" && !is_pipe(it)) {
+        source::open_file(file)?;
+    }
+    Ok(())
+}
+
+fn is_pipe(file: &std::path::Path) -> bool {
+    file.metadata().is_ok_and(|it| !it.is_file() && !it.is_dir())
 }

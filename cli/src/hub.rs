@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use api::{Accounting, ApiError, QueryRequest, Tables, header, media, route};
+use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
+use arrow_schema::SchemaRef;
 use clap::Args;
+
+use crate::place::{Answer, Place};
 
 /// Which Hub, and with which right.
 #[derive(Debug, Clone, Args)]
@@ -19,12 +23,50 @@ pub(crate) struct Hub {
     token: Option<String>,
 }
 
-/// An answer as it comes in.
-pub(crate) struct Answer {
-    /// Its rows.
-    pub(crate) rows: StreamReader<Box<dyn Read + Send>>,
+struct Rows<'a> {
+    hub: &'a Hub,
+    rows: StreamReader<Box<dyn Read + Send>>,
     /// Under which its accounting is kept.
     id: Option<String>,
+}
+
+impl Place for Hub {
+    fn ask(&self, request: &QueryRequest) -> Result<Box<dyn Answer + '_>> {
+        let address = self.address(route::QUERY)?;
+        let post = self.authorized(agent().post(&address).header("accept", media::ARROW));
+        let response = post.send_json(request).map_err(|why| self.unreachable(&why))?;
+        let response =
+            self.accepted(response, request.sql.as_deref().or(request.filter.as_deref()))?;
+        let id = response.headers().get(header::QUERY_ID);
+        let id = id.and_then(|it| it.to_str().ok()).map(str::to_owned);
+        let body: Box<dyn Read + Send> = Box::new(response.into_body().into_reader());
+        let rows = StreamReader::try_new(body, None)
+            .with_context(|| format!("{} did not answer with rows", self.url()))?;
+        Ok(Box::new(Rows { hub: self, rows, id }))
+    }
+}
+
+impl Answer for Rows<'_> {
+    fn schema(&self) -> SchemaRef {
+        self.rows.schema()
+    }
+
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.rows.next().transpose().context("the answer broke off")
+    }
+
+    fn accounting(self: Box<Self>) -> Result<Option<Accounting>> {
+        let Some(id) = &self.id else { return Ok(None) };
+        let address = self.hub.address(&route::accounting(id))?;
+        let request = self.hub.authorized(agent().get(&address));
+        let response = request.call().map_err(|why| self.hub.unreachable(&why))?;
+        if response.status() == 404 {
+            return Ok(None);
+        }
+        let mut response = self.hub.accepted(response, None)?;
+        let accounting = response.body_mut().read_json();
+        Ok(Some(accounting.with_context(|| format!("{} answered something else", self.hub.url()))?))
+    }
 }
 
 impl Hub {
@@ -35,34 +77,6 @@ impl Hub {
 
     fn url(&self) -> &str {
         self.url.as_deref().unwrap_or(DEFAULT_URL)
-    }
-
-    /// Asks; the rows stream in as they are read.
-    pub(crate) fn query(&self, request: &QueryRequest) -> Result<Answer> {
-        let address = self.address(route::QUERY)?;
-        let post = self.authorized(agent().post(&address).header("accept", media::ARROW));
-        let response = post.send_json(request).map_err(|why| self.unreachable(&why))?;
-        let response = self.accepted(response, request.sql.as_deref().or(request.filter.as_deref()))?;
-        let id = response.headers().get(header::QUERY_ID);
-        let id = id.and_then(|it| it.to_str().ok()).map(str::to_owned);
-        let body: Box<dyn Read + Send> = Box::new(response.into_body().into_reader());
-        let rows = StreamReader::try_new(body, None)
-            .with_context(|| format!("{} did not answer with rows", self.url()))?;
-        Ok(Answer { rows, id })
-    }
-
-    /// What an answer cost, once its rows were read; nothing if the Hub has forgotten.
-    pub(crate) fn accounting(&self, answer: &Answer) -> Result<Option<Accounting>> {
-        let Some(id) = &answer.id else { return Ok(None) };
-        let address = self.address(&route::accounting(id))?;
-        let response =
-            self.authorized(agent().get(&address)).call().map_err(|why| self.unreachable(&why))?;
-        if response.status() == 404 {
-            return Ok(None);
-        }
-        let mut response = self.accepted(response, None)?;
-        let accounting = response.body_mut().read_json();
-        Ok(Some(accounting.with_context(|| format!("{} answered something else", self.url()))?))
     }
 
     /// What can be asked.
@@ -78,7 +92,9 @@ impl Hub {
     fn address(&self, route: &str) -> Result<String> {
         let url = self.url().trim_end_matches('/');
         if url.starts_with("https://") {
-            bail!("{url}: https is not there yet; ask the Hub by http, or through `kubectl port-forward`");
+            bail!(
+                "{url}: https is not there yet; ask the Hub by http, or through `kubectl port-forward`"
+            );
         }
         let host = url.strip_prefix("http://").unwrap_or(url);
         if host.is_empty() || host.contains("://") {

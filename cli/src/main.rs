@@ -9,10 +9,14 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
+mod capture;
 mod commands;
 mod format;
 mod hub;
+mod local;
 mod output;
+mod place;
+mod progress;
 
 /// Short-lived row batches of many sizes on many threads: what mimalloc is good at.
 #[global_allocator]
@@ -25,7 +29,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
                         3 the answer is incomplete (standard error says why).")]
 struct Cli {
     /// What to log on standard error, such as `info` or `worker=debug,warn`.
-    #[arg(long, global = true, env = "KUBESHARK_LOG", default_value = "warn", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        env = "KUBESHARK_LOG",
+        default_value = "warn",
+        value_name = "FILTER"
+    )]
     log: String,
     #[command(subcommand)]
     command: commands::Command,
@@ -65,8 +75,9 @@ fn fail(why: &anyhow::Error) -> ExitCode {
 }
 
 fn log(filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|why| anyhow::anyhow!("--log {filter}: {why} (try `info` or `worker=debug,warn`)"))?;
+    let filter = EnvFilter::try_new(filter).map_err(|why| {
+        anyhow::anyhow!("--log {filter}: {why} (try `info` or `worker=debug,warn`)")
+    })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -21,7 +21,8 @@ pub(crate) fn open(path: Option<&Path>) -> Result<Output> {
         None => Ok(stdout()),
         Some(path) if path.as_os_str() == "-" => Ok(stdout()),
         Some(path) => {
-            let file = File::create(path).with_context(|| format!("can't write {}", path.display()))?;
+            let file =
+                File::create(path).with_context(|| format!("can't write {}", path.display()))?;
             Ok(BufWriter::with_capacity(BUFFER_BYTES, Watched(Box::new(file))))
         }
     }

@@ -6,9 +6,9 @@ use anyhow::bail;
 use clap::Args;
 use schema::Table;
 
+use crate::Outcome;
 use crate::hub::Hub;
 use crate::output::{self, Output};
-use crate::Outcome;
 
 /// List the tables, or the columns of one, with what they mean.
 ///
@@ -70,7 +70,13 @@ impl Tables {
 fn list(out: &mut Output, tables: &[Table]) -> io::Result<()> {
     let name = tables.iter().map(|it| it.name.len()).max().unwrap_or(0);
     for table in tables {
-        writeln!(out, "{:name$}  {:>2} columns  {}", table.name, table.fields.len(), first(&table.doc))?;
+        writeln!(
+            out,
+            "{:name$}  {:>2} columns  {}",
+            table.name,
+            table.fields.len(),
+            first(&table.doc)
+        )?;
     }
     Ok(())
 }

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, MapArray, RecordBatch, StringArray};
 use arrow_cast::base64::{BASE64_STANDARD, Engine as _};
-use arrow_json::writer::{JsonArray, JsonFormat, LineDelimited, Writer, WriterBuilder};
-use arrow_json::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
+use arrow_json::writer::{
+    JsonArray, JsonFormat, LineDelimited, NullableEncoder, Writer, WriterBuilder,
+};
+use arrow_json::{Encoder, EncoderFactory, EncoderOptions};
 use arrow_schema::{ArrowError, DataType, FieldRef};
 
 use super::{Error, Rows};
@@ -27,9 +29,8 @@ pub(super) fn lines<W: Write>(out: W) -> Json<W, LineDelimited> {
 
 /// Each value of a column as JSON; null where it is null.
 pub(super) fn column(field: &FieldRef, array: &ArrayRef) -> Result<StringArray, ArrowError> {
-    let options = EncoderOptions::default()
-        .with_explicit_nulls(true)
-        .with_encoder_factory(Arc::new(Values));
+    let options =
+        EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(Values));
     let mut encoder = arrow_json::writer::make_encoder(field, array, &options)?;
     let mut json = Vec::new();
     Ok((0..array.len())
@@ -77,7 +78,9 @@ impl EncoderFactory for Values {
             DataType::Binary => Box::new(Bytes(|row| array.as_binary::<i32>().value(row))),
             DataType::LargeBinary => Box::new(Bytes(|row| array.as_binary::<i64>().value(row))),
             DataType::BinaryView => Box::new(Bytes(|row| array.as_binary_view().value(row))),
-            DataType::Map(entries, _) if is_text_to_text(entries) => Box::new(Headers(array.as_map())),
+            DataType::Map(entries, _) if is_text_to_text(entries) => {
+                Box::new(Headers(array.as_map()))
+            }
             _ => return Ok(None),
         };
         Ok(Some(NullableEncoder::new(encoder, nulls)))
@@ -104,7 +107,8 @@ struct Headers<'a>(&'a MapArray);
 impl Encoder for Headers<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         let entries = self.0.value(row);
-        let (names, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_string::<i32>());
+        let (names, values) =
+            (entries.column(0).as_string::<i32>(), entries.column(1).as_string::<i32>());
         out.push(b'{');
         let mut first = true;
         for at in 0..names.len() {

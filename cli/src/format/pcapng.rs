@@ -12,7 +12,7 @@ use dissect::{Link, Packet};
 use super::{Error, Rows};
 
 /// The columns of `packets` that make a packet.
-pub(crate) const COLUMNS: [&str; 5] = ["ts", "link", "interface", "wire_len", "data"];
+pub(crate) const COLUMNS: [&str; 5] = ["ts", "link", "interface", "wire_bytes", "data"];
 
 /// Whether rows of this schema are packets.
 pub(crate) fn are_packets(schema: &Schema) -> bool {
@@ -71,9 +71,9 @@ fn numbers(batch: &RecordBatch, name: &str) -> Result<PrimitiveArray<UInt32Type>
 
 /// The column in the type that the writer takes; a value that doesn't fit is an error, not a null.
 fn column(batch: &RecordBatch, name: &str, kind: &DataType) -> Result<ArrayRef, Error> {
-    let column = batch
-        .column_by_name(name)
-        .ok_or_else(|| Error::Packets(format!("the rows have no column {name}, so they are no packets")))?;
+    let column = batch.column_by_name(name).ok_or_else(|| {
+        Error::Packets(format!("the rows have no column {name}, so they are no packets"))
+    })?;
     let options = CastOptions { safe: false, ..CastOptions::default() };
     Ok(cast_with_options(column, kind, &options)?)
 }

@@ -46,7 +46,8 @@ impl<W: Write> Table<W> {
         let mut rows = vec![Vec::with_capacity(self.fields.len()); batch.num_rows()];
         for (column, field) in flat.columns().iter().zip(&self.fields) {
             let format = ArrayFormatter::try_new(column, &options)?;
-            let durations = (field.kind == Kind::Duration && *column.data_type() == DataType::Int64)
+            let durations = (field.kind == Kind::Duration
+                && *column.data_type() == DataType::Int64)
                 .then(|| column.as_primitive::<Int64Type>());
             for (row, cells) in rows.iter_mut().enumerate() {
                 cells.push(match durations {
@@ -92,7 +93,9 @@ impl<W: Write> Table<W> {
             Some(Layout::Columns(widths)) => line(&mut self.out, row, widths, &self.fields)?,
             Some(Layout::Lines(name_width)) => {
                 writeln!(self.out, "── row {} ──", self.rows)?;
-                for (field, cell) in self.fields.iter().zip(row).filter(|(_, cell)| !cell.is_empty()) {
+                for (field, cell) in
+                    self.fields.iter().zip(row).filter(|(_, cell)| !cell.is_empty())
+                {
                     let pad = name_width.saturating_sub(columns(&field.name));
                     let room = self.width.unwrap_or(usize::MAX).saturating_sub(name_width + 3);
                     writeln!(self.out, "{}{:pad$}  {}", field.name, "", cut(cell, room.max(CELL)))?;
@@ -123,7 +126,12 @@ impl<W: Write> Rows for Table<W> {
     }
 }
 
-fn line(out: &mut impl Write, cells: &[String], widths: &[usize], fields: &[Field]) -> Result<(), Error> {
+fn line(
+    out: &mut impl Write,
+    cells: &[String],
+    widths: &[usize],
+    fields: &[Field],
+) -> Result<(), Error> {
     let mut text = String::new();
     for ((cell, width), field) in cells.iter().zip(widths).zip(fields) {
         let cell = cut(cell, *width);
@@ -165,7 +173,9 @@ fn shown(value: &str) -> String {
             '\r' => text.push_str("\\r"),
             '\t' => text.push_str("\\t"),
             // Direction marks turn a terminal's line around; they are as good as control characters.
-            c if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+            c if c.is_control()
+                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
                 text.extend(c.escape_unicode());
             }
             c => text.push(c),

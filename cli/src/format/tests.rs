@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use arrow_array::builder::{MapBuilder, MapFieldNames, StringBuilder};
 use arrow_array::{
-    ArrayRef, BinaryViewArray, BooleanArray, Int32Array, Int64Array, StringViewArray, TimestampNanosecondArray,
-    UInt64Array,
+    ArrayRef, BinaryViewArray, BooleanArray, Int32Array, Int64Array, StringViewArray,
+    TimestampNanosecondArray, UInt64Array,
 };
 use arrow_ipc::reader::StreamReader;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -74,7 +74,8 @@ fn a_table_of_many_rows_prints_them_all() {
 #[test]
 fn arrow_and_parquet_give_the_same_rows_back() {
     let bytes = written(Format::Arrow, None, &[batch()]);
-    let read: Vec<_> = StreamReader::try_new(bytes.as_slice(), None).unwrap().map(Result::unwrap).collect();
+    let read: Vec<_> =
+        StreamReader::try_new(bytes.as_slice(), None).unwrap().map(Result::unwrap).collect();
     assert_eq!(read, [batch()]);
 
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -95,7 +96,10 @@ fn packets_come_out_as_they_are() {
     let bytes = written(Format::Pcapng, None, &[packets(&[1, 2, 3])]);
     let mut file = source::FileSource::from_reader("test", std::io::Cursor::new(bytes)).unwrap();
     let packet = file.next().unwrap().unwrap();
-    assert_eq!((packet.ts, packet.link.dlt(), packet.wire_len, packet.data), (1_500, 1, 60, &[1u8, 2, 3][..]));
+    assert_eq!(
+        (packet.ts, packet.link.dlt(), packet.wire_len, packet.data),
+        (1_500, 1, 60, &[1u8, 2, 3][..])
+    );
     assert!(file.next().unwrap().is_none());
 }
 
@@ -120,7 +124,8 @@ fn written(format: Format, width: Option<usize>, batches: &[RecordBatch]) -> Vec
 
 /// Two rows with every kind of value: the first tame, the second with nulls, bytes, quotes and escape sequences.
 fn batch() -> RecordBatch {
-    let names = MapFieldNames { entry: "entries".into(), key: "keys".into(), value: "values".into() };
+    let names =
+        MapFieldNames { entry: "entries".into(), key: "keys".into(), value: "values".into() };
     let mut headers = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
     for (name, value) in [("set-cookie", "a=1"), ("host", "x"), ("set-cookie", "b=2")] {
         headers.keys().append_value(name);
@@ -128,7 +133,8 @@ fn batch() -> RecordBatch {
     }
     headers.append(true).unwrap();
     headers.append(false).unwrap();
-    let ts = TimestampNanosecondArray::from(vec![1_795_341_600_123_456_789, 1_795_341_601_123_456_789]);
+    let ts =
+        TimestampNanosecondArray::from(vec![1_795_341_600_123_456_789, 1_795_341_601_123_456_789]);
     table(
         &[
             ("ts", Kind::Time, false),

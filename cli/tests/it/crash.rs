@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::processes::{Hub, kubeshark, Process, wait_until};
+use crate::processes::{Hub, Process, kubeshark, wait_until};
 use crate::traffic;
 
 #[test]
@@ -20,7 +20,9 @@ fn a_worker_killed_while_importing_serves_what_it_had_sealed() {
     for _ in 0..3 {
         let before = segments(&store);
         let mut worker = start(&hub, &store, Some(&capture));
-        wait_until("some segments are sealed", || segments(&store) >= before + 2 || !worker.is_running());
+        wait_until("some segments are sealed", || {
+            segments(&store) >= before + 2 || !worker.is_running()
+        });
         worker.signal("KILL");
         worker.wait(Duration::from_secs(10));
         killed_while_sealing += usize::from(segments(&store) > before);
@@ -29,7 +31,8 @@ fn a_worker_killed_while_importing_serves_what_it_had_sealed() {
     let sealed = segments(&store);
 
     // Something torn lies there too, as after a crash of the machine.
-    let torn = parquet_files(&store).into_iter().find(|it| it.to_string_lossy().contains("http")).unwrap();
+    let torn =
+        parquet_files(&store).into_iter().find(|it| it.to_string_lossy().contains("http")).unwrap();
     let whole = std::fs::read(&torn).unwrap();
     let half = torn.with_file_name("0000000000000000-torn.parquet");
     std::fs::write(&half, &whole[..whole.len() / 2]).unwrap();
@@ -42,7 +45,9 @@ fn a_worker_killed_while_importing_serves_what_it_had_sealed() {
     });
     let ask = |sql: &str| hub.ask(&json!({ "sql": sql }));
     // Every column of every row is read, so that a damaged page could not hide.
-    let answer = ask("select count(*) as n, sum(length(target)) as t, count(response_body) as b, min(ts) as first from http");
+    let answer = ask(
+        "select count(*) as n, sum(length(target)) as t, count(response_body) as b, min(ts) as first from http",
+    );
     assert_eq!(answer["accounting"]["complete"], true, "{answer:#}");
     assert!(answer["rows"][0]["n"].as_u64().unwrap() > 0, "{answer:#}");
     let wrong = ask("select count(*) as n from http where status not in (200, 201, 404, 503)");
@@ -50,15 +55,15 @@ fn a_worker_killed_while_importing_serves_what_it_had_sealed() {
     assert!(segments(&store) >= sealed, "sealed segments went away");
 
     // The rows that were only in memory are in the ledger, and so is the torn file.
-    let losses = ask("select stage, sum(rows) as n from losses group by stage");
+    let losses = ask("select stage, sum(count) as n from losses group by stage");
     let text = losses["rows"].to_string();
     assert!(losses["rows"].as_array().is_some_and(|it| !it.is_empty()), "{losses:#}");
     assert!(text.contains("crash") || text.contains("hot") || text.contains("unsealed"), "{text}");
     assert!(text.contains("torn"), "{text}");
     // Set aside, not deleted.
-    let kept = walk(&store).into_iter().any(|it| {
-        std::fs::metadata(&it).is_ok_and(|it| it.len() == (whole.len() / 2) as u64)
-    });
+    let kept = walk(&store)
+        .into_iter()
+        .any(|it| std::fs::metadata(&it).is_ok_and(|it| it.len() == (whole.len() / 2) as u64));
     assert!(kept, "the torn segment was deleted");
 }
 

@@ -18,7 +18,8 @@ fn three_workers_answer_as_one_that_has_everything() {
 
     assert_eq!(many["rows"], one["rows"], "{many:#} {one:#}");
     let rows = many["rows"].as_array().unwrap();
-    let count = |status: u64| rows.iter().find(|it| it["status"] == status).map(|it| it["n"].clone());
+    let count =
+        |status: u64| rows.iter().find(|it| it["status"] == status).map(|it| it["n"].clone());
     assert_eq!(count(200), Some(json!(EXCHANGES * 7 / 10)), "{many:#}");
     assert_eq!(count(503), Some(json!(EXCHANGES / 10)), "{many:#}");
     assert_eq!(rows.len(), 4, "{many:#}");
@@ -73,13 +74,18 @@ fn a_worker_killed_in_mid_query_is_named_and_the_others_answer() {
     // Asked again, it is known to be gone, and said to be missing.
     wait_until("the worker is known to be gone", || {
         let workers = fleet.hub.get("/api/workers");
-        workers["workers"].as_array().unwrap().iter().any(|it| it["node"] == "node-1" && it["status"] == "gone")
+        workers["workers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|it| it["node"] == "node-1" && it["status"] == "gone")
     });
     let answer = fleet.hub.ask(&json!({ "sql": QUESTION }));
     assert_eq!(states(&answer), ["node-0 answered", "node-1 missing", "node-2 answered"]);
 
     // The command line says so and exits with 3.
-    let output = run(kubeshark().args(["query", "--hub", &fleet.hub.url, "--format", "csv"]).arg(QUESTION));
+    let output =
+        run(kubeshark().args(["query", "--hub", &fleet.hub.url, "--format", "csv"]).arg(QUESTION));
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("node-1"), "{stderr}");

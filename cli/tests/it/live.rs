@@ -33,10 +33,13 @@ fn what_real_programs_send_on_loopback_is_seen() {
     dns.ask(&names[..10], &["+tcp"]);
 
     let count = |table: &str, port: u16, key: &str| -> BTreeMap<String, u64> {
-        let sql = format!("select {key} as key, count(*) as n from {table} where server_port = {port} group by 1");
+        let sql = format!(
+            "select {key} as key, count(*) as n from {table} where server_port = {port} group by 1"
+        );
         let answer = tap.ask(&json!({ "sql": sql }));
         let rows = answer["rows"].as_array().unwrap_or_else(|| panic!("{answer:#}"));
-        let key = |it: &Value| it["key"].as_str().map_or_else(|| it["key"].to_string(), str::to_owned);
+        let key =
+            |it: &Value| it["key"].as_str().map_or_else(|| it["key"].to_string(), str::to_owned);
         rows.iter().map(|it| (key(it), it["n"].as_u64().unwrap())).collect()
     };
     let total = |counts: BTreeMap<String, u64>| counts.values().sum::<u64>();
@@ -47,15 +50,20 @@ fn what_real_programs_send_on_loopback_is_seen() {
     });
     // No more come after that: nothing is seen twice.
     std::thread::sleep(Duration::from_secs(2));
-    let of = |pairs: &[(&str, u64)]| pairs.iter().map(|(key, n)| ((*key).to_owned(), *n)).collect::<BTreeMap<_, _>>();
+    let of = |pairs: &[(&str, u64)]| {
+        pairs.iter().map(|(key, n)| ((*key).to_owned(), *n)).collect::<BTreeMap<_, _>>()
+    };
     assert_eq!(count("http", web.port, "status"), of(&[("200", 65), ("404", 15)]));
     assert_eq!(count("http", web.port, "verb"), of(&[("GET", 75), ("HEAD", 5)]));
     assert_eq!(
         count("redis", redis.port, "verb"),
         of(&[("GET", 100), ("INCR", 1), ("LPUSH", 1), ("LRANGE", 1), ("SET", 100)])
     );
-    let expected: BTreeMap<_, _> =
-        names.iter().enumerate().map(|(n, name)| (name.clone(), if n < 10 { 2 } else { 1 })).collect();
+    let expected: BTreeMap<_, _> = names
+        .iter()
+        .enumerate()
+        .map(|(n, name)| (name.clone(), if n < 10 { 2 } else { 1 }))
+        .collect();
     assert_eq!(count("dns", dns.port, "target"), expected);
     // What failed is marked.
     let failed = tap.ask(&json!({ "filter": format!("failed and server_port = {}", redis.port) }));
@@ -64,15 +72,19 @@ fn what_real_programs_send_on_loopback_is_seen() {
 
 /// `kubeshark tap -i lo`; nothing where this process may not capture, except in CI, where that is a failure.
 pub(crate) fn tap_loopback(folder: &Path) -> Option<Hub> {
-    let probe = run(kubeshark().args(["tap", "-i", "lo", "--no-browser", "--port", "0", "--for", "0s"]));
+    let probe =
+        run(kubeshark().args(["tap", "-i", "lo", "--no-browser", "--port", "0", "--for", "0s"]));
     let stderr = String::from_utf8_lossy(&probe.stderr).into_owned();
-    if !probe.status.success() && stderr.contains("permission") && std::env::var_os("CI").is_none() {
+    if !probe.status.success() && stderr.contains("permission") && std::env::var_os("CI").is_none()
+    {
         println!("skipped: {stderr}");
         return None;
     }
     assert!(probe.status.success(), "{stderr}");
     let tap = Hub::of(
-        kubeshark().args(["tap", "-i", "lo", "--no-browser", "--port", "0", "--store"]).arg(folder.join("store")),
+        kubeshark()
+            .args(["tap", "-i", "lo", "--no-browser", "--port", "0", "--store"])
+            .arg(folder.join("store")),
     );
     wait_until("the tap captures", || tap.get("/api/health")["workers_capturing"] == 1);
     Some(tap)
@@ -119,7 +131,17 @@ impl Redis {
     fn start(folder: &Path) -> Self {
         let port = free_port();
         let mut redis = program("redis-server");
-        redis.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string(), "--dir"]);
+        redis.args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--port",
+            &port.to_string(),
+            "--dir",
+        ]);
         let process = Process::start(redis.arg(folder).stdout(Stdio::null()));
         wait_until("redis listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { port, _process: process }
@@ -147,8 +169,19 @@ impl Dns {
     fn start() -> Self {
         let port = free_port();
         let mut dnsmasq = program("dnsmasq");
-        dnsmasq.args(["--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--pid-file="]);
-        dnsmasq.args(["--listen-address=127.0.0.1", "--bind-interfaces", "--user=root", "--group=root"]);
+        dnsmasq.args([
+            "--keep-in-foreground",
+            "--no-resolv",
+            "--no-hosts",
+            "--conf-file=/dev/null",
+            "--pid-file=",
+        ]);
+        dnsmasq.args([
+            "--listen-address=127.0.0.1",
+            "--bind-interfaces",
+            "--user=root",
+            "--group=root",
+        ]);
         dnsmasq.args(["--address=/kubeshark.test/10.1.2.3", &format!("--port={port}")]);
         let process = Process::start(dnsmasq.stderr(Stdio::null()));
         wait_until("dnsmasq listens", || UdpSocket::bind(("127.0.0.1", port)).is_err());
@@ -167,7 +200,8 @@ impl Dns {
 
 /// Makes every request that `url` stands for, in one run of curl.
 pub(crate) fn curl(url: &str, options: &[&str]) {
-    let output = run(program("curl").args(["--silent", "--output", "/dev/null"]).args(options).arg(url));
+    let output =
+        run(program("curl").args(["--silent", "--output", "/dev/null"]).args(options).arg(url));
     assert!(output.status.success(), "curl {url}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -176,7 +210,8 @@ pub(crate) fn program(name: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let folders = path.split(':').chain(["/usr/sbin", "/sbin"]);
     let found = folders.map(|it| Path::new(it).join(name)).find(|it| it.is_file());
-    let mut command = Command::new(found.unwrap_or_else(|| panic!("{name} is missing: ./dev test installs it")));
+    let mut command =
+        Command::new(found.unwrap_or_else(|| panic!("{name} is missing: ./dev test installs it")));
     command.stdin(Stdio::null());
     command
 }

@@ -24,15 +24,19 @@ fn traffic_appears_a_filter_narrows_it_and_a_row_opens() {
         curl(&format!("http://127.0.0.1:{}/hello.txt?n=[1-3]", web.port), &[]);
         curl(&format!("http://127.0.0.1:{}/missing", web.port), &[]);
         let rows = browser.texts(ROW);
-        rows.iter().any(|it| it.contains("/hello.txt")) && rows.iter().any(|it| it.contains("/missing"))
+        rows.iter().any(|it| it.contains("/hello.txt"))
+            && rows.iter().any(|it| it.contains("/missing"))
     });
 
     // A wrong filter is refused beside the bar, and the rows stay.
     browser.fill("[data-testid=filter]", "http.statsu = 404");
     browser.click("[data-testid=filter-apply]");
-    wait_until("the error is shown", || browser.texts("[data-testid=filter-error]").concat().contains("statsu"));
+    wait_until("the error is shown", || {
+        browser.texts("[data-testid=filter-error]").concat().contains("statsu")
+    });
 
-    browser.fill("[data-testid=filter]", &format!("http.status = 404 and server_port = {}", web.port));
+    browser
+        .fill("[data-testid=filter]", &format!("http.status = 404 and server_port = {}", web.port));
     browser.click("[data-testid=filter-apply]");
     wait_until("only what the filter lets through is shown", || {
         let rows = browser.texts(ROW);
@@ -49,7 +53,8 @@ fn traffic_appears_a_filter_narrows_it_and_a_row_opens() {
     assert!(browser.texts(ROW).iter().all(|it| it.contains("/missing")));
 
     // A row opens with its body.
-    browser.fill("[data-testid=filter]", &format!("http.status = 200 and server_port = {}", web.port));
+    browser
+        .fill("[data-testid=filter]", &format!("http.status = 200 and server_port = {}", web.port));
     browser.click("[data-testid=filter-apply]");
     wait_until("the rows with a body are shown", || {
         let rows = browser.texts(ROW);
@@ -71,8 +76,12 @@ struct Browser {
 
 impl Browser {
     fn start(folder: &Path) -> Self {
-        let mut driver =
-            program("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut driver = program("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
         let port = lines
             .find_map(|it| it.split("started successfully on port ").nth(1).map(str::to_owned))
@@ -81,7 +90,10 @@ impl Browser {
         let profile = format!("--user-data-dir={}", folder.join("profile").display());
         let mut arguments = vec![profile.as_str()];
         arguments.extend(ARGUMENTS);
-        let mut browser = Self { driver, session: format!("http://127.0.0.1:{}/session", port.trim_end_matches('.')) };
+        let mut browser = Self {
+            driver,
+            session: format!("http://127.0.0.1:{}/session", port.trim_end_matches('.')),
+        };
         let options = json!({ "args": arguments });
         let new = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
         let made = browser.post("", &new);
@@ -97,7 +109,12 @@ impl Browser {
     fn texts(&self, css: &str) -> Vec<String> {
         let script = "return [...document.querySelectorAll(arguments[0])].map(it => it.innerText)";
         let texts = self.post("/execute/sync", &json!({ "script": script, "args": [css] }));
-        texts.as_array().unwrap().iter().map(|it| it.as_str().unwrap_or_default().to_owned()).collect()
+        texts
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it.as_str().unwrap_or_default().to_owned())
+            .collect()
     }
 
     fn wait_for(&self, css: &str) {
@@ -122,8 +139,10 @@ impl Browser {
     }
 
     fn post(&self, command: &str, body: &Value) -> Value {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let mut response = agent.post(format!("{}{command}", self.session)).send_json(body).unwrap();
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut response =
+            agent.post(format!("{}{command}", self.session)).send_json(body).unwrap();
         let status = response.status();
         let answer: Value = response.body_mut().read_json().unwrap();
         assert!(status.is_success(), "{command} {body}: {answer:#}");

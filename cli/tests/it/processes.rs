@@ -58,7 +58,9 @@ pub(crate) struct Process(Child);
 impl Process {
     /// Starts it; what it prints is read away.
     pub(crate) fn start(command: &mut Command) -> Self {
-        Self(command.stdin(Stdio::null()).spawn().unwrap_or_else(|why| panic!("{command:?}: {why}")))
+        Self(
+            command.stdin(Stdio::null()).spawn().unwrap_or_else(|why| panic!("{command:?}: {why}")),
+        )
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -67,7 +69,8 @@ impl Process {
 
     /// Sends a signal by name, such as `STOP`.
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status().unwrap();
+        let status =
+            Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status().unwrap();
         assert!(status.success(), "kill -s {name}");
     }
 
@@ -133,8 +136,10 @@ impl Hub {
 
     /// The answer to a question, with its accounting.
     pub(crate) fn ask(&self, request: &Value) -> Value {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let post = agent.post(format!("{}/api/query", self.url)).header("accept", "application/json");
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let post =
+            agent.post(format!("{}/api/query", self.url)).header("accept", "application/json");
         post.send_json(request).unwrap().body_mut().read_json().unwrap()
     }
 
@@ -146,7 +151,9 @@ impl Hub {
             let ready = |it: &&Value| {
                 let inputs = it["health"]["inputs"].as_array();
                 it["status"] == "connected"
-                    && inputs.is_some_and(|it| !it.is_empty() && it.iter().all(|it| it["active"] == false))
+                    && inputs.is_some_and(|it| {
+                        !it.is_empty() && it.iter().all(|it| it["active"] == false)
+                    })
             };
             workers.iter().filter(ready).count() == n
         });
@@ -157,7 +164,11 @@ impl Hub {
 pub(crate) fn worker(hub: &Hub, node: &str, capture: &Path, store: &Path) -> Process {
     let dial = hub.url.replacen("http", "ws", 1);
     let mut command = kubeshark();
-    command.args(["worker", "--hub", &dial, "--node", node, "--read"]).arg(capture).arg("--store").arg(store);
+    command
+        .args(["worker", "--hub", &dial, "--node", node, "--read"])
+        .arg(capture)
+        .arg("--store")
+        .arg(store);
     Process::start(&mut command)
 }
 
@@ -184,7 +195,11 @@ pub(crate) fn corpus() -> Option<PathBuf> {
     }
     let line = format!("skipped: the corpus of captures is not in {}\n", folder.display());
     // Past the capture of the test's output: a skipped test must be seen.
-    std::io::Write::write_all(&mut File::options().append(true).open("/dev/stderr").unwrap(), line.as_bytes()).ok();
+    std::io::Write::write_all(
+        &mut File::options().append(true).open("/dev/stderr").unwrap(),
+        line.as_bytes(),
+    )
+    .ok();
     None
 }
 

@@ -28,7 +28,8 @@ fn sql_filters_and_several_files_are_answered() {
     assert!(failed.iter().all(|it| it["status"] == 503 && it["failed"] == true));
     assert_eq!(rows(&["--read", one, "--filter", "http.status >= 500", "--limit", "7"]).len(), 7);
 
-    let slow = rows(&["--read", one, "select target, duration from http where duration > 50000000"]);
+    let slow =
+        rows(&["--read", one, "select target, duration from http where duration > 50000000"]);
     assert_eq!(slow.len(), 100);
     assert!(slow.iter().all(|it| it["duration"].as_i64().unwrap() >= 80_000_000), "{:?}", slow[0]);
 }
@@ -91,7 +92,9 @@ fn what_was_good_before_a_torn_end_is_answered() {
     let bytes = std::fs::read(&whole).unwrap();
     std::fs::write(&torn, &bytes[..bytes.len() - 7]).unwrap();
     let mut query = kubeshark();
-    query.args(["query", "--format", "ndjson", "select count(*) as n from http", "--read"]).arg(&torn);
+    query
+        .args(["query", "--format", "ndjson", "select count(*) as n from http", "--read"])
+        .arg(&torn);
     let output = run(&mut query);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");

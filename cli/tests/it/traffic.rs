@@ -65,12 +65,16 @@ impl Capture {
     fn connection(&mut self, n: usize, exchanges: &[Exchange]) {
         let client = Ipv4Addr::from(0x0a00_0000 + 0x100 + u32::try_from(n % 50_000).unwrap());
         let port = 32_768 + u16::try_from(n % 20_000).unwrap();
-        let mut flow = Flow { ends: [(client, port), (Ipv4Addr::new(10, 9, 0, 1), 8080)], next: [1_000, 9_000] };
+        let mut flow = Flow {
+            ends: [(client, port), (Ipv4Addr::new(10, 9, 0, 1), 8080)],
+            next: [1_000, 9_000],
+        };
         self.segment(&mut flow, 0, SYN, b"");
         self.segment(&mut flow, 1, SYN | ACK, b"");
         self.segment(&mut flow, 0, ACK, b"");
         for it in exchanges {
-            let request = format!("GET {} HTTP/1.1\r\nHost: shop.test\r\nUser-Agent: test\r\n\r\n", it.path);
+            let request =
+                format!("GET {} HTTP/1.1\r\nHost: shop.test\r\nUser-Agent: test\r\n\r\n", it.path);
             self.segment(&mut flow, 0, ACK | PUSH, request.as_bytes());
             self.now += it.nanoseconds - GAP;
             let response = format!(
@@ -112,7 +116,9 @@ impl Capture {
         tcp[16..18].copy_from_slice(&sum.to_be_bytes());
 
         let length = u32::try_from(14 + ip.len() + tcp.len()).unwrap();
-        for word in [(self.now / 1_000_000_000) as u32, (self.now % 1_000_000_000) as u32, length, length] {
+        for word in
+            [(self.now / 1_000_000_000) as u32, (self.now % 1_000_000_000) as u32, length, length]
+        {
             self.out.write_all(&word.to_le_bytes()).unwrap();
         }
         self.out.write_all(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0]).unwrap();

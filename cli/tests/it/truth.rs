@@ -11,12 +11,24 @@ fn rows_agree_with_the_ground_truth() {
     let sql = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/truth/sql");
     let output = run(Command::new("python3")
         .arg(corpus.join("check.py"))
-        .args(["--bin", env!("CARGO_BIN_EXE_kubeshark"), "--min-recall", "0.99", "--show", "3", "--sql"])
+        .args([
+            "--bin",
+            env!("CARGO_BIN_EXE_kubeshark"),
+            "--min-recall",
+            "0.99",
+            "--show",
+            "3",
+            "--sql",
+        ])
         .arg(sql));
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{stdout}");
     assert!(output.status.success(), "{stdout}{stderr}");
     for protocol in ["http", "dns", "redis"] {
-        assert!(stdout.lines().any(|it| it.starts_with(&format!("{protocol} "))), "{protocol} was not checked");
+        assert!(
+            stdout.lines().any(|it| it.starts_with(&format!("{protocol} "))),
+            "{protocol} was not checked"
+        );
     }
 }

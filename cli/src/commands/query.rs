@@ -1,0 +1,318 @@
+//! `kubeshark query`.
+
+use std::collections::HashSet;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use api::{Accounting, NodeState, QueryRequest};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_cast::cast;
+use arrow_schema::DataType;
+use arrow_select::filter::filter_record_batch;
+use clap::Args;
+
+use super::complain;
+use crate::Outcome;
+use crate::capture::Age;
+use crate::format::pcapng::{self, are_packets};
+use crate::format::{self, Format};
+use crate::hub::{self, Hub};
+use crate::local::Local;
+use crate::output;
+use crate::place::{Answer, Place};
+
+/// Ask a Hub, or capture files, in SQL or with a filter.
+///
+/// With --read no server is needed: the files are read into a temporary store and asked there.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kubeshark query \"http.status >= 500\"
+  kubeshark query --read day.pcapng \"select verb, count(*) from redis group by verb\"
+  kubeshark query --read day.pcapng --format pcapng -o one.pcapng \"http.target like '/cart%'\"")]
+pub(crate) struct Query {
+    /// A SELECT statement, or a filter such as `http.status >= 500`; without one, all traffic.
+    question: Option<String>,
+    /// A capture file to ask instead of a Hub (pcap, pcapng; plain, gzip or zstd); `-` is standard input.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "hub")]
+    read: Vec<PathBuf>,
+    #[command(flatten)]
+    hub: Hub,
+    /// A filter, as an option.
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "question")]
+    filter: Option<String>,
+    /// The columns of a filter's rows; else those of `traffic`, the main ones for `table`.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    columns: Vec<String>,
+    /// How the rows are written.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// The file to write to; else standard output.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// How many rows at most; a filter gives the newest.
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<u64>,
+    /// A filter's rows from then on: an RFC 3339 time, or an age such as `15m`.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// A filter's rows until then: an RFC 3339 time, or an age such as `5m`.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// When to give up, such as `30s`.
+    #[arg(long, value_name = "TIME")]
+    deadline: Option<Age>,
+}
+
+impl Query {
+    pub(crate) fn run(mut self) -> Result<Outcome> {
+        self.take_question_from_files();
+        if self.format.is_binary() && self.output.is_none() && io::stdout().is_terminal() {
+            bail!("this format is not for a terminal: name a file with -o, or pipe it");
+        }
+        let request = self.request();
+        if self.read.is_empty() {
+            return self.answer(&self.hub, request);
+        }
+        let packets = self.format == Format::Pcapng;
+        let local = Local::read(&self.read, &request, packets)?;
+        let outcome = self.answer(&local, request)?;
+        // Said after the rows: they are what was good.
+        for damage in local.damage() {
+            complain(format_args!("{damage}"));
+        }
+        Ok(if local.damage().is_empty() { outcome } else { Outcome::Damaged })
+    }
+
+    /// `--read ONE TWO 'select …'`: what follows the files and is none is the question.
+    fn take_question_from_files(&mut self) {
+        if self.question.is_some() || self.filter.is_some() || self.read.len() < 2 {
+            return;
+        }
+        if let Some(last) = self.read.pop_if(|it| it.as_os_str() != "-" && !it.exists()) {
+            self.question = Some(last.to_string_lossy().into_owned());
+        }
+    }
+
+    fn request(&self) -> QueryRequest {
+        let text = self.question.clone().or_else(|| self.filter.clone()).unwrap_or_default();
+        let mut request = if self.filter.is_none() && is_sql(&text) {
+            QueryRequest { max_rows: self.limit, ..QueryRequest::sql(text) }
+        } else {
+            let main = MAIN.iter().map(|it| (*it).to_owned());
+            let columns = match self.format {
+                Format::Table if self.columns.is_empty() => main.collect(),
+                _ => self.columns.clone(),
+            };
+            QueryRequest {
+                columns,
+                limit: self.limit,
+                since: self.since.clone(),
+                until: self.until.clone(),
+                ..QueryRequest::filter(text)
+            }
+        };
+        request.deadline_ms =
+            self.deadline.map(|it| u64::try_from(it.0.as_millis()).unwrap_or(u64::MAX));
+        request
+    }
+
+    fn answer(&self, place: &dyn Place, request: QueryRequest) -> Result<Outcome> {
+        if self.format == Format::Pcapng {
+            return self.packets(place, request);
+        }
+        let answer = place.ask(&request)?;
+        self.write(answer, |batch| Ok(batch))
+    }
+
+    /// The rows are packets, or lead to some: then it is the packets of their conversations that are written.
+    fn packets(&self, place: &dyn Place, mut request: QueryRequest) -> Result<Outcome> {
+        if request.sql.is_none() {
+            request.columns = vec![FLOW.to_owned()];
+        }
+        let mut answer = place.ask(&request)?;
+        if are_packets(&answer.schema()) {
+            return self.write(answer, |batch| Ok(batch));
+        }
+        if answer.schema().index_of(FLOW).is_err() {
+            // Says what is needed.
+            format::rows(Format::Pcapng, &answer.schema(), io::sink(), None)?;
+        }
+        let mut flows = HashSet::new();
+        while let Some(batch) = answer.next()? {
+            flows.extend(texts(&batch, FLOW)?.into_iter().flatten());
+        }
+        let first = judge(answer.accounting()?.as_ref(), self.limit.is_some(), &request);
+        let listed = (flows.len() <= LISTED).then(|| {
+            let list: Vec<_> = flows.iter().map(|it| api::quote_text(it)).collect();
+            format!(
+                " where {FLOW} in ({})",
+                if list.is_empty() { "null".to_owned() } else { list.join(", ") }
+            )
+        });
+        let sql = format!(
+            "select {}, {FLOW} from packets{} order by ts",
+            pcapng::COLUMNS.join(", "),
+            listed.unwrap_or_default()
+        );
+        let request = QueryRequest { deadline_ms: request.deadline_ms, ..QueryRequest::sql(sql) };
+        let second = self.write(place.ask(&request)?, |batch| {
+            let wanted = texts(&batch, FLOW)?;
+            let wanted = wanted.iter().map(|it| it.as_ref().is_some_and(|it| flows.contains(it)));
+            Ok(filter_record_batch(&batch, &BooleanArray::from_iter(wanted.map(Some)))?)
+        })?;
+        Ok(if first == Outcome::Done { second } else { first })
+    }
+
+    fn write(
+        &self,
+        mut answer: Box<dyn Answer + '_>,
+        mut change: impl FnMut(RecordBatch) -> Result<RecordBatch>,
+    ) -> Result<Outcome> {
+        let out = output::open(self.output.as_deref())?;
+        let width = if self.output.is_none() { output::width() } else { None };
+        let mut rows = format::rows(self.format, &answer.schema(), out, width)?;
+        let mut written = 0;
+        while let Some(batch) = answer.next()? {
+            let batch = change(batch)?;
+            written += batch.num_rows();
+            rows.write(&batch)?;
+        }
+        rows.finish()?;
+        let accounting = answer.accounting()?;
+        let outcome = judge(accounting.as_ref(), self.limit.is_some(), &self.request());
+        if self.format == Format::Table && io::stderr().is_terminal() {
+            footer(written, accounting.as_ref());
+        }
+        Ok(outcome)
+    }
+}
+
+/// Says what is missing from an answer, if anything.
+fn judge(accounting: Option<&Accounting>, limited: bool, request: &QueryRequest) -> Outcome {
+    let Some(accounting) = accounting else { return Outcome::Done };
+    let mut outcome = Outcome::Done;
+    for node in accounting.nodes.iter().filter(|it| it.state != NodeState::Answered) {
+        let state = if node.state == NodeState::Missing { "is missing" } else { "failed" };
+        let reason = node.reason.as_deref().unwrap_or("it did not say why");
+        complain(format_args!("{} {state}: {reason}", node.node));
+        outcome = Outcome::Incomplete;
+    }
+    if let Some(error) = &accounting.error {
+        let asked = request.sql.as_deref().or(request.filter.as_deref());
+        complain(format_args!("{}", hub::sentence(error, asked)));
+        outcome = Outcome::Incomplete;
+    }
+    if accounting.truncated && !limited {
+        complain(format_args!("the answer stops at {} rows; there are more", accounting.rows));
+        outcome = Outcome::Incomplete;
+    }
+    if !accounting.complete && outcome == Outcome::Done && !limited {
+        complain(format_args!("the answer is incomplete"));
+        outcome = Outcome::Incomplete;
+    }
+    outcome
+}
+
+/// What the answer cost, for whoever looks at it.
+fn footer(rows: usize, accounting: Option<&Accounting>) {
+    let s = |n: usize| if n == 1 { "" } else { "s" };
+    let mut text = format!("{rows} row{}", s(rows));
+    if let Some(it) = accounting {
+        let nodes = it.nodes.iter().filter(|it| it.state == NodeState::Answered).count();
+        text.push_str(&format!(
+            " in {:.2} s; {} of {} node{} answered; scanned {} rows and {}, moved {}",
+            seconds(it.elapsed_ms),
+            nodes,
+            it.nodes.len(),
+            s(it.nodes.len()),
+            it.rows_scanned,
+            bytes(it.bytes_scanned),
+            bytes(it.bytes_moved)
+        ));
+    }
+    complain(format_args!("{text}"));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
+fn seconds(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1e3
+}
+
+fn bytes(n: u64) -> impl std::fmt::Display {
+    indicatif::BinaryBytes(n)
+}
+
+/// Whether a question is SQL; all else is a filter. A filter never begins with these words, for none is a column.
+fn is_sql(text: &str) -> bool {
+    let text = text.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    if text.starts_with("--") || text.starts_with("/*") {
+        return true;
+    }
+    let word: String = text.chars().take_while(|c| c.is_ascii_alphabetic()).collect();
+    let after = text.chars().nth(word.len());
+    STATEMENTS.contains(&word.to_ascii_lowercase().as_str())
+        && after.is_none_or(|c| c.is_whitespace() || c == '(')
+}
+
+fn texts(batch: &RecordBatch, name: &str) -> Result<Vec<Option<String>>> {
+    let Some(column) = batch.column_by_name(name) else { bail!("the rows have no column {name}") };
+    let column = cast(column, &DataType::Utf8View)?;
+    Ok(column.as_string_view().iter().map(|it| it.map(str::to_owned)).collect())
+}
+
+/// The columns of a filter's rows that fit a terminal.
+const MAIN: [&str; 8] =
+    ["ts", "client_ip", "server_ip", "server_port", "verb", "target", "status", "duration"];
+/// How a statement may begin; those that change something are refused by the engine, in its words.
+const STATEMENTS: [&str; 18] = [
+    "select", "with", "values", "table", "from", "explain", "describe", "desc", "show", "insert",
+    "update", "delete", "create", "drop", "alter", "copy", "set", "truncate",
+];
+const FLOW: &str = "flow_id";
+/// Conversations that are named in a statement; for more of them, all packets are read and sifted here.
+const LISTED: usize = 2_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sql_is_told_from_a_filter() {
+        for sql in [
+            "select 1",
+            " SELECT\n1",
+            "(select 1)",
+            "with a as (select 1) select * from a",
+            "-- hi\nselect 1",
+        ] {
+            assert!(is_sql(sql), "{sql}");
+        }
+        for filter in [
+            "",
+            "http.status >= 500",
+            "status = 200",
+            "selected = 1",
+            "failed",
+            "(a or b)",
+            "showing",
+        ] {
+            assert!(!is_sql(filter), "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_did_not_answer_makes_the_answer_incomplete() {
+        let mut accounting = Accounting { complete: true, ..Accounting::default() };
+        let request = QueryRequest::sql("select 1");
+        assert_eq!(judge(Some(&accounting), false, &request), Outcome::Done);
+        accounting.truncated = true;
+        assert_eq!(judge(Some(&accounting), true, &request), Outcome::Done);
+        assert_eq!(judge(Some(&accounting), false, &request), Outcome::Incomplete);
+        accounting.truncated = false;
+        accounting.nodes.push(api::NodeAccounting { node: "a".to_owned(), ..Default::default() });
+        assert_eq!(judge(Some(&accounting), true, &request), Outcome::Incomplete);
+    }
+}

@@ -1,0 +1,7 @@
+select client_ip, client_port, server_ip, server_port,
+       case when duration is null and status is not null then null else opcode end as op,
+       case target when '.' then '<Root>' else target end as res,
+       -- the header's own four bits; `status` has those of EDNS above them
+       status % 16 as code,
+       cast(ts as bigint) as ts
+from dns
