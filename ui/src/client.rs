@@ -192,13 +192,12 @@ fn decode(body: Vec<u8>) -> Answer {
 
 /// Text as it may stand in an address.
 pub(crate) fn percent(text: &str) -> String {
-    use std::fmt::Write as _;
     let mut out = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            let _ = write!(out, "%{byte:02X}");
+            out.push_str(&format!("%{byte:02X}"));
         }
     }
     out

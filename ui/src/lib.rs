@@ -63,6 +63,8 @@ pub fn App() -> Element {
 fn Shell() -> Element {
     let session = use_context::<Session>();
     let live = use_context::<Live>();
+    let here = use_route::<Route>();
+    let on = |is_here| if is_here { "on" } else { "" };
     rsx! {
         header { class: "top",
             span { class: "brand",
@@ -73,9 +75,9 @@ fn Shell() -> Element {
                 "Kubeshark"
             }
             nav { "aria-label": "views",
-                Link { to: Route::traffic(&live.filter()), active_class: "on", Icon { name: "pulse" } "Traffic" }
-                Link { to: Route::Sql { q: String::new() }, active_class: "on", Icon { name: "prompt" } "SQL" }
-                Link { to: Route::Workers {}, active_class: "on", Icon { name: "server" } "Workers" }
+                Link { to: Route::traffic(&live.filter()), class: on(matches!(here, Route::Traffic { .. })), Icon { name: "pulse" } "Traffic" }
+                Link { to: Route::Sql { q: String::new() }, class: on(matches!(here, Route::Sql { .. })), Icon { name: "prompt" } "SQL" }
+                Link { to: Route::Workers {}, class: on(matches!(here, Route::Workers {})), Icon { name: "server" } "Workers" }
             }
             Fleet {}
         }

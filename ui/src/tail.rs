@@ -304,7 +304,9 @@ impl Live {
                     self.tail.borrow_mut().reconnect();
                 }
                 // the old one goes first: the Hub counts open tails
-                drop(socket.take());
+                if let Some(old) = socket.take() {
+                    old.close();
+                }
                 socket = self.connect(session, &wanted.0, now_ms);
                 at = Some(wanted);
             }

@@ -1,7 +1,7 @@
 //! A cell of an Arrow column, and how it reads. What a value means comes from its [`Kind`], never
 //! from the name of its column.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::borrow::Cow;
 
 use api::Kind;
 use arrow_array::{
@@ -33,7 +33,7 @@ pub(crate) enum Value<'a> {
     Duration(i64),
     /// Names and values, in order.
     Pairs(Vec<(String, String)>),
-    List(Vec<Value<'a>>),
+    List(Vec<Self>),
 }
 
 /// One row of a batch.
@@ -217,7 +217,7 @@ pub(crate) fn shown(value: &Value<'_>, kind: Option<Kind>, zone: i64) -> String 
             Err(_) => {
                 let mut line = hex_line(bytes.get(..16).unwrap_or(bytes));
                 if bytes.len() > 16 {
-                    let _ = write!(line, "… ({})", size(bytes.len() as u64));
+                    line.push_str(&format!("… ({})", size(bytes.len() as u64)));
                 }
                 line
             }
@@ -321,13 +321,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
             .map(|b| if b.is_ascii_graphic() || *b == b' ' { char::from(*b) } else { '.' })
             .collect();
         let (left, right) = chunk.split_at(chunk.len().min(8));
-        let _ = writeln!(
-            out,
-            "{:06x}  {:<23}  {:<23}  {text}",
-            line * 16,
-            hex_line(left),
-            hex_line(right)
-        );
+        let (left, right) = (hex_line(left), hex_line(right));
+        out.push_str(&format!(
+            "{:06x}  {left:<23}  {right:<23}  {text}
+",
+            line * 16
+        ));
     }
     out
 }

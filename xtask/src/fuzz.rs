@@ -23,6 +23,8 @@ pub(crate) fn run(rest: &[String]) -> Result<()> {
         }
     };
     let target = target()?.join("fuzz");
+    // Named, so that the flags are for the targets alone: build scripts run without libFuzzer.
+    let host = output(Command::new("rustc").args(["--print", "host-tuple"]))?;
     for folder in FOLDERS {
         let folder = root().join(folder);
         ensure!(
@@ -33,24 +35,25 @@ pub(crate) fn run(rest: &[String]) -> Result<()> {
         call(
             cargo()
                 .current_dir(&folder)
-                .args(["build", "--release", "--target-dir"])
+                .args(["build", "--release", "--target", &host, "--target-dir"])
                 .arg(&target)
                 .env("RUSTFLAGS", COVERAGE.join(" ")),
         )?;
         for name in names(&folder)? {
             say(&format!("fuzzing {name} for {seconds} s"));
-            fuzz(&folder, &target, &name, seconds)?;
+            let binary = target.join(&host).join("release").join(&name);
+            fuzz(&folder, &target, &binary, &name, seconds)?;
         }
     }
     Ok(())
 }
 
-fn fuzz(folder: &Path, target: &Path, name: &str, seconds: u32) -> Result<()> {
+fn fuzz(folder: &Path, target: &Path, binary: &Path, name: &str, seconds: u32) -> Result<()> {
     let work = target.join("corpus").join(name);
     let found = target.join("found").join(name);
     fs::create_dir_all(&work)?;
     fs::create_dir_all(&found)?;
-    let mut command = Command::new(target.join("release").join(name));
+    let mut command = Command::new(binary);
     // New inputs go to the first folder; the seeds beside the targets are only read.
     command.arg(&work);
     let seeds = folder.join("seeds").join(name);

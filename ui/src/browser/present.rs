@@ -121,6 +121,11 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Ends it now; what was under way is not told any more.
+    pub(crate) fn close(self) {}
+}
+
 impl Drop for Socket {
     fn drop(&mut self) {
         self.inner.set_onmessage(None);

@@ -20,6 +20,8 @@ pub(crate) struct Window {
     pub(crate) paused: Signal<bool>,
     /// The row the keyboard is at.
     pub(crate) cursor: Signal<Option<u64>>,
+    /// Where the list ended when it was drawn last: held still, it must not move by what came since.
+    drawn: CopyValue<u64>,
 }
 
 impl Window {
@@ -30,13 +32,15 @@ impl Window {
             pin: use_signal(|| None),
             paused: use_signal(|| false),
             cursor: use_signal(|| None),
+            drawn: use_hook(|| CopyValue::new(0)),
         }
     }
 
     /// Holds the list where it is.
     pub(crate) fn hold(mut self, live: &Live) {
         if self.pin.peek().is_none() {
-            self.pin.set(Some(live.peek().ring.end()));
+            let drawn = (*self.drawn.read()).max(live.peek().ring.start());
+            self.pin.set(Some(drawn));
         }
         live.hold(true);
     }
@@ -78,14 +82,15 @@ impl Window {
 pub(crate) fn List(window: Window, open: Option<RowKey>, onopen: EventHandler<u64>) -> Element {
     let live = use_context::<Live>();
     let catalog = use_context::<Catalog>();
-    let Window { mut scroll, mut height, mut pin, paused, cursor } = window;
+    let Window { mut scroll, mut height, mut pin, paused, cursor, mut drawn } = window;
     let zone = use_hook(browser::zone_secs);
     let tables = catalog.tables.read();
 
     let tail = live.read();
     let ring = &tail.ring;
-    let end = pin().unwrap_or(ring.end()).max(ring.start());
+    let end = pin().unwrap_or_else(|| ring.end()).max(ring.start());
     let total = end - ring.start();
+    drawn.set(end);
     let first = ((scroll() / ROW) as u64).min(total);
     let last = (first + (height() / ROW) as u64 + 3).min(total);
     let missed = ring.end() - end;
@@ -126,7 +131,7 @@ pub(crate) fn List(window: Window, open: Option<RowKey>, onopen: EventHandler<u6
                     "{crate::value::grouped(missed)} new ↑"
                 }
             }
-            div { class: "rows", id: LIST, "data-testid": "rows", tabindex: 0, onscroll: scrolled,
+            div { class: "rows", id: LIST, "data-testid": "rows", role: "rowgroup", tabindex: 0, onscroll: scrolled,
                 onresize: move |event| {
                     if let Ok(size) = event.get_content_box_size() {
                         height.set(size.height);
@@ -137,14 +142,14 @@ pub(crate) fn List(window: Window, open: Option<RowKey>, onopen: EventHandler<u6
                         for (number , line , is_open) in lines {
                             div { class: line.class(is_open), role: "row", "data-testid": "row", "aria-selected": is_open,
                                 onclick: move |_| onopen.call(number),
-                                span { class: "time", "{line.time}" }
-                                span { class: "protocol {line.hue}", "{line.protocol}" }
-                                span { class: "verb", "{line.verb}" }
-                                span { class: "target", "{line.target}" }
-                                span { class: "status", "{line.status}" }
-                                span { class: "ends", "{line.ends}" }
-                                span { class: "duration", "{line.duration}" }
-                                span { class: "size", "{line.size}" }
+                                span { role: "cell", class: "time", "{line.time}" }
+                                span { role: "cell", class: "protocol {line.hue}", "{line.protocol}" }
+                                span { role: "cell", class: "verb", "{line.verb}" }
+                                span { role: "cell", class: "target", "{line.target}" }
+                                span { role: "cell", class: "status", "{line.status}" }
+                                span { role: "cell", class: "ends", "{line.ends}" }
+                                span { role: "cell", class: "duration", "{line.duration}" }
+                                span { role: "cell", class: "size", "{line.size}" }
                             }
                         }
                     }
