@@ -1,4 +1,8 @@
 //! What to delete when the disk or its age says so.
+//!
+//! A segment that a scan holds expires from the catalogue at once and from the disk when the scan
+//! ends. If the process dies in between, the next one finds the file whole, serves it, and lets it
+//! expire once more.
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -2,8 +2,9 @@
 //! other.
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -134,7 +135,7 @@ impl Store {
         options: Options,
         capacity: Option<u64>,
     ) -> Result<(Self, Recovery), Error> {
-        std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        create_private(dir)?;
         let dir = dir.canonicalize().map_err(Error::io("open", dir))?;
         let lock = lock(&dir)?;
         let mut declared = BTreeMap::new();
@@ -142,7 +143,7 @@ impl Store {
         for table in tables {
             let (schema, ts) = check(table)?;
             let folder = dir.join(&*table.name);
-            std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+            create_private(&folder)?;
             declared.insert(table.name.to_string(), Arc::clone(&schema));
             states.insert(table.name.to_string(), Held::new(schema, Some(ts)));
         }
@@ -180,7 +181,7 @@ impl Store {
         let sealer = Arc::clone(&shared);
         let thread = thread.spawn(move || sealer.run());
         let thread = thread.map_err(Error::io("start the writer of", &shared.disk.dir))?;
-        let owner = Owner { shared, thread: Mutex::new(Some(thread)), _lock: lock };
+        let owner = Owner { shared, thread: Mutex::new(Some(thread)), lock };
         Ok((Self { owner: Arc::new(owner) }, recovery))
     }
 
@@ -259,7 +260,7 @@ impl Store {
 struct Owner {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    _lock: File,
+    lock: File,
 }
 
 impl Drop for Owner {
@@ -270,6 +271,10 @@ impl Drop for Owner {
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|it| it.join().is_err()) {
             tracing::error!("the thread that writes segments panicked");
+        }
+        // Closing the file would do, but for a child that is being forked just now and has it too.
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(dir = %self.shared.disk.dir.display(), %error, "could not unlock");
         }
     }
 }
@@ -470,6 +475,10 @@ impl Shared {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
+            // A folder that was removed before the store was closed was not meant to be kept.
+            if state.closing && !self.disk.dir.exists() {
+                return None;
+            }
             if let Some(job) = state.pick(&self.options, now) {
                 return Some(job);
             }
@@ -716,6 +725,9 @@ impl State {
         }
         if self.losses.len() < QUEUED_LOSSES {
             self.losses.push(loss);
+        } else if let Some(last) = self.losses.last_mut() {
+            last.rows += loss.rows;
+            last.bytes += loss.bytes;
         }
     }
 
@@ -777,6 +789,12 @@ impl Held {
             newest: to.chain(self.segments.iter().map(|it| it.max_ts)).max(),
         }
     }
+}
+
+/// Creates a folder that is nobody else's to read: captured traffic holds secrets.
+fn create_private(dir: &Path) -> Result<(), Error> {
+    let mut folder = DirBuilder::new();
+    folder.recursive(true).mode(0o700).create(dir).map_err(Error::io("create", dir))
 }
 
 /// Takes the directory for this process.

@@ -97,6 +97,27 @@ fn what_is_in_memory_is_sealed_when_the_store_closes() {
 }
 
 #[test]
+fn a_store_whose_folder_was_removed_closes_quietly() {
+    let (dir, store, table) = store(patient());
+    store.append("http", batch(&table, &[1], |_| 1)).unwrap();
+    let path = dir.path().to_path_buf();
+    drop(dir);
+    drop(store);
+    assert!(!path.exists());
+}
+
+#[test]
+fn others_can_not_read_what_was_captured() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (_store, _) = Store::open(&dir.path().join("a/b"), &[table("http")], patient()).unwrap();
+    for folder in ["a", "a/b", "a/b/http"] {
+        let mode = std::fs::metadata(dir.path().join(folder)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{folder}");
+    }
+}
+
+#[test]
 fn each_class_keeps_to_its_quota_and_the_oldest_goes_first() {
     let dir = tempfile::tempdir().unwrap();
     let tables = [table("http"), table("dns"), table("packets")];
