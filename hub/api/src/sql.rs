@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RowKey {
-    /// The table with all its columns; `traffic` has it as `protocol`.
+    /// The table that holds the whole row: `table_name` in `traffic`, as a rule the protocol.
     pub protocol: String,
     /// Where it was seen.
     pub node: String,

@@ -30,6 +30,7 @@ pub use accept::{accept, attach, attach_with};
 pub use client::{CallError, Client, Traffic};
 pub use dial::{DialError, DialState, Dialer};
 pub use node::{Hello, Node, Tail, Work};
+pub use service::compact;
 pub use tonic::{service::Routes, transport::Channel};
 
 use std::time::Duration;

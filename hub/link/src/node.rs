@@ -31,7 +31,7 @@ pub trait Node: Send + Sync + 'static {
 pub struct Hello {
     /// Its name: rows carry it in the column `node`.
     pub node: String,
-    /// Its version. Plans are understood between equal versions only.
+    /// Its version, which is its query engine's too: plans are understood between equal ones only.
     pub version: String,
     /// Its tables with their docs, not the views over them.
     pub tables: Vec<Table>,

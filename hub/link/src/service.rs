@@ -178,8 +178,9 @@ fn refuse(error: &ApiError) -> Status {
     Status::with_details(Code::InvalidArgument, error.message.clone(), details.into())
 }
 
-/// A filtered view array still carries every byte of the batch it came from; the wire need not.
-fn compact(batch: &RecordBatch) -> RecordBatch {
+/// The same rows in as few bytes as they need: a filtered or sliced view array still carries every byte
+/// of the batch it came from, and would take them along on any wire.
+pub fn compact(batch: &RecordBatch) -> RecordBatch {
     let columns = batch
         .columns()
         .iter()

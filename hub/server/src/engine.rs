@@ -1,0 +1,269 @@
+//! A request as a question to the query engine, and the engine's answer as the API tells it.
+
+use crate::{
+    error::Error,
+    workers::{Merged, now_ms},
+};
+use api::{Accounting, NodeAccounting, NodeState, QueryRequest};
+use arrow_cast::parse::string_to_timestamp_nanos;
+use query::{
+    Answer, Ask, Engine, Limits, Options, Query,
+    fleet::{Accounts, Channel, Fleet, Member},
+};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// What one query may cost, however it is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes of memory for sorting, grouping and joining on the Hub.
+    pub memory: usize,
+    /// The longest a query may take, and what it may take if it doesn't say.
+    pub deadline: Duration,
+    /// The most rows a query may return.
+    pub max_rows: usize,
+    /// The rows a query returns if it doesn't say.
+    pub rows: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            memory: 256 << 20,
+            deadline: Duration::from_secs(60),
+            max_rows: 10_000_000,
+            rows: 1_000_000,
+        }
+    }
+}
+
+/// An id no other query has had or will have: it names the query in the logs of every node.
+pub(crate) fn query_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("q{:011x}-{:x}", now_ms(), NEXT.fetch_add(1, Relaxed))
+}
+
+/// Reads the request, or says what is wrong with it.
+pub(crate) fn question(
+    id: String,
+    request: &QueryRequest,
+    bounds: &Bounds,
+) -> Result<Query, Error> {
+    let ask = match (&request.sql, &request.filter) {
+        (Some(sql), None) => {
+            let only_filters = [
+                ("columns", !request.columns.is_empty()),
+                ("limit", request.limit.is_some()),
+                ("since", request.since.is_some()),
+                ("until", request.until.is_some()),
+            ];
+            if let Some((name, _)) = only_filters.iter().find(|(_, given)| *given) {
+                return Err(Error::Request(format!(
+                    "`{name}` goes with `filter`; in SQL, write it into the statement"
+                )));
+            }
+            Ask::Sql(sql.clone())
+        }
+        (None, Some(filter)) => Ask::Filter {
+            filter: filter.clone(),
+            limit: request.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+            from: request.since.as_deref().map(moment).transpose()?,
+            to: request.until.as_deref().map(moment).transpose()?,
+        },
+        (None, None) => return Err(Error::Request("a query needs `sql` or `filter`".to_owned())),
+        (Some(_), Some(_)) => {
+            return Err(Error::Request("a query has either `sql` or `filter`, not both".to_owned()));
+        }
+    };
+    let rows =
+        request.max_rows.map_or(bounds.rows, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
+    let limits = Limits {
+        memory: bounds.memory,
+        deadline: request
+            .deadline_ms
+            .map_or(bounds.deadline, Duration::from_millis)
+            .min(bounds.deadline),
+        rows: rows.min(bounds.max_rows),
+    };
+    Ok(Query { id, ask, limits })
+}
+
+/// Asks everybody who can be asked.
+pub(crate) async fn ask(merged: &Merged, query: Query) -> Result<Answer, Error> {
+    if merged.members.is_empty() {
+        return Err(Error::NoWorkers);
+    }
+    let members = merged
+        .members
+        .iter()
+        .map(|member| Member {
+            node: member.node.clone(),
+            channel: Channel::new(member.client.channel()),
+            version: member.version.clone(),
+        })
+        .collect();
+    let clients =
+        merged.members.iter().map(|member| (member.node.clone(), member.client.clone())).collect();
+    let fleet = Fleet::new(members, merged.tables.clone(), Some(Arc::new(Costs(clients))));
+    Ok(Engine::fleet(fleet, Options::default()).run(query).await?)
+}
+
+/// The engine's accounting as the API tells it, with the nodes that could not be asked at all.
+pub(crate) fn accounting(engine: query::Accounting, missing: &[(String, String)]) -> Accounting {
+    let mut nodes: Vec<NodeAccounting> = engine
+        .nodes
+        .into_iter()
+        .map(|node| NodeAccounting {
+            node: node.node,
+            state: match node.state {
+                query::NodeState::Answered => NodeState::Answered,
+                query::NodeState::Failed => NodeState::Failed,
+                query::NodeState::Missing => NodeState::Missing,
+            },
+            reason: node.reason,
+            rows_scanned: node.rows_scanned,
+            bytes_scanned: node.bytes_scanned,
+            bytes_moved: node.bytes_moved,
+            segments: node.segments_scanned,
+        })
+        .collect();
+    for (node, reason) in missing {
+        if nodes.iter().all(|known| known.node != *node) {
+            nodes.push(NodeAccounting {
+                node: node.clone(),
+                state: NodeState::Missing,
+                reason: Some(reason.clone()),
+                ..NodeAccounting::default()
+            });
+        }
+    }
+    nodes.sort_by(|a, b| a.node.cmp(&b.node));
+    Accounting {
+        query_id: engine.query_id,
+        elapsed_ms: engine.elapsed_us / 1_000,
+        rows: engine.rows,
+        rows_scanned: nodes.iter().map(|node| node.rows_scanned).sum(),
+        bytes_scanned: nodes.iter().map(|node| node.bytes_scanned).sum(),
+        bytes_moved: engine.bytes_moved,
+        complete: engine.complete && missing.is_empty(),
+        truncated: engine.truncated,
+        nodes,
+        error: None,
+    }
+}
+
+/// Asks nodes what a query cost them.
+struct Costs(HashMap<String, link::Client>);
+
+#[async_trait::async_trait]
+impl Accounts for Costs {
+    async fn accounting(&self, node: &str, query_id: &str) -> Option<query::node::NodeAccounting> {
+        let work = self.0.get(node)?.accounting(query_id).await.ok().flatten()?;
+        Some(query::node::NodeAccounting {
+            rows_scanned: work.rows_scanned,
+            bytes_scanned: work.bytes_scanned,
+            segments_scanned: work.segments,
+            finished: work.unfinished == 0,
+        })
+    }
+}
+
+/// An RFC 3339 time, or an age such as `15m`, as nanoseconds since 1970.
+fn moment(text: &str) -> Result<i64, Error> {
+    let text = text.trim();
+    if let Some(age) = age(text) {
+        return Ok(now_ms().saturating_mul(1_000_000).saturating_sub(age));
+    }
+    string_to_timestamp_nanos(text).map_err(|_| {
+        Error::Request(format!(
+            "{text:?} is neither a time such as 2026-01-31T12:00:00Z nor an age such as 15m"
+        ))
+    })
+}
+
+fn age(text: &str) -> Option<i64> {
+    let unit = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(unit)?;
+    let nanos: i64 = match unit {
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        "d" => 86_400_000_000_000,
+        _ => return None,
+    };
+    number.parse::<i64>().ok()?.checked_mul(nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(request: QueryRequest) -> Result<Query, String> {
+        question("q".into(), &request, &Bounds::default()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_request_asks_one_thing() {
+        assert!(ask(QueryRequest::default()).unwrap_err().contains("needs"));
+        assert!(
+            ask(QueryRequest { filter: Some(String::new()), ..QueryRequest::sql("x") })
+                .unwrap_err()
+                .contains("both")
+        );
+        let limited = QueryRequest { limit: Some(3), ..QueryRequest::sql("SELECT 1") };
+        assert!(ask(limited).unwrap_err().contains("`limit`"));
+    }
+
+    #[test]
+    fn nobody_gets_more_than_the_bounds() {
+        let greedy = QueryRequest {
+            deadline_ms: Some(u64::MAX),
+            max_rows: Some(u64::MAX),
+            ..QueryRequest::sql("x")
+        };
+        let limits = ask(greedy).unwrap().limits;
+        let bounds = Bounds::default();
+        assert_eq!((limits.deadline, limits.rows), (bounds.deadline, bounds.max_rows));
+    }
+
+    #[test]
+    fn times_and_ages() {
+        assert_eq!(moment("1970-01-01T00:00:01Z").unwrap(), 1_000_000_000);
+        assert_eq!(moment("1970-01-01T01:00:00.000000001+01:00").unwrap(), 1);
+        let hour = moment("1h").unwrap();
+        let expected = now_ms() * 1_000_000 - 3_600_000_000_000;
+        assert!((hour - expected).abs() < 5_000_000_000);
+        for wrong in ["", "soon", "5x", "m", "99999999999999999d"] {
+            assert!(moment(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ids_differ() {
+        assert_ne!(query_id(), query_id());
+    }
+
+    #[test]
+    fn an_answer_without_a_known_node_is_not_complete() {
+        let engine = query::Accounting {
+            query_id: "q".into(),
+            nodes: Vec::new(),
+            rows: 0,
+            bytes_moved: 0,
+            elapsed_us: 0,
+            complete: true,
+            truncated: false,
+        };
+        assert!(accounting(engine.clone(), &[]).complete);
+        let accounting = accounting(engine, &[("n1".into(), "hung".into())]);
+        assert!(!accounting.complete);
+        assert_eq!(accounting.nodes[0].reason.as_deref(), Some("hung"));
+    }
+}

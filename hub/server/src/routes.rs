@@ -1,0 +1,81 @@
+//! Every route, and what stands before it.
+
+mod query;
+mod state;
+mod tail;
+
+use crate::{Server, auth, error::Error, page};
+use api::{AnswerLine, QueryRequest, RowKey, TailRequest, TailStatus, route};
+use axum::{
+    Json, Router,
+    extract::{ConnectInfo, DefaultBodyLimit, Extension, State, WebSocketUpgrade},
+    middleware::from_fn_with_state,
+    response::{IntoResponse as _, Response},
+    routing::{any, get},
+};
+use http::HeaderValue;
+use link::Heartbeat;
+use std::net::SocketAddr;
+use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Kubeshark",
+        description = "Ask a cluster's traffic, live or back in time, in SQL."
+    ),
+    components(schemas(QueryRequest, TailRequest, TailStatus, AnswerLine, RowKey))
+)]
+struct Description;
+
+/// The whole of it.
+pub(crate) fn router(server: Server) -> Router {
+    let (routes, description) = OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(query::get, query::post))
+        .routes(routes!(query::accounting))
+        .routes(routes!(tail::tail))
+        .routes(routes!(state::tables))
+        .routes(routes!(state::workers))
+        .routes(routes!(state::health))
+        .routes(routes!(state::check))
+        .routes(routes!(state::metrics))
+        .split_for_parts();
+    let guard = server.guard.clone();
+    let guarded = routes
+        .route(route::OPENAPI, get(|| async move { Json(description) }))
+        .route(route::WORKER, any(worker))
+        .route("/api/{*rest}", any(nothing))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(from_fn_with_state(guard.clone(), auth::guard))
+        .with_state(server);
+    let page = Router::new()
+        .fallback(page::page)
+        .layer(from_fn_with_state(guard.clone(), auth::guard_page))
+        .with_state(guard);
+    let mut router = guarded.merge(page);
+    for (name, value) in page::SECURITY {
+        router =
+            router.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)));
+    }
+    router
+}
+
+/// The link a worker dials.
+async fn worker(
+    State(server): State<Server>,
+    from: Option<Extension<ConnectInfo<SocketAddr>>>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let address = from.map(|Extension(ConnectInfo(address))| address);
+    let workers = server.workers.clone();
+    link::accept(upgrade, Heartbeat::HUB, move |client| workers.take(client, address))
+}
+
+async fn nothing() -> Response {
+    Error::Absent(format!("there is no such route; {} lists them", route::OPENAPI)).into_response()
+}
+
+/// The longest question there is, with room for its other members.
+const BODY_BYTES: usize = 256 << 10;

@@ -1,0 +1,307 @@
+//! Who is linked, what tables they have, and how they do.
+
+use api::{NodeHealth, RefusedTable, Table, WorkerState, WorkerStatus, Workers};
+use link::{Client, Hello};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// Every Worker that dialled, by its node's name. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Registry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    workers: RwLock<BTreeMap<String, Entry>>,
+    tables: watch::Sender<Arc<Merged>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    hello: Hello,
+    /// The link, as long as it stands.
+    client: Option<Client>,
+    gone: Option<(Instant, String)>,
+    since_ms: i64,
+    heard_ms: i64,
+    address: Option<SocketAddr>,
+    health: NodeHealth,
+    traffic: link::Traffic,
+}
+
+/// The tables of all linked Workers as one set. A new one is published whenever somebody comes or goes.
+#[derive(Debug, Default)]
+pub(crate) struct Merged {
+    pub(crate) tables: query::Tables,
+    pub(crate) refused: Vec<RefusedTable>,
+    pub(crate) members: Vec<Member>,
+    /// Who should be there and is not, or cannot be asked, with the reason.
+    pub(crate) missing: Vec<(String, String)>,
+}
+
+/// A linked Worker that can be asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) node: String,
+    pub(crate) version: String,
+    pub(crate) client: Client,
+}
+
+impl Registry {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Inner { workers: RwLock::default(), tables: watch::Sender::default() }))
+    }
+
+    /// Takes a Worker that runs in this process: see [`link::attach`].
+    pub fn attach(&self, client: Client) {
+        self.take(client, None);
+    }
+
+    /// Greets whoever is on the link, and keeps it in the registry until it goes.
+    pub(crate) fn take(&self, client: Client, address: Option<SocketAddr>) {
+        let registry = self.clone();
+        tokio::spawn(async move { registry.keep(client, address).await });
+    }
+
+    /// How everybody does.
+    pub fn workers(&self) -> Workers {
+        let mut workers = self.0.workers.write().unwrap_or_else(PoisonError::into_inner);
+        workers.retain(|_, entry| {
+            entry.gone.as_ref().is_none_or(|(when, _)| when.elapsed() < REMEMBERED)
+        });
+        let state = |(node, entry): (&String, &Entry)| {
+            let traffic = entry.client.as_ref().map_or(entry.traffic, Client::traffic);
+            WorkerState {
+                node: node.clone(),
+                version: entry.hello.version.clone(),
+                status: if entry.client.is_some() {
+                    WorkerStatus::Connected
+                } else {
+                    WorkerStatus::Gone
+                },
+                reason: entry
+                    .gone
+                    .as_ref()
+                    .map(|(_, reason)| reason.clone())
+                    .or_else(|| other_version(&entry.hello)),
+                connected_since_ms: entry.since_ms,
+                last_heard_ms: entry.heard_ms,
+                address: entry.address.map(|address| address.to_string()),
+                link_received_bytes: traffic.received_bytes,
+                link_sent_bytes: traffic.sent_bytes,
+                health: entry.health.clone(),
+            }
+        };
+        Workers { workers: workers.iter().map(state).collect() }
+    }
+
+    /// What can be asked now.
+    pub(crate) fn merged(&self) -> Arc<Merged> {
+        Arc::clone(&self.0.tables.borrow())
+    }
+
+    /// What can be asked, now and at every change.
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<Merged>> {
+        self.0.tables.subscribe()
+    }
+
+    /// Waits until so many Workers are linked.
+    pub async fn linked(&self, count: usize) {
+        let mut changes = self.changes();
+        // The sender lives in `self`.
+        let _merged = changes.wait_for(|merged| merged.members.len() >= count).await.is_ok();
+    }
+
+    async fn keep(&self, client: Client, address: Option<SocketAddr>) {
+        let hello = match client.hello().await {
+            Ok(hello) => hello,
+            Err(error) => {
+                warn!(?address, %error, "a worker dialled but did not say who it is");
+                client.end(format!("the hub did not hear who you are: {error}"));
+                return;
+            }
+        };
+        if let Err(reason) = check(&hello) {
+            warn!(?address, reason, "a worker was refused");
+            client.end(reason);
+            return;
+        }
+        let node = hello.node.clone();
+        if let Some(holder) = self.holder(&node).await {
+            let at = holder
+                .map_or_else(|| "in the hub itself".to_owned(), |address| address.to_string());
+            let reason = format!(
+                "another worker named {node:?} is linked, {at}; give each its own --node name"
+            );
+            warn!(node, ?address, "a worker was refused: its name is taken");
+            client.end(reason);
+            return;
+        }
+        let since_ms = now_ms();
+        {
+            let mut workers = self.0.workers.write().unwrap_or_else(PoisonError::into_inner);
+            if !workers.contains_key(&node) && workers.len() >= WORKERS {
+                drop(workers);
+                client.end("this hub has as many workers as it takes");
+                return;
+            }
+            let entry = Entry {
+                hello,
+                client: Some(client.clone()),
+                gone: None,
+                since_ms,
+                heard_ms: since_ms,
+                address,
+                health: NodeHealth::default(),
+                traffic: client.traffic(),
+            };
+            if let Some(Entry { client: Some(former), .. }) = workers.insert(node.clone(), entry) {
+                former.end("a newer link of the same node took over");
+            }
+        }
+        info!(node, ?address, "a worker is linked");
+        self.publish();
+
+        let reason = loop {
+            if let Ok(health) = client.health().await {
+                self.update(&node, since_ms, |entry| {
+                    entry.health = health;
+                    entry.heard_ms = now_ms();
+                });
+            }
+            tokio::select! {
+                reason = client.ended() => break reason,
+                () = tokio::time::sleep(HEALTH_EVERY) => {}
+            }
+        };
+        info!(node, reason, "a worker is gone");
+        self.update(&node, since_ms, |entry| {
+            entry.client = None;
+            entry.traffic = client.traffic();
+            entry.gone = Some((Instant::now(), reason));
+        });
+        self.publish();
+    }
+
+    /// Where the Worker of that name dialled from, if there is one and it still answers: then a second
+    /// one is a mistake. If it doesn't, the newcomer is the same node, restarted.
+    async fn holder(&self, node: &str) -> Option<Option<SocketAddr>> {
+        let (client, address) = {
+            let workers = self.0.workers.read().unwrap_or_else(PoisonError::into_inner);
+            let entry = workers.get(node)?;
+            (entry.client.clone()?, entry.address)
+        };
+        let answers = tokio::time::timeout(HOLDER, client.health()).await;
+        matches!(answers, Ok(Ok(_))).then_some(address)
+    }
+
+    /// Changes the entry of this link, unless a newer one has replaced it.
+    fn update(&self, node: &str, since_ms: i64, change: impl FnOnce(&mut Entry)) {
+        let mut workers = self.0.workers.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = workers.get_mut(node).filter(|entry| entry.since_ms == since_ms) {
+            change(entry);
+        }
+    }
+
+    fn publish(&self) {
+        let workers = self.0.workers.read().unwrap_or_else(PoisonError::into_inner);
+        let merged = Arc::new(Merged::of(&workers));
+        // Under the lock, so that an older picture cannot overtake a newer one.
+        self.0.tables.send_replace(merged);
+    }
+}
+
+impl Merged {
+    fn of(workers: &BTreeMap<String, Entry>) -> Self {
+        let mut merged = Self::default();
+        let mut tables: Vec<(&str, &[Table])> = Vec::new();
+        for (node, entry) in workers {
+            let reason = match (&entry.client, &entry.gone) {
+                (Some(client), _) => match other_version(&entry.hello) {
+                    None => {
+                        tables.push((node, &entry.hello.tables));
+                        merged.members.push(Member {
+                            node: node.clone(),
+                            version: entry.hello.version.clone(),
+                            client: client.clone(),
+                        });
+                        continue;
+                    }
+                    Some(reason) => reason,
+                },
+                (None, Some((when, reason))) if when.elapsed() < MISSED => reason.clone(),
+                (None, _) => continue,
+            };
+            merged.missing.push((node.clone(), reason));
+        }
+        let (all, conflicts) = query::Tables::merge(tables);
+        for conflict in conflicts {
+            let reason =
+                format!("its column {} is of another kind than on other nodes", conflict.column);
+            merged.missing.push((
+                conflict.node.clone(),
+                format!("its table {} differs: {reason}", conflict.table),
+            ));
+            merged.refused.push(RefusedTable {
+                node: conflict.node,
+                table: conflict.table,
+                reason,
+            });
+        }
+        // Who has a table that differs is not asked at all: one plan goes to every node.
+        merged
+            .members
+            .retain(|member| merged.refused.iter().all(|refused| refused.node != member.node));
+        merged.missing.dedup_by(|a, b| a.0 == b.0);
+        merged.tables = all;
+        merged
+    }
+}
+
+/// A name that can stand in a log, a file and a table.
+fn check(hello: &Hello) -> Result<(), String> {
+    if hello.node.is_empty()
+        || hello.node.len() > NAME_BYTES
+        || hello.node.chars().any(char::is_control)
+    {
+        return Err(format!("{:?} is not a name for a node", hello.node));
+    }
+    if hello.tables.len() > TABLES || hello.tables.iter().any(|table| table.fields.len() > COLUMNS)
+    {
+        return Err(format!("more than {TABLES} tables, or {COLUMNS} columns in one"));
+    }
+    Ok(())
+}
+
+/// Why this node cannot be sent plans, if so.
+fn other_version(hello: &Hello) -> Option<String> {
+    let ours = query::version();
+    (hello.version != ours).then(|| {
+        format!("it runs version {}, this hub {ours}: upgrade the older one", hello.version)
+    })
+}
+
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+const HEALTH_EVERY: Duration = Duration::from_secs(1);
+/// How long the linked Worker of a name has to answer before a newcomer takes the name.
+const HOLDER: Duration = Duration::from_secs(1);
+/// How long a node that went is missed in answers: long enough to see an incident, short enough for a
+/// cluster that shrank.
+const MISSED: Duration = Duration::from_secs(15 * 60);
+/// How long it is listed.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// Ten times the largest cluster aimed at.
+const WORKERS: usize = 10_000;
+const NAME_BYTES: usize = 253;
+const TABLES: usize = 1_000;
+const COLUMNS: usize = 2_000;

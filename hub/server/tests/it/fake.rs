@@ -1,0 +1,225 @@
+//! A Worker without packets: a store, the query engine over it, and tails of what a test publishes.
+
+use api::{ApiError, Field, Kind, NodeHealth, Span, Table, TailRequest};
+use arrow_array::{
+    ArrayRef, BinaryViewArray, BooleanArray, Int32Array, RecordBatch, StringViewArray,
+    TimestampNanosecondArray, UInt64Array,
+    builder::{MapBuilder, MapFieldNames, StringBuilder},
+};
+use arrow_cast::cast;
+use futures::{StreamExt as _, stream};
+use link::{Client, DialError, Dialer, Hello, Node, Routes, Tail, Work};
+use query::node::Service;
+use segment::Store;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU64},
+};
+use tempfile::TempDir;
+use tokio::{sync::broadcast, task::JoinHandle};
+
+pub struct Fake {
+    node: String,
+    version: String,
+    tables: Vec<Table>,
+    store: Store,
+    service: Service,
+    published: broadcast::Sender<RecordBatch>,
+    _dir: TempDir,
+}
+
+/// What a row of `notes` is made of.
+#[derive(Clone)]
+pub struct Row {
+    seq: u64,
+    status: i32,
+    body: Vec<u8>,
+}
+
+pub fn row(seq: u64) -> Row {
+    Row { seq, status: 200, body: Vec::new() }
+}
+
+impl Row {
+    pub fn status(mut self, status: i32) -> Self {
+        self.status = status;
+        self
+    }
+
+    pub fn body(self, body: &str) -> Self {
+        self.bytes(body.as_bytes())
+    }
+
+    pub fn bytes(mut self, body: &[u8]) -> Self {
+        self.body = body.to_vec();
+        self
+    }
+}
+
+impl Fake {
+    pub fn new(node: &str) -> Self {
+        Self::of(node, notes())
+    }
+
+    fn of(node: &str, table: Table) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let tables = vec![table];
+        let (store, _) = Store::open(dir.path(), &tables, segment::Options::default()).unwrap();
+        let service = Service::new(store.clone(), &query::Options::default()).unwrap();
+        let published = broadcast::Sender::new(64);
+        let version = query::version().to_string();
+        Self { node: node.into(), version, tables, store, service, published, _dir: dir }
+    }
+
+    pub fn rows(self, rows: impl IntoIterator<Item = Row>) -> Self {
+        self.store.append("notes", batch(&self.node, rows)).unwrap();
+        self
+    }
+
+    pub fn version(mut self, version: &str) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    /// The same table with a column of another kind.
+    pub fn with_status_as_text(self) -> Self {
+        let mut table = notes();
+        table
+            .fields
+            .to_mut()
+            .iter_mut()
+            .filter(|it| it.name == "status")
+            .for_each(|it| it.kind = Kind::Text);
+        Self::of(&self.node, table)
+    }
+
+    /// Sends rows to whoever listens.
+    pub fn publisher<const N: usize>(&self) -> impl Fn([Row; N]) + use<N> {
+        let (node, published) = (self.node.clone(), self.published.clone());
+        move |rows| {
+            published.send(batch(&node, rows)).expect("nobody listens");
+        }
+    }
+
+    pub fn attach(self) -> Client {
+        let engine = Routes::new(self.service.server());
+        link::attach(Arc::new(self), engine)
+    }
+
+    pub fn dial(self, hub: SocketAddr, token: Option<&str>) -> JoinHandle<DialError> {
+        let engine = Routes::new(self.service.server());
+        tokio::spawn(Dialer::new(&hub.to_string(), token).unwrap().run(Arc::new(self), engine))
+    }
+}
+
+#[async_trait::async_trait]
+impl Node for Fake {
+    async fn hello(&self) -> Hello {
+        Hello {
+            node: self.node.clone(),
+            version: self.version.clone(),
+            tables: self.tables.clone(),
+        }
+    }
+
+    async fn health(&self) -> NodeHealth {
+        NodeHealth {
+            packets: 42,
+            losses: [("kernel".to_owned(), 3)].into(),
+            ..NodeHealth::default()
+        }
+    }
+
+    async fn accounting(&self, query_id: &str) -> Option<Work> {
+        let cost = self.service.accounting(query_id)?;
+        Some(Work {
+            rows_scanned: cost.rows_scanned,
+            bytes_scanned: cost.bytes_scanned,
+            segments: cost.segments_scanned,
+            unfinished: u64::from(!cost.finished),
+        })
+    }
+
+    async fn tail(&self, request: TailRequest) -> Result<Tail, ApiError> {
+        let tables = query::Tables::new(self.tables.clone());
+        let filter = query::filter::parse(&request.filter, &tables).map_err(|wrong| ApiError {
+            message: wrong.message,
+            at: Some(Span { start: wrong.at.start, end: wrong.at.end }),
+            hint: wrong.hint,
+        })?;
+        let live = filter.live().unwrap();
+        let schema = Arc::clone(live.schema());
+        let rows =
+            stream::unfold((self.published.subscribe(), live), |(mut published, live)| async {
+                loop {
+                    let batch = published.recv().await.ok()?;
+                    if let Some(rows) = live.apply("notes", &batch).unwrap() {
+                        return Some((Ok(rows), (published, live)));
+                    }
+                }
+            });
+        Ok(Tail { schema, rows: rows.boxed(), skipped: Arc::new(AtomicU64::new(0)) })
+    }
+}
+
+fn notes() -> Table {
+    let fields = [
+        ("ts", Kind::Time),
+        ("protocol", Kind::Label),
+        ("verb", Kind::Label),
+        ("target", Kind::Text),
+        ("status", Kind::Code),
+        ("failed", Kind::Flag),
+        ("flow_id", Kind::Id),
+        ("seq", Kind::Count),
+        ("node", Kind::Label),
+        ("body", Kind::Body),
+        ("headers", Kind::Headers),
+    ];
+    let field = |(name, kind)| Field {
+        name: String::from(name).into(),
+        doc: "A column.".into(),
+        kind,
+        nullable: true,
+    };
+    let fields: Vec<_> = fields.map(field).into();
+    Table { name: "notes".into(), doc: "What a test needs.".into(), fields: fields.into() }
+}
+
+fn batch(node: &str, rows: impl IntoIterator<Item = Row>) -> RecordBatch {
+    let rows: Vec<Row> = rows.into_iter().collect();
+    let word = |word: &str| {
+        Arc::new(StringViewArray::from_iter_values(rows.iter().map(|_| word))) as ArrayRef
+    };
+    let nanos = rows.iter().map(|row| i64::try_from(row.seq).unwrap() * 1_000_000_001);
+    let names =
+        MapFieldNames { entry: "entries".into(), key: "keys".into(), value: "values".into() };
+    let mut headers = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
+    for _ in &rows {
+        for (name, value) in [("host", "a"), ("set-cookie", "x=1"), ("set-cookie", "y=2")] {
+            headers.keys().append_value(name);
+            headers.values().append_value(value);
+        }
+        headers.append(true).unwrap();
+    }
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(TimestampNanosecondArray::from_iter_values(nanos).with_timezone("UTC")),
+        word("notes"),
+        word("GET"),
+        word("/"),
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.status))),
+        Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.status >= 500)))),
+        word("flow"),
+        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.seq))),
+        word(node),
+        Arc::new(BinaryViewArray::from_iter_values(rows.iter().map(|row| &row.body))),
+        Arc::new(headers.finish()),
+    ];
+    let schema = notes().arrow();
+    let columns = columns
+        .iter()
+        .zip(schema.fields())
+        .map(|(it, field)| cast(it, field.data_type()).unwrap())
+        .collect();
+    RecordBatch::try_new(schema, columns).unwrap()
+}
