@@ -40,7 +40,8 @@ impl Served {
     fn tables(&self) -> Vec<schema::Table> {
         let declared = dissect::tables();
         let found = self.0.store.tables();
-        let others = found.into_iter().filter(|it| declared.iter().all(|other| other.name != it.name));
+        let others =
+            found.into_iter().filter(|it| declared.iter().all(|other| other.name != it.name));
         declared.iter().cloned().chain(others).collect()
     }
 }
@@ -48,11 +49,7 @@ impl Served {
 #[async_trait::async_trait]
 impl Node for Served {
     async fn hello(&self) -> Hello {
-        Hello {
-            node: self.0.node.clone(),
-            version: query::version(),
-            tables: self.tables(),
-        }
+        Hello { node: self.0.node.clone(), version: query::version(), tables: self.tables() }
     }
 
     async fn health(&self) -> NodeHealth {

@@ -152,7 +152,9 @@ impl Pipeline {
                     break;
                 }
             };
-            if std::mem::take(&mut first) && self.last_ts.is_some_and(|last| !continues(last, packet.ts)) {
+            if std::mem::take(&mut first)
+                && self.last_ts.is_some_and(|last| !continues(last, packet.ts))
+            {
                 // Conversations of the file before don't go on in one of another day, and its time says
                 // nothing about this one's.
                 self.begin_anew();
@@ -336,19 +338,32 @@ impl Pipeline {
     /// Enters what was dropped since the last look.
     fn dropped(&mut self, drops: Drops, detail: &str) {
         let before = std::mem::replace(&mut self.drops, drops);
-        let live = self.state.slow().inputs.first().is_some_and(|it| it.kind == api::InputKind::Interface);
+        let live =
+            self.state.slow().inputs.first().is_some_and(|it| it.kind == api::InputKind::Interface);
         let now = if live { now_ns() } else { self.last_ts.unwrap_or_default() };
         let since = if live { now - SECOND.as_nanos() as i64 } else { now };
         for (stage, before, drops, counter) in [
             ("kernel", before.dropped_kernel, drops.dropped_kernel, &self.state.dropped_kernel),
-            ("interface", before.dropped_interface, drops.dropped_interface, &self.state.dropped_interface),
+            (
+                "interface",
+                before.dropped_interface,
+                drops.dropped_interface,
+                &self.state.dropped_interface,
+            ),
         ] {
             // Each file counts from zero.
             let count = if live { drops - before } else { drops };
             if count > 0 {
                 counter.fetch_add(count, Relaxed);
                 let detail = Some(detail.to_owned());
-                self.dissection.loss(&Loss { from: since, until: now, stage, count, bytes: None, detail });
+                self.dissection.loss(&Loss {
+                    from: since,
+                    until: now,
+                    stage,
+                    count,
+                    bytes: None,
+                    detail,
+                });
             }
         }
     }
@@ -356,7 +371,8 @@ impl Pipeline {
     /// Sums the ledger's new rows by stage, for the state.
     fn count_losses(&self, batch: &RecordBatch) {
         let stages = batch.column_by_name("stage").and_then(|it| it.as_string_view_opt());
-        let counts = batch.column_by_name("count").and_then(|it| it.as_primitive_opt::<UInt64Type>());
+        let counts =
+            batch.column_by_name("count").and_then(|it| it.as_primitive_opt::<UInt64Type>());
         let (Some(stages), Some(counts)) = (stages, counts) else { return };
         let mut slow = self.state.slow();
         for (stage, count) in stages.iter().zip(counts) {

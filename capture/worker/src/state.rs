@@ -114,7 +114,9 @@ fn empty_because(health: &NodeHealth) -> Option<String> {
             format!("no packet{} came on {} yet", filter.unwrap_or_default(), input.name)
         }
         (true, 0, _) => format!("no packet was read from {} yet", input.name),
-        (false, 0, api::InputKind::Interface) => format!("the capture on {} has stopped", input.name),
+        (false, 0, api::InputKind::Interface) => {
+            format!("the capture on {} has stopped", input.name)
+        }
         (false, 0, _) => format!("{} has no packets", input.name),
         (_, packets, _) => {
             let already = if health.capturing { " so far" } else { "" };

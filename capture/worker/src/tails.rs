@@ -131,7 +131,7 @@ const QUEUED_BATCHES: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{Int32Array, record_batch};
+    use arrow_array::Int32Array;
 
     use super::*;
 
@@ -149,7 +149,7 @@ mod tests {
         let tails = Tails::default();
         tails.publish("early", &batch(1));
         let mut subscription = tails.subscribe(["http", "dns"].into_iter());
-        let small = record_batch!(("n", Int32, [1, 2, 3])).unwrap();
+        let small = batch(3);
         tails.publish("http", &small);
         tails.publish("packets", &batch(2));
         tails.publish("dns", &batch(2));
@@ -177,7 +177,8 @@ mod tests {
         assert_eq!(tails.skipped(), skipped);
         // It gets what it has room for, then what comes after.
         let mut got = 0;
-        while let Ok(batch) = tokio::time::timeout(std::time::Duration::from_millis(10), slow.next()).await
+        while let Ok(batch) =
+            tokio::time::timeout(std::time::Duration::from_millis(10), slow.next()).await
         {
             got += batch.unwrap().batch.num_rows() as u64;
         }

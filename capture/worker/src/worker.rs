@@ -81,9 +81,12 @@ impl Worker {
         };
         let folder = match &store {
             Some(_) => None,
-            None => Some(tempfile::Builder::new().prefix("kubeshark-").tempdir().map_err(Error::Folder)?),
+            None => Some(
+                tempfile::Builder::new().prefix("kubeshark-").tempdir().map_err(Error::Folder)?,
+            ),
         };
-        let path = folder.as_ref().map(TempDir::path).or(store.as_deref()).unwrap_or(Path::new("."));
+        let path =
+            folder.as_ref().map(TempDir::path).or(store.as_deref()).unwrap_or(Path::new("."));
         let (store, recovery) = Store::open(path, dissect::tables(), storage)?;
         let engine = query::node::Service::new(store.clone(), &query::Options::default())?;
 
@@ -103,11 +106,12 @@ impl Worker {
         pipeline.inherit(recovery.losses.clone());
         let handle = std::thread::Builder::new()
             .name("capture".to_owned())
-            .spawn(move || pipeline.run(opened, || drop(done.send(true))))
+            .spawn(move || pipeline.run(opened, || _ = done.send_replace(true)))
             .map_err(Error::Thread)?;
         let thread = Mutex::new(Some(Thread { handle, stop }));
         let folder = Mutex::new(folder);
-        let shared = Shared { node, store, state, tails, engine, recovery, imported, thread, folder };
+        let shared =
+            Shared { node, store, state, tails, engine, recovery, imported, thread, folder };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -165,7 +169,13 @@ impl Worker {
 
     fn import(&self) -> Import {
         let state = &self.shared.state;
-        let errors = state.slow().inputs.iter().filter_map(|it| it.error.as_ref()).map(|it| it.message.clone()).collect();
+        let errors = state
+            .slow()
+            .inputs
+            .iter()
+            .filter_map(|it| it.error.as_ref())
+            .map(|it| it.message.clone())
+            .collect();
         Import {
             packets: state.packets.load(Relaxed),
             bytes: state.bytes.load(Relaxed),
@@ -188,7 +198,10 @@ impl Drop for Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("node", &self.node).field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("Worker")
+            .field("node", &self.node)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }
 

@@ -66,10 +66,13 @@ async fn a_torn_file_gives_what_is_good_and_a_loss() {
     let import = worker.imported().await;
     assert_eq!(import.packets, packets(&path) - 1);
     let [error] = &import.errors[..] else { panic!("{import:?}") };
-    assert!(error.starts_with(&format!("{} ends in the middle of a record at byte ", torn.display())));
+    assert!(
+        error.starts_with(&format!("{} ends in the middle of a record at byte ", torn.display()))
+    );
 
     let losses = rows(worker.store(), "losses");
-    let stages = losses.iter().flat_map(|it| it.column_by_name("stage").unwrap().as_string_view().iter());
+    let stages =
+        losses.iter().flat_map(|it| it.column_by_name("stage").unwrap().as_string_view().iter());
     assert_eq!(stages.flatten().filter(|it| *it == "file").count(), 1);
     assert_eq!(worker.health().losses["file"], 1);
     assert_eq!(worker.health().last_error.as_ref(), Some(error));
@@ -77,7 +80,9 @@ async fn a_torn_file_gives_what_is_good_and_a_loss() {
 
 #[tokio::test]
 async fn one_bad_file_keeps_no_other_from_being_read() {
-    let (Some(dns), Some(redis)) = (capture("rec_dns_0.pcap"), capture("rec_redis_0.pcap")) else { return };
+    let (Some(dns), Some(redis)) = (capture("rec_dns_0.pcap"), capture("rec_redis_0.pcap")) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("notes.txt");
     std::fs::write(&text, "hello, world").unwrap();
@@ -103,8 +108,10 @@ async fn one_bad_file_keeps_no_other_from_being_read() {
 
 #[tokio::test]
 async fn order_of_files_changes_no_row() {
-    let files: Option<Vec<_>> =
-        ["rec_dns_0.pcap", "rec_redis_0.pcap", "rec_http_0.pcap"].into_iter().map(capture).collect();
+    let files: Option<Vec<_>> = ["rec_dns_0.pcap", "rec_redis_0.pcap", "rec_http_0.pcap"]
+        .into_iter()
+        .map(capture)
+        .collect();
     let Some(files) = files else { return };
     let count = async |files: Vec<PathBuf>| {
         let worker = start(config(Inputs::Files(files)));

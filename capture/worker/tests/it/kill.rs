@@ -25,7 +25,11 @@ fn a_killed_import_leaves_whole_segments_and_a_count() {
     for killed_after in [1, 6, 14] {
         let folder = tempfile::tempdir().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kill::a_killed_import_leaves_whole_segments_and_a_count", "--nocapture"])
+            .args([
+                "--exact",
+                "kill::a_killed_import_leaves_whole_segments_and_a_count",
+                "--nocapture",
+            ])
             .env(CHILD, folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
