@@ -975,6 +975,26 @@ mod tests {
         assert_eq!(read.map(|it| it.unwrap().num_rows()).sum::<usize>(), 200);
     }
 
+    #[test]
+    fn rows_whose_segment_was_finished_before_the_crash_are_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Store::open(dir.path(), &[table("http")], Options::default()).unwrap();
+        let (store, _) = open();
+        store.append("http", batch(1, 10)).unwrap();
+        store.seal().unwrap();
+        let seq = store.snapshot("http").segments[0].seq;
+        drop(store);
+        for (said, lost) in [(seq, 0), (seq + 1, 10)] {
+            // As the process left it that died after renaming the segment, or before.
+            let table = "http".to_owned();
+            let entry = Entry { table, seq: Some(said), rows: 10, bytes: 1, from: 1, to: 1 };
+            Journal::open(dir.path()).unwrap().0.write(&[entry]);
+            let (store, recovery) = open();
+            assert_eq!(recovery.losses.iter().map(|it| it.rows).sum::<u64>(), lost);
+            assert_eq!(rows(&store), 10);
+        }
+    }
+
     fn writer_used(dir: &Path) -> u64 {
         let entries = std::fs::read_dir(dir).unwrap().flatten();
         let used = entries.map(|it| match it.metadata().unwrap() {
