@@ -32,7 +32,8 @@ pub(super) struct Dns<'a> {
     /// The shortest time for which a record of the answer section may be kept.
     ttl: Option<Duration>,
     /// Every record of the answer (of an update: of the request), as a list of objects with
-    /// `section`, `name`, `class`, `type`, `ttl` and `data`. The list is cut at 64 KiB.
+    /// `section` (`answer`, `authority`, `additional`; of an update also `prerequisite` and
+    /// `update`), `name`, `class`, `type`, `ttl` and `data`. The list is cut at 64 KiB.
     records: Option<Json<'a>>,
     /// The server speaks for the zone (AA).
     authoritative: Option<bool>,
@@ -188,7 +189,7 @@ impl Dissect for Dissector {
             ),
             response_code: code.map(Label),
             answers: Texts(list.answers),
-            answer_count: exchange.response.map(|it| it.answers),
+            answer_count: exchange.response.filter(|_| opcode != UPDATE).map(|it| it.answers),
             ttl: list.ttl.filter(|_| answer.is_some()).map(|it| Duration(i64::from(it) * SECOND)),
             records: (list.shown > 0).then(|| {
                 list.json.push(']');
@@ -351,14 +352,13 @@ fn judge(bytes: &[u8], length: usize, side: Side) -> Guess {
     let [questions, answers, authorities, additional] = header.counts;
     let opcode = header.opcode();
     let records = usize::from(answers) + usize::from(authorities) + usize::from(additional);
-    if header.is_response() != (side == Side::Server)
-        || matches!(opcode, 3 | 7..)
-        || questions > 4
-        || usize::from(questions) * QUESTION_BYTES + records * RECORD_BYTES > length - HEADER_BYTES
-        || questions == 0 && records == 0 && header.code() == 0
-    {
+    let says_nothing = questions == 0 && records == 0 && header.code() == 0;
+    if header.is_response() != (side == Side::Server) || matches!(opcode, 3 | 7..) || says_nothing {
         return Guess::No;
     }
+    // Some servers cut their answer and still count what they left out.
+    let fits =
+        usize::from(questions) * QUESTION_BYTES + records * RECORD_BYTES <= length - HEADER_BYTES;
     let message = bytes.get(..length).unwrap_or(bytes);
     let Some(outline) = Outline::of(message) else {
         let may_grow = message.len() < length && message.len() < START_BYTES;
@@ -373,7 +373,7 @@ fn judge(bytes: &[u8], length: usize, side: Side) -> Guess {
         Side::Client => answers == 0 && additional <= 2 && header.code() == 0,
         Side::Server => header.code() <= 10,
     };
-    let is_exact = outline.end == length || message.len() < length;
+    let is_exact = fits && (outline.end == length || message.len() < length);
     if is_plain && is_sound && is_exact { Guess::Sure } else { Guess::Maybe }
 }
 
@@ -586,8 +586,8 @@ impl Default for Records {
 impl Records {
     fn add(&mut self, message: &[u8]) {
         let View { header, mut records, .. } = View::of(message);
-        let sections = SECTIONS.iter().zip(header.counts.iter().skip(1));
-        for (section, count) in sections {
+        let names = if header.opcode() == UPDATE { UPDATE_SECTIONS } else { SECTIONS };
+        for (section, count) in names.iter().zip(header.counts.iter().skip(1)) {
             for _ in 0..*count {
                 let Some(record) = records.record() else { return };
                 if self.json.len() > RECORDS_BYTES {
@@ -1281,6 +1281,8 @@ const RECORDS_BYTES: usize = 64 << 10;
 /// Multicast DNS, LLMNR and NetBIOS name service: the same format, other protocols.
 const LOOKALIKE_PORTS: [u16; 4] = [5353, 5355, 137, 138];
 const SECTIONS: [&str; 3] = ["answer", "authority", "additional"];
+/// RFC 2136 §2.
+const UPDATE_SECTIONS: [&str; 3] = ["prerequisite", "update", "additional"];
 
 const OPCODES: &[(u16, &str)] =
     &[(0, "QUERY"), (1, "IQUERY"), (2, "STATUS"), (4, "NOTIFY"), (5, "UPDATE"), (6, "DSO")];
@@ -1696,6 +1698,25 @@ mod tests {
             row.records.unwrap().0,
             r#"[{"section":"additional","name":".","type":"OPT","data":"version 0 udp 1232 extended-error=\"6 DNSSEC Bogus: bad!\""}]"#
         );
+    }
+
+    #[test]
+    fn updates_show_what_they_change() {
+        let parts = ["example.org", "#0006 0001", "www.example.org", "#0001 00ff 00000000 0000"];
+        let asked = message([7, 0x2800, 1, 0, 1, 0], &parts);
+        let told = message([7, 0xa805, 1, 0, 0, 0], &["example.org", "#0006 0001"]);
+        let body =
+            |message: Vec<u8>| Body { message: message.into(), more: Vec::new(), answers: 0 };
+        let (asked, told) = (body(asked), body(told));
+        let (summary, row) =
+            Dissector::record(Exchange { request: Some(&asked), response: Some(&told) });
+        assert_eq!(
+            (&*summary.verb, &*summary.target, summary.status),
+            ("UPDATE", "example.org", Some(5))
+        );
+        let record = r#"[{"section":"update","name":"www.example.org","class":"ANY","type":"A","ttl":0,"data":"\\# 0"}]"#;
+        assert_eq!(row.records.unwrap().0, record);
+        assert_eq!(row.answer_count, None);
     }
 
     #[test]
