@@ -1,9 +1,4 @@
 //! Reads captures: pcap and pcapng, as far as the corpus needs it.
-use std::sync::Arc;
-
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, TimestampNanosecondType};
-use arrow_array::{ArrayRef, RecordBatch};
 use dissect::{Config, Dissection, Keep, Link, Packet};
 use serde_json::{Map, Value};
 
@@ -17,11 +12,7 @@ pub(crate) fn rows(capture: &[u8]) -> Vec<Map<String, Value>> {
             if table.name == "losses" {
                 continue;
             }
-            let mut writer = arrow_json::ArrayWriter::new(Vec::new());
-            writer.write(&with_plain_times(&batch)).unwrap();
-            writer.finish().unwrap();
-            let batch: Vec<_> = serde_json::from_slice(&writer.into_inner()).unwrap();
-            rows.extend(batch);
+            rows.extend(crate::json::objects(&batch));
         }
     };
     for packet in packets(capture) {
@@ -33,19 +24,6 @@ pub(crate) fn rows(capture: &[u8]) -> Vec<Map<String, Value>> {
     dissection.finish();
     take(&mut dissection);
     rows
-}
-
-/// The batch with its times as numbers.
-fn with_plain_times(batch: &RecordBatch) -> RecordBatch {
-    let names = batch.schema();
-    let columns = names.fields().iter().zip(batch.columns()).map(|(field, column)| {
-        let plain: ArrayRef = match column.as_primitive_opt::<TimestampNanosecondType>() {
-            Some(times) => Arc::new(times.reinterpret_cast::<Int64Type>()),
-            None => Arc::clone(column),
-        };
-        (field.name().clone(), plain)
-    });
-    RecordBatch::try_from_iter(columns).unwrap()
 }
 
 fn packets(capture: &[u8]) -> Vec<Packet<'_>> {

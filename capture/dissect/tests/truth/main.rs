@@ -1,6 +1,8 @@
 //! Rows against what tshark says of the same captures, by the corpus's counting rule. Skipped
 //! where the corpus isn't there.
 mod capture;
+#[path = "../support/json.rs"]
+mod json;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
