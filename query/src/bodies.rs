@@ -48,11 +48,13 @@ impl TextOfBodies {
         expr.transform_up(|expr| {
             Ok(match expr {
                 Expr::Like(mut it) => {
-                    let changed = self.wrap(&mut it.expr, schema) | self.wrap(&mut it.pattern, schema);
+                    let changed =
+                        self.wrap(&mut it.expr, schema) | self.wrap(&mut it.pattern, schema);
                     Transformed::new_transformed(Expr::Like(it), changed)
                 }
                 Expr::SimilarTo(mut it) => {
-                    let changed = self.wrap(&mut it.expr, schema) | self.wrap(&mut it.pattern, schema);
+                    let changed =
+                        self.wrap(&mut it.expr, schema) | self.wrap(&mut it.pattern, schema);
                     Transformed::new_transformed(Expr::SimilarTo(it), changed)
                 }
                 Expr::BinaryExpr(mut it) if meets_text(it.op) => {

@@ -15,7 +15,7 @@ use datafusion::execution::context::SessionContext;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
-use datafusion_distributed::DistributedExec;
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use futures::future::join_all;
 use futures::{Stream, StreamExt};
 use segment::Store;
@@ -27,7 +27,7 @@ use crate::error::{Error, plain};
 use crate::filter;
 use crate::fleet::{self, Fleet, Member, Track};
 use crate::node::NodeAccounting;
-use crate::scan::{Meter, bind, has_template};
+use crate::scan::{Meter, bind, breathe, scans_here};
 use crate::session::{self, Options};
 use crate::tables::Tables;
 
@@ -204,8 +204,9 @@ impl Engine {
             rows: 0,
             attempts: 0,
         };
-        for member in self.skewed() {
-            let reason = format!("it runs version {}, the hub {}", member.version, crate::version());
+        for member in self.members().filter(|it| it.version != crate::version()) {
+            let reason =
+                format!("it runs version {}, the hub {}", member.version, crate::version());
             run.out.insert(member.node.clone(), (NodeState::Missing, reason));
         }
         let attempt = timeout_at(deadline, run.attempt()).await.map_err(|_| late())??;
@@ -235,19 +236,18 @@ impl Engine {
         })
     }
 
-    fn skewed(&self) -> Vec<&Member> {
+    fn members(&self) -> impl Iterator<Item = &Member> {
         match &self.place {
-            Place::Local { .. } => Vec::new(),
-            Place::Fleet(it) => {
-                it.members.iter().filter(|it| it.version != crate::version()).collect()
-            }
+            Place::Local { .. } => [].iter(),
+            Place::Fleet(it) => it.members.iter(),
         }
     }
 
     /// The question as a plan.
     async fn prepare(&self, query: &Query) -> Result<LogicalPlan, Error> {
         let tables = self.tables();
-        let state = SessionStateBuilder::new().with_config(session::config(self.options.partitions));
+        let state =
+            SessionStateBuilder::new().with_config(session::config(self.options.partitions));
         let state = session::state(state).map_err(Error::planning)?;
         let context = SessionContext::from(state);
         session::register(&context, tables, self.options.partitions)
@@ -304,7 +304,9 @@ struct Attempt {
 /// How an attempt ended.
 enum End {
     /// All rows were told, or as many as may be.
-    Whole { truncated: bool },
+    Whole {
+        truncated: bool,
+    },
     /// Rows were told, and then it broke off.
     Broken,
     /// No row was told yet: another attempt may do better.
@@ -312,6 +314,22 @@ enum End {
     /// Nobody wants the rows any more.
     Unwanted,
     Error(Error),
+}
+
+/// Runs a stream in a task of its own: whoever waits for its rows must be able to stop waiting,
+/// however long a step takes. The task ends when the rows are dropped.
+fn apart(mut rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let mut builder = RecordBatchReceiverStreamBuilder::new(rows.schema(), 1);
+    let send = builder.tx();
+    builder.spawn(async move {
+        while let Some(batch) = rows.next().await {
+            if send.send(batch).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    });
+    builder.build()
 }
 
 impl Run {
@@ -324,12 +342,8 @@ impl Run {
         let options = &self.engine.options;
         let runtime =
             session::runtime(options, self.query.limits.memory).map_err(Error::planning)?;
-        let members: Vec<Member> = match &self.engine.place {
-            Place::Local { .. } => Vec::new(),
-            Place::Fleet(it) => {
-                it.members.iter().filter(|it| !self.out.contains_key(&it.node)).cloned().collect()
-            }
-        };
+        let members = self.engine.members().filter(|it| !self.out.contains_key(&it.node));
+        let members: Vec<Member> = members.cloned().collect();
         let track = Track::new(members.len());
         let meter = Arc::new(Meter::default());
         let analyze = matches!(self.plan, LogicalPlan::Analyze(_));
@@ -348,14 +362,12 @@ impl Run {
         };
         if members.is_empty() {
             plan = bind(plan, store, &meter).map_err(|it| Error::running(&it))?;
-        } else if !plan.is::<DistributedExec>() && has_template(&plan).map_err(Error::planning)? {
-            let spread = datafusion_distributed::display_plan_ascii(plan.as_ref(), false);
-            if !spread.contains("DistributedExec") {
-                return Err(Error::Failed("the plan of this query does not spread".to_owned()));
-            }
+            plan = breathe(plan).map_err(Error::planning)?;
+        } else if scans_here(&plan).map_err(Error::planning)? {
+            return Err(Error::Failed("the plan of this query does not spread".to_owned()));
         }
         let rows = execute_stream(plan, state.task_ctx()).map_err(|it| Error::running(&it))?;
-        Ok(Attempt { id, rows, members, track, meter })
+        Ok(Attempt { id, rows: apart(rows), members, track, meter })
     }
 
     async fn drive(
@@ -430,7 +442,11 @@ impl Run {
             held_rows += batch.num_rows() as u64;
             held_bytes += batch.get_array_memory_size();
             held.push(batch);
-            if self.rows + held_rows > most || held_rows >= HELD_ROWS || held_bytes >= HELD_BYTES || !holding {
+            if self.rows + held_rows > most
+                || held_rows >= HELD_ROWS
+                || held_bytes >= HELD_BYTES
+                || !holding
+            {
                 holding = false;
                 held_rows = 0;
                 match self.hand_over(&mut held, send).await {
@@ -476,8 +492,11 @@ impl Run {
             tracing::warn!(node = %attempt.members[i].node, query = %attempt.id, %reason, "node failed");
             self.leave_out(attempt, i, NodeState::Failed, reason);
         }
+        let all = self.engine.members().all(|it| self.out.contains_key(&it.node));
         if !holding {
             End::Broken
+        } else if all {
+            End::Error(Error::Failed(format!("no node could answer: {}", plain(error))))
         } else if self.attempts >= ATTEMPTS {
             End::Error(Error::Failed(format!("{ATTEMPTS} attempts failed: {}", plain(error))))
         } else {
@@ -541,7 +560,8 @@ impl Run {
         match &self.engine.place {
             Place::Local { node, .. } => {
                 let (rows_scanned, bytes_scanned, segments_scanned, finished) = meter.read();
-                let cost = NodeAccounting { rows_scanned, bytes_scanned, segments_scanned, finished };
+                let cost =
+                    NodeAccounting { rows_scanned, bytes_scanned, segments_scanned, finished };
                 nodes.push(report(node, NodeState::Answered, None, cost, 0));
             }
             Place::Fleet(fleet) => {

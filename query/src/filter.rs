@@ -156,7 +156,10 @@ impl Filter {
         let Some(union) = union else {
             let schema = live::output(&self.tables);
             let schema = Arc::new(DFSchema::try_from(schema)?);
-            return Ok(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema }));
+            return Ok(LogicalPlan::EmptyRelation(EmptyRelation {
+                produce_one_row: false,
+                schema,
+            }));
         };
         // The flow and the position in it make the order of equal times the same every time.
         let newest = |name: &str, ascending| SortExpr::new(col(name), ascending, false);
@@ -177,6 +180,8 @@ fn read(text: &str) -> Result<SqlExpr, FilterError> {
         FilterError { message: lower_first(&error.message), at: start..text.len(), hint: None }
     })?;
     let tokens = niceties(text, tokens)?;
+    session::not_too_deep(tokens.iter().map(|it| &it.token))
+        .map_err(|message| FilterError { message, at: 0..text.len(), hint: None })?;
     let mut parser =
         Parser::new(&dialect).with_tokens_with_locations(tokens).with_recursion_limit(50);
     let parsed = parser.parse_expr().map_err(|error| {
@@ -203,7 +208,8 @@ fn niceties(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     for mut it in tokens {
         if let Token::Word(word) = &it.token
-            && let Some(TokenWithSpan { token: Token::Number(number, false), span }) = out.last_mut()
+            && let Some(TokenWithSpan { token: Token::Number(number, false), span }) =
+                out.last_mut()
             && word.quote_style.is_none()
         {
             let Some(scale) = unit(&word.value) else {
@@ -211,14 +217,20 @@ fn niceties(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>
                 return Err(FilterError {
                     message: format!("`{number}{}` is no number", word.value),
                     at: start..start + number.len() + word.value.len(),
-                    hint: Some("units are ns, us, ms, s, m, h, d and kb, mb, gb, kib, mib, gib".into()),
+                    hint: Some(
+                        "units are ns, us, ms, s, m, h, d and kb, mb, gb, kib, mib, gib".into(),
+                    ),
                 });
             };
             let value = number.parse::<f64>().unwrap_or(f64::NAN) * scale;
             if !value.is_finite() || value > i64::MAX as f64 {
                 let start = offset(text, span.start);
                 let at = start..start + number.len() + word.value.len();
-                return Err(FilterError { message: "this number is too large".into(), at, hint: None });
+                return Err(FilterError {
+                    message: "this number is too large".into(),
+                    at,
+                    hint: None,
+                });
             }
             *number = format!("{value:.0}");
             span.end = it.span.end;
@@ -288,10 +300,17 @@ impl Resolver<'_> {
     }
 
     fn column(&self, parts: &[Ident]) -> Result<SqlExpr, FilterError> {
-        let names: Vec<String> = parts
-            .iter()
-            .map(|it| if it.quote_style.is_some() { it.value.clone() } else { it.value.to_lowercase() })
-            .collect();
+        let names: Vec<String> =
+            parts
+                .iter()
+                .map(|it| {
+                    if it.quote_style.is_some() {
+                        it.value.clone()
+                    } else {
+                        it.value.to_lowercase()
+                    }
+                })
+                .collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let qualified = |table: &str, column: &str| {
             let ident = |name: &str| Ident {
@@ -318,7 +337,11 @@ impl Resolver<'_> {
             if *table == TRAFFIC {
                 return match self.tables.envelope_field(&column) {
                     Some(_) => Ok(qualified(TRAFFIC, &column)),
-                    None => Err(self.unknown(parts, &column, self.tables.envelope().iter().map(|it| it.name.as_ref()))),
+                    None => Err(self.unknown(
+                        parts,
+                        &column,
+                        self.tables.envelope().iter().map(|it| it.name.as_ref()),
+                    )),
                 };
             }
             if let Some(it) = self.tables.protocols().find(|it| it.name == *table) {
@@ -456,7 +479,8 @@ fn schema_of_all(tables: &Tables) -> DfResult<DFSchema> {
             fields.push((Some(name.clone()), field(&it.name, it.kind.data_type())));
             if tables.envelope_field(&it.name).is_none() && !any.contains(&it.name.as_ref()) {
                 any.push(&it.name);
-                fields.push((Some(TableReference::bare(ANY)), field(&it.name, it.kind.data_type())));
+                fields
+                    .push((Some(TableReference::bare(ANY)), field(&it.name, it.kind.data_type())));
             }
         }
         fields.push((Some(name), field(IS, DataType::Boolean)));
@@ -525,7 +549,9 @@ fn outcomes(expr: &Expr) -> u8 {
         Expr::Literal(ScalarValue::Boolean(Some(false)), _) => FALSE,
         Expr::Not(it) => {
             let it = outcomes(it);
-            (it & NULL) | if it & TRUE != 0 { FALSE } else { 0 } | if it & FALSE != 0 { TRUE } else { 0 }
+            (it & NULL)
+                | if it & TRUE != 0 { FALSE } else { 0 }
+                | if it & FALSE != 0 { TRUE } else { 0 }
         }
         Expr::BinaryExpr(it) if matches!(it.op, Operator::And | Operator::Or) => {
             let (a, b) = (outcomes(&it.left), outcomes(&it.right));
@@ -542,12 +568,24 @@ fn outcomes(expr: &Expr) -> u8 {
             }
             all
         }
-        Expr::BinaryExpr(it) if it.op.is_comparison_operator() && !null_safe(it.op) => {
+        Expr::BinaryExpr(it) if it.op.returns_null_on_null() => {
             if is_null(&it.left) || is_null(&it.right) { NULL } else { TRUE | FALSE | NULL }
         }
         Expr::IsTrue(it) | Expr::IsNotFalse(it) if outcomes(it) == TRUE => TRUE,
-        Expr::IsTrue(it) => if outcomes(it) & TRUE == 0 { FALSE } else { TRUE | FALSE },
-        Expr::IsNotTrue(it) => if outcomes(it) == TRUE { FALSE } else { TRUE | FALSE },
+        Expr::IsTrue(it) => {
+            if outcomes(it) & TRUE == 0 {
+                FALSE
+            } else {
+                TRUE | FALSE
+            }
+        }
+        Expr::IsNotTrue(it) => {
+            if outcomes(it) == TRUE {
+                FALSE
+            } else {
+                TRUE | FALSE
+            }
+        }
         Expr::IsNull(_)
         | Expr::IsNotNull(_)
         | Expr::IsFalse(_)
@@ -570,10 +608,6 @@ fn is_null(expr: &Expr) -> bool {
     }
 }
 
-fn null_safe(op: Operator) -> bool {
-    matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
-}
-
 /// Takes the place out of the parser's message, as bytes of `text`.
 pub(crate) fn position(text: &str, message: &str) -> (String, Option<Range<usize>>) {
     let Some((message, place)) = message.rsplit_once(" at Line: ") else {
@@ -586,12 +620,15 @@ pub(crate) fn position(text: &str, message: &str) -> (String, Option<Range<usize
     let digits = |it: &str| it.chars().take_while(char::is_ascii_digit).collect::<String>();
     let (line, column) = (digits(line).parse(), digits(column).parse());
     let at = match (line, column) {
-        (Ok(line), Ok(column)) => {
-            Some(word_at(text, offset(text, Location { line, column })))
-        }
+        (Ok(line), Ok(column)) => Some(word_at(text, offset(text, Location { line, column }))),
         _ => None,
     };
     (message.to_owned(), at)
+}
+
+/// The word at the parser's place.
+pub(crate) fn place(text: &str, place: Location) -> Range<usize> {
+    word_at(text, offset(text, place))
 }
 
 /// Where in `text` the parser's place lies.
@@ -646,11 +683,13 @@ fn lower_first(message: &str) -> String {
 /// A hint from what stands around the error.
 fn misread(text: &str, at: &Range<usize>) -> Option<String> {
     let before = text.get(..at.end.min(text.len()))?;
-    let start = before.rfind(|it: char| it.is_whitespace() || "=<>(,".contains(it)).map_or(0, |it| it + 1);
+    let start =
+        before.rfind(|it: char| it.is_whitespace() || "=<>(,".contains(it)).map_or(0, |it| it + 1);
     let rest = text.get(start..)?;
     let word = rest.split(|it: char| it.is_whitespace() || it == ')').next().unwrap_or_default();
     let address = word.split('.').filter(|it| it.parse::<u8>().is_ok()).count() >= 2;
-    (address || word.matches(':').count() >= 2).then(|| format!("addresses stand in quotes: '{word}'"))
+    (address || word.matches(':').count() >= 2)
+        .then(|| format!("addresses stand in quotes: '{word}'"))
 }
 
 #[cfg(test)]

@@ -110,8 +110,12 @@ pub(crate) fn state(
     }
     let channels = members.iter().map(|it| it.channel.clone());
     let channels = urls.iter().cloned().zip(channels).collect();
-    let directory =
-        Directory { hub: hub.clone(), channels: Arc::new(channels), track: Arc::clone(track), metrics };
+    let directory = Directory {
+        hub: hub.clone(),
+        channels: Arc::new(channels),
+        track: Arc::clone(track),
+        metrics,
+    };
     // The Hub is one of the places, with no rows: a boundary between one task and one task would
     // be left out, and the scan would run here.
     urls.push(hub.clone());
@@ -126,11 +130,11 @@ pub(crate) fn state(
             let builder = builder
                 .with_distributed_channel_resolver(nested)
                 .with_distributed_worker_plan_rewrite_handler(
-                    |event: WorkerPlanRewriteEvent<'_>| -> DfResult<WorkerPlanRewriteEventResponse> {
-                        let plan = bind(event.plan, None, &Arc::new(Meter::default()))?;
-                        Ok(WorkerPlanRewriteEventResponse::new(plan))
-                    },
-                );
+                |event: WorkerPlanRewriteEvent<'_>| -> DfResult<WorkerPlanRewriteEventResponse> {
+                    let plan = bind(event.plan, None, &Arc::new(Meter::default()))?;
+                    Ok(WorkerPlanRewriteEventResponse::new(plan))
+                },
+            );
             session::state(builder)
         }
     })
@@ -290,7 +294,8 @@ impl Track {
 
     /// The nodes that failed, and why.
     pub(crate) fn failed(&self) -> Vec<(usize, String)> {
-        let reason = |it: &NodeTrack| it.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let reason =
+            |it: &NodeTrack| it.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.nodes.iter().enumerate().filter_map(|(i, it)| Some((i, reason(it)?))).collect()
     }
 
@@ -369,7 +374,13 @@ impl WorkerChannel for Tracked {
         match opened {
             Ok(stream) => {
                 let (track, i) = (Arc::clone(&self.track), self.i);
-                Ok(stream.inspect(move |it| if let Err(error) = it { track.fail(i, error) }).boxed())
+                Ok(stream
+                    .inspect(move |it| {
+                        if let Err(error) = it {
+                            track.fail(i, error)
+                        }
+                    })
+                    .boxed())
             }
             Err(error) => {
                 self.track.fail(self.i, &error);

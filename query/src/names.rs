@@ -17,7 +17,7 @@ pub(crate) fn resolve(statement: &mut Statement, tables: &Tables) {
     match statement {
         Statement::Statement(it) => {
             let mut relations = Relations(BTreeSet::new());
-            let ControlFlow::Continue(()) = it.visit(&mut relations) else { return };
+            let ControlFlow::Continue(()) = it.visit(&mut relations);
             let mut resolver = Resolver { relations: relations.0, tables };
             let ControlFlow::Continue(()) = it.visit(&mut resolver);
         }
@@ -115,7 +115,9 @@ impl Resolver<'_> {
                             condition: Expr::BinaryOp {
                                 left: Box::new(name),
                                 op: BinaryOperator::Eq,
-                                right: Box::new(Expr::value(Value::SingleQuotedString(table.clone()))),
+                                right: Box::new(Expr::value(Value::SingleQuotedString(
+                                    table.clone(),
+                                ))),
                             },
                             result: Expr::Identifier(ident(column)),
                         }],
@@ -167,9 +169,10 @@ pub(crate) fn read_bodies(expr: &mut Expr, is_body: &dyn Fn(&str) -> bool) {
             wrap(r#in);
         }
         Expr::Substring { expr, .. } | Expr::Trim { expr, .. } => wrap(expr),
-        Expr::BinaryOp { left, op, right } if *op == BinaryOperator::Arrow
-            || *op == BinaryOperator::LongArrow
-            || *op == BinaryOperator::Question =>
+        Expr::BinaryOp { left, op, right }
+            if *op == BinaryOperator::Arrow
+                || *op == BinaryOperator::LongArrow
+                || *op == BinaryOperator::Question =>
         {
             wrap(left);
             let _: &Expr = right;

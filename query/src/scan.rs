@@ -20,7 +20,7 @@ use datafusion::catalog::memory::DataSourceExec;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DataFusionError, Result, ScalarValue, Statistics, exec_err};
+use datafusion::common::{Column, Result, ScalarValue, Statistics, exec_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfig, ParquetFileReaderFactory, ParquetSource,
@@ -33,9 +33,10 @@ use datafusion::parquet::file::metadata::ParquetMetaData;
 use datafusion::physical_expr::projection::{ProjectionExprs, Projector};
 use datafusion::physical_expr::utils::reassign_expr_columns;
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
-use datafusion::physical_optimizer::pruning::PruningPredicate;
-use datafusion::physical_plan::coop::cooperative;
+use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
+use datafusion::physical_plan::coop::{CooperativeExec, cooperative};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::joins::{CrossJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::future::BoxFuture;
@@ -120,19 +121,20 @@ impl Scan {
             }
         };
         let pruning = predicate.as_ref().and_then(|it| {
-            let it = PruningPredicate::try_new(Arc::clone(it), Arc::clone(&table_schema)).ok()?;
-            (!it.always_true()).then_some(it)
+            let builder = PruningPredicateBuilder::new();
+            builder.with_file_schema(Arc::clone(&table_schema)).build(Arc::clone(it))
         });
+        let pruning = pruning.as_deref();
 
         let mut hot = vec![Vec::new(); partitions];
         let mut groups = vec![Vec::new(); partitions];
         let mut segments = BTreeMap::new();
         if let Some(snapshot) = snapshot {
-            let kept = prune_hot(&snapshot.hot, pruning.as_ref());
+            let kept = prune_hot(&snapshot.hot, pruning);
             for (i, batch) in kept.into_iter().rev().enumerate() {
                 hot[i % partitions].push(batch.clone());
             }
-            let mut kept = prune_segments(&snapshot.segments, pruning.as_ref());
+            let mut kept = prune_segments(&snapshot.segments, pruning);
             kept.sort_by_key(|it| std::cmp::Reverse(it.max_ts));
             for (i, segment) in kept.into_iter().enumerate() {
                 let file = PartitionedFile::new(segment.file.clone(), segment.bytes)
@@ -346,8 +348,7 @@ impl HotReader {
             .as_ref()
             .map(|it| reassign_expr_columns(Arc::clone(it), &columns))
             .transpose()?;
-        let projection =
-            projection.try_map_exprs(|it| reassign_expr_columns(it, &columns))?;
+        let projection = projection.try_map_exprs(|it| reassign_expr_columns(it, &columns))?;
         let projector = projection.make_projector(&columns)?;
         Ok(Self { columns, predicate, narrow, projector, schema: Arc::clone(output) })
     }
@@ -366,7 +367,8 @@ impl HotReader {
                 return Ok(None);
             }
             if hits < batch.num_rows() {
-                let mask = if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() };
+                let mask =
+                    if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() };
                 batch = filter_record_batch(&batch, &mask)?;
             }
         }
@@ -432,7 +434,8 @@ fn statistics(segment: &Segment, table: &SchemaRef) -> Statistics {
     if let Some(ts) =
         table.index_of("ts").ok().and_then(|it| statistics.column_statistics.get_mut(it))
     {
-        let at = |ns| Precision::Exact(ScalarValue::TimestampNanosecond(Some(ns), Some("UTC".into())));
+        let at =
+            |ns| Precision::Exact(ScalarValue::TimestampNanosecond(Some(ns), Some("UTC".into())));
         (ts.min_value, ts.max_value) = (at(segment.min_ts), at(segment.max_ts));
         ts.null_count = Precision::Exact(0);
     }
@@ -445,7 +448,8 @@ impl SegmentStatistics<'_> {
     fn times(&self, column: &Column, of: impl Fn(&Segment) -> i64) -> Option<ArrayRef> {
         (column.name == "ts").then(|| {
             let times = self.0.iter().map(|it| of(it));
-            Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC")) as ArrayRef
+            Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC"))
+                as ArrayRef
         })
     }
 }
@@ -515,7 +519,8 @@ fn only_value(column: &StringViewArray) -> Option<ArrayRef> {
     // Up to 12 bytes stand in the view itself, so that equal views are equal texts.
     let inline = (*first as u32) <= 12;
     let one = inline && column.null_count() == 0 && views.iter().all(|it| it == first);
-    Some(if one { column.slice(0, 1) } else { StringViewArray::new_null(1) }).map(|it| Arc::new(it) as _)
+    Some(if one { column.slice(0, 1) } else { StringViewArray::new_null(1) })
+        .map(|it| Arc::new(it) as _)
 }
 
 impl PruningStatistics for HotStatistics<'_> {
@@ -605,9 +610,11 @@ impl SegmentReader {
             };
             let mut parts = Vec::with_capacity(ranges.len());
             for range in ranges {
-                let length = range.end.checked_sub(range.start).filter(|_| range.end <= segment.bytes);
+                let length =
+                    range.end.checked_sub(range.start).filter(|_| range.end <= segment.bytes);
                 let Some(length) = length.and_then(|it| usize::try_from(it).ok()) else {
-                    let text = format!("segment {} names bytes it has not", segment.path().display());
+                    let text =
+                        format!("segment {} names bytes it has not", segment.path().display());
                     return Err(ParquetError::External(text.into()));
                 };
                 let mut bytes = vec![0; length];
@@ -649,8 +656,27 @@ impl AsyncFileReader for SegmentReader {
     }
 }
 
-/// Whether a template is left in the plan.
-pub(crate) fn has_template(plan: &Arc<dyn ExecutionPlan>) -> Result<bool, DataFusionError> {
-    plan.exists(|node| Ok(template(node.as_ref()).is_some()))
+/// Makes joins without keys let others run: what they yield is so much more than what they read
+/// that the scans under them, which do, are asked too seldom.
+pub(crate) fn breathe(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let breathing = plan.transform_up(|node| {
+        if node.is::<CrossJoinExec>() || node.is::<NestedLoopJoinExec>() {
+            return Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as _));
+        }
+        Ok(Transformed::no(node))
+    })?;
+    Ok(breathing.data)
 }
 
+/// Whether the plan would scan here: a template stands outside of the part that is spread.
+pub(crate) fn scans_here(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    let mut found = false;
+    plan.apply(|node| {
+        if node.is::<datafusion_distributed::DistributedExec>() {
+            return Ok(TreeNodeRecursion::Jump);
+        }
+        found |= template(node.as_ref()).is_some();
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}

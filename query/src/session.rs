@@ -6,7 +6,6 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringViewArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{Result as DfResult, exec_err, not_impl_err};
-use datafusion::dataframe::DataFrame;
 use datafusion::datasource::{MemTable, ViewTable};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -20,6 +19,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use url::Url;
@@ -58,7 +59,7 @@ impl Default for Options {
 /// Longer than any question a person writes; a bound on what the parser must read.
 pub(crate) const SQL_BYTES: usize = 64 << 10;
 /// How deep expressions and subqueries may nest.
-const DEPTH: usize = 50;
+const DEPTH: usize = 50; // the engine's own default as well
 
 /// The settings of every session, here and on nodes.
 pub(crate) fn config(partitions: usize) -> SessionConfig {
@@ -68,7 +69,6 @@ pub(crate) fn config(partitions: usize) -> SessionConfig {
         // It would show the server's settings to whoever asks.
         .with_information_schema(false);
     let options = config.options_mut();
-    options.sql_parser.recursion_limit = DEPTH.try_into().unwrap_or(options.sql_parser.recursion_limit);
     // Late materialisation: what matters most for newest-first and for needles.
     options.execution.parquet.pushdown_filters = true;
     options.execution.parquet.reorder_filters = true;
@@ -205,7 +205,14 @@ fn parse(sql: &str) -> Result<Statement, Error> {
         let (message, at) = crate::filter::position(sql, &message);
         Error::Invalid { message, at }
     };
-    let mut parser = DFParserBuilder::new(sql)
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location();
+    let tokens = tokens.map_err(|error| {
+        let at = crate::filter::place(sql, error.location);
+        Error::Invalid { message: error.message, at: Some(at) }
+    })?;
+    not_too_deep(tokens.iter().map(|it| &it.token))
+        .map_err(|message| Error::Invalid { message, at: None })?;
+    let mut parser = DFParserBuilder::new(tokens)
         .with_dialect(&GenericDialect {})
         .with_recursion_limit(DEPTH)
         .build()
@@ -217,6 +224,34 @@ fn parse(sql: &str) -> Result<Statement, Error> {
         (Some(_), false) => Err(Error::Refused("one query at a time".to_owned())),
     }
 }
+
+/// Refuses chains of operators that nest deeper than a stack can follow: `1 + 1 + …` is a tree as
+/// deep as it is long, and the parser's own limit doesn't see it.
+pub(crate) fn not_too_deep<'a>(tokens: impl Iterator<Item = &'a Token>) -> Result<(), String> {
+    let operators = tokens.filter(|it| match it {
+        Token::Word(it) => matches!(
+            it.keyword,
+            Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::IS
+                | Keyword::JOIN
+                | Keyword::UNION
+                | Keyword::EXCEPT
+                | Keyword::INTERSECT
+        ),
+        Token::Comma | Token::LParen | Token::RParen | Token::Period | Token::Whitespace(_) => false,
+        Token::Number(..) | Token::SingleQuotedString(_) | Token::EOF | Token::SemiColon => false,
+        _ => true,
+    });
+    match operators.count() {
+        ..=OPERATORS => Ok(()),
+        n => Err(format!("{n} operators are more than the {OPERATORS} one query may have")),
+    }
+}
+
+/// More than a person writes, and than a page puts together.
+const OPERATORS: usize = 1000;
 
 fn only_reads(statement: &Statement) -> Result<(), Error> {
     match statement {
@@ -237,11 +272,6 @@ fn only_reads(statement: &Statement) -> Result<(), Error> {
     let text = statement.to_string();
     let verb = text.split_whitespace().next().unwrap_or_default().to_uppercase();
     Err(Error::Refused(format!("{verb} is not done here: queries only read (SELECT, EXPLAIN)")))
-}
-
-/// A plan of SQL or of a filter, as a frame of that session.
-pub(crate) fn frame(context: &SessionContext, plan: LogicalPlan) -> DataFrame {
-    DataFrame::new(context.state(), plan)
 }
 
 fn about_tables(tables: &Tables) -> DfResult<MemTable> {
@@ -278,16 +308,12 @@ fn about_columns(tables: &Tables) -> DfResult<MemTable> {
 }
 
 fn memory(columns: Vec<(&str, ArrayRef)>) -> DfResult<MemTable> {
-    let fields: Vec<_> = columns
-        .iter()
-        .map(|(name, it)| Field::new(*name, it.data_type().clone(), false))
-        .collect();
+    let fields: Vec<_> =
+        columns.iter().map(|(name, it)| Field::new(*name, it.data_type().clone(), false)).collect();
     debug_assert!(fields.iter().all(|it| *it.data_type() != DataType::Null));
     let schema = Arc::new(Schema::new(fields));
-    let batch = RecordBatch::try_new(
-        Arc::clone(&schema),
-        columns.into_iter().map(|it| it.1).collect(),
-    )?;
+    let batch =
+        RecordBatch::try_new(Arc::clone(&schema), columns.into_iter().map(|it| it.1).collect())?;
     MemTable::try_new(schema, vec![vec![batch]])
 }
 

@@ -66,7 +66,8 @@ impl TableProvider for Template {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut options = TableParquetOptions::default();
         options.global = state.config_options().execution.parquet.clone();
-        let source = ParquetSource::new(Arc::clone(&self.schema)).with_table_parquet_options(options);
+        let source =
+            ParquetSource::new(Arc::clone(&self.schema)).with_table_parquet_options(options);
         let groups = (0..self.partitions)
             .map(|i| FileGroup::new(vec![PartitionedFile::new(format!("{}/{i}", self.name), 1)]))
             .collect();

@@ -139,7 +139,8 @@ pub(crate) fn operators(kind: Kind) -> &'static [(&'static str, &'static str)] {
         ("is null", "has no value"),
         ("is not null", "has a value"),
     ];
-    const FLAGS: &[(&str, &str)] = &[("and", "and also"), ("or", "or else"), ("= false", "does not hold")];
+    const FLAGS: &[(&str, &str)] =
+        &[("and", "and also"), ("or", "or else"), ("= false", "does not hold")];
     const LISTS: &[(&str, &str)] = &[("is null", "has no value"), ("is not null", "has a value")];
     match kind {
         Kind::Code | Kind::Port | Kind::Count | Kind::Size | Kind::Time | Kind::Duration => ORDER,

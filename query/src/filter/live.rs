@@ -2,7 +2,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{AsArray, RecordBatch, RecordBatchOptions, StringViewArray};
+use datafusion::arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions, StringViewArray};
 use datafusion::arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, Result};
@@ -52,7 +52,11 @@ impl Live {
     }
 
     /// The rows of `batch`, which is of `table`, that match, as rows of `traffic`; `None` if none.
-    pub fn apply(&self, table: &str, batch: &RecordBatch) -> Result<Option<RecordBatch>, crate::Error> {
+    pub fn apply(
+        &self,
+        table: &str,
+        batch: &RecordBatch,
+    ) -> Result<Option<RecordBatch>, crate::Error> {
         self.matching(table, batch).map_err(|it| crate::Error::running(&it))
     }
 
@@ -62,11 +66,14 @@ impl Live {
         if let Some(condition) = &branch.condition {
             let mask = condition.evaluate(&batch)?.into_array(batch.num_rows())?;
             let Some(mask) = mask.as_boolean_opt() else { return Ok(None) };
-            let mask = prep_null_mask_filter(mask);
             if mask.true_count() == 0 {
                 return Ok(None);
             }
-            batch = filter_record_batch(&batch, &mask)?;
+            // Null is not true.
+            batch = match mask.null_count() {
+                0 => filter_record_batch(&batch, mask)?,
+                _ => filter_record_batch(&batch, &prep_null_mask_filter(mask))?,
+            };
         }
         if batch.num_rows() == 0 {
             return Ok(None);

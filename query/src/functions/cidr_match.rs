@@ -2,7 +2,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, BooleanArray};
+use datafusion::arrow::array::{AsArray, BooleanArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::logical_expr::{
@@ -42,7 +42,9 @@ impl ScalarUDFImpl for CidrMatch {
         if types.iter().all(|it| it.is_string() || it.is_null()) {
             return Ok(DataType::Boolean);
         }
-        plan_err!("cidr_match() takes an address and a network, as in cidr_match(client_ip, '10.0.0.0/8')")
+        plan_err!(
+            "cidr_match() takes an address and a network, as in cidr_match(client_ip, '10.0.0.0/8')"
+        )
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -1,7 +1,9 @@
 //! `header(headers, 'name')`: one header's value.
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, MapArray, StringArray, StringViewBuilder};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, MapArray, StringArray, StringViewBuilder,
+};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{
@@ -86,7 +88,9 @@ pub(super) fn return_type(function: &str, types: &[DataType]) -> Result<DataType
         [DataType::Map(..) | DataType::Null, name] if name.is_string() || name.is_null() => {
             Ok(DataType::Utf8View)
         }
-        _ => plan_err!("{function}() takes a column of headers and a name, as in {function}(request_headers, 'host')"),
+        _ => plan_err!(
+            "{function}() takes a column of headers and a name, as in {function}(request_headers, 'host')"
+        ),
     }
 }
 

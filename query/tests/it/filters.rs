@@ -2,7 +2,9 @@
 use query::filter::{Filter, FilterError, complete, parse};
 use query::{Ask, Tables};
 
-use crate::fixture::{Where, ask, count, engine, fill, filter, local, open, rows, table_of, tables};
+use crate::fixture::{
+    Where, ask, count, engine, fill, filter, local, open, rows, table_of, tables,
+};
 
 fn read(text: &str) -> Result<Filter, FilterError> {
     parse(text, &Tables::new(tables()))
@@ -36,7 +38,7 @@ async fn history_and_live_agree() {
     check("http.status >= 500", 40, &["http"]).await;
     check("not http.status >= 500", 160, &["http"]).await;
     check("http.status >= 500 or redis.error is not null", 57, &["http", "redis"]).await;
-    check("http.status is null", 167, &["dns", "redis"]).await;
+    check("http.status is null", 167, ALL).await;
     check("http.status >= 500 and dns.question = 'x'", 0, &[]).await;
     check("client_ip = '10.0.0.7'", 1, ALL).await;
     check("client.ip = \"10.0.0.7\"", 1, ALL).await;
@@ -112,7 +114,7 @@ fn a_filter_that_does_not_read_says_where_and_what_was_meant() {
     check("lowr(target) = 'x'", "lowr", "no function lowr()", "lower()");
     check("status in (select 1)", "status in (select 1)", "can't contain a query", "SQL");
     check("duration > 5parsecs", "5parsecs", "no number", "ms");
-    check("client_ip = 10.0.0.7", ".7", "", "quotes");
+    check("client_ip = 10.0.0.7", ".0.7", "", "quotes");
     let deep = format!("{}status = 1{}", "(".repeat(500), ")".repeat(500));
     assert!(read(&deep).is_err());
     assert!(read(&"x".repeat(100_000)).is_err());

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use datafusion::arrow::array::{
     ArrayRef, BinaryViewBuilder, BooleanArray, Int32Array, Int64Array, ListBuilder, MapBuilder,
-    RecordBatch, StringBuilder, StringViewArray, TimestampNanosecondArray, UInt16Array, UInt64Array,
+    RecordBatch, StringBuilder, StringViewArray, TimestampNanosecondArray, UInt16Array,
+    UInt64Array,
 };
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use futures::StreamExt;
@@ -136,7 +137,10 @@ fn column(kind: Kind, cells: &[&Cell]) -> ArrayRef {
     };
     match kind {
         Kind::Flag => Arc::new(
-            cells.iter().map(|it| if let Cell::Flag(it) = it { Some(*it) } else { None }).collect::<BooleanArray>(),
+            cells
+                .iter()
+                .map(|it| if let Cell::Flag(it) = it { Some(*it) } else { None })
+                .collect::<BooleanArray>(),
         ),
         Kind::Code => Arc::new(numbers().map(|it| it.map(|it| it as i32)).collect::<Int32Array>()),
         Kind::Port => Arc::new(numbers().map(|it| it.map(|it| it as u16)).collect::<UInt16Array>()),
@@ -147,14 +151,12 @@ fn column(kind: Kind, cells: &[&Cell]) -> ArrayRef {
         Kind::Time => {
             Arc::new(numbers().collect::<TimestampNanosecondArray>().with_timezone("UTC"))
         }
-        Kind::Label | Kind::Text | Kind::Json | Kind::Address | Kind::Id => {
-            Arc::new(
-                cells
-                    .iter()
-                    .map(|it| if let Cell::Text(it) = it { Some(it.as_str()) } else { None })
-                    .collect::<StringViewArray>(),
-            )
-        }
+        Kind::Label | Kind::Text | Kind::Json | Kind::Address | Kind::Id => Arc::new(
+            cells
+                .iter()
+                .map(|it| if let Cell::Text(it) = it { Some(it.as_str()) } else { None })
+                .collect::<StringViewArray>(),
+        ),
         Kind::Body => {
             let mut built = BinaryViewBuilder::new();
             for it in cells {
@@ -194,7 +196,15 @@ fn column(kind: Kind, cells: &[&Cell]) -> ArrayRef {
 }
 
 /// The envelope of the i-th exchange on a node.
-fn exchange(protocol: &str, node: usize, i: i64, verb: &str, target: String, status: Option<i64>, error: Option<&str>) -> Vec<Cell> {
+fn exchange(
+    protocol: &str,
+    node: usize,
+    i: i64,
+    verb: &str,
+    target: String,
+    status: Option<i64>,
+    error: Option<&str>,
+) -> Vec<Cell> {
     let null = |it: Option<Cell>| it.unwrap_or(Cell::Null);
     vec![
         (T0 + i * MS + node as i64).into(),
@@ -240,7 +250,11 @@ pub(crate) fn rows(node: usize, range: std::ops::Range<i64>) -> Vec<(Table, Reco
         http.push(if i % 10 == 9 {
             Cell::Null
         } else {
-            pairs(&[("content-type", "application/json"), ("set-cookie", "a=1"), ("set-cookie", "b=2; Path=/")])
+            pairs(&[
+                ("content-type", "application/json"),
+                ("set-cookie", "a=1"),
+                ("set-cookie", "b=2; Path=/"),
+            ])
         });
         http.push(Cell::Bytes(match i % 11 {
             0 => vec![0xff, 0xfe, b'e', b'r', b'r', b'o', b'r'],
@@ -249,14 +263,27 @@ pub(crate) fn rows(node: usize, range: std::ops::Range<i64>) -> Vec<(Table, Reco
         all[0].push(http);
         if i % 2 == 0 {
             let name = format!("svc-{}.local", i % 4);
-            let mut dns = exchange("dns", node, i, "A", name.clone(), Some(if i % 6 == 0 { 3 } else { 0 }), None);
+            let mut dns = exchange(
+                "dns",
+                node,
+                i,
+                "A",
+                name.clone(),
+                Some(if i % 6 == 0 { 3 } else { 0 }),
+                None,
+            );
             dns.push(name.into());
-            dns.push(if i % 6 == 0 { Cell::Null } else { Cell::List(vec!["10.1.0.1".into(), "10.1.0.2".into()]) });
+            dns.push(if i % 6 == 0 {
+                Cell::Null
+            } else {
+                Cell::List(vec!["10.1.0.1".into(), "10.1.0.2".into()])
+            });
             all[1].push(dns);
         }
         if i % 3 == 0 {
             let error = (i % 4 == 0).then_some("WRONGTYPE");
-            let mut redis = exchange("redis", node, i, "GET", format!("key:{}", i % 9), None, error);
+            let mut redis =
+                exchange("redis", node, i, "GET", format!("key:{}", i % 9), None, error);
             redis.push("GET".into());
             redis.push(format!("key:{}", i % 9).into());
             all[2].push(redis);
@@ -273,7 +300,8 @@ pub(crate) fn rows(node: usize, range: std::ops::Range<i64>) -> Vec<(Table, Reco
             ]);
         }
     }
-    let batches = tables.iter().zip(&all).map(|(table, rows)| batch(table, rows)).collect::<Vec<_>>();
+    let batches =
+        tables.iter().zip(&all).map(|(table, rows)| batch(table, rows)).collect::<Vec<_>>();
     tables.into_iter().zip(batches).filter(|it| it.1.num_rows() > 0).collect()
 }
 
@@ -339,7 +367,11 @@ pub(crate) fn options() -> Options {
 }
 
 pub(crate) fn sql(text: &str) -> Query {
-    Query { id: format!("q{}", text.len()), ask: Ask::Sql(text.to_owned()), limits: Limits::default() }
+    Query {
+        id: format!("q{}", text.len()),
+        ask: Ask::Sql(text.to_owned()),
+        limits: Limits::default(),
+    }
 }
 
 pub(crate) fn filter(text: &str) -> Query {
@@ -348,7 +380,10 @@ pub(crate) fn filter(text: &str) -> Query {
 }
 
 /// All rows of an answer, and what it cost.
-pub(crate) async fn ask(engine: &Engine, query: Query) -> Result<(Vec<RecordBatch>, Accounting), Error> {
+pub(crate) async fn ask(
+    engine: &Engine,
+    query: Query,
+) -> Result<(Vec<RecordBatch>, Accounting), Error> {
     let mut answer = engine.run(query).await?;
     let mut batches = Vec::new();
     while let Some(batch) = answer.rows.next().await {
@@ -364,9 +399,11 @@ pub(crate) fn count(batches: &[RecordBatch]) -> usize {
 /// The rows as text, sorted: the order of rows without ORDER BY is anybody's.
 pub(crate) fn table_of(batches: &[RecordBatch]) -> Vec<String> {
     let text = pretty_format_batches(batches).unwrap().to_string();
-    let mut lines: Vec<String> = text.lines().filter(|it| it.starts_with("| ")).map(|it| {
-        it.split('|').map(str::trim).collect::<Vec<_>>().join("|")
-    }).collect();
+    let mut lines: Vec<String> = text
+        .lines()
+        .filter(|it| it.starts_with("| "))
+        .map(|it| it.split('|').map(str::trim).collect::<Vec<_>>().join("|"))
+        .collect();
     lines.sort();
     lines
 }

@@ -7,7 +7,9 @@ use futures::StreamExt;
 use query::fleet::Fleet;
 use query::{Engine, Error, NodeState, Tables};
 
-use crate::fixture::{Where, ask, count, engine, fill, filter, open, options, sql, table_of, tables};
+use crate::fixture::{
+    Where, ask, count, engine, fill, filter, open, options, sql, table_of, tables,
+};
 use crate::pipe::{Node, fleet, over};
 
 const QUERIES: &[&str] = &[
@@ -25,7 +27,7 @@ const QUERIES: &[&str] = &[
     "select count(*) from http where flow_id not in (select flow_id from redis where error is not null)",
     "select count(*), max(v.x) from http, (values (1), (2)) v(x) where http.seq = v.x",
     "select node, ts, row_number() over (partition by node order by ts desc) as n from dns order by node, n limit 9",
-    "select * from (select node, status, sum(request_bytes) over (partition by node, status) s from http) where status = 500 order by 1, 2, 3 limit 4",
+    "select * from (select node, status, sum(request_bytes) over (partition by node, status) s from http) where s > 0 order by 1, 2, 3 limit 4",
     "select count(*) from http where duration > (select avg(duration) from http)",
     "select target, count(*) c from http where path like '/items/%' group by target having count(*) > 3 order by c desc, target limit 3",
     "select count(*) from http where response_body like '%error%'",
@@ -53,7 +55,8 @@ async fn agree(place: Where) {
         match (expected, answer) {
             (Ok(expected), Ok((rows, cost))) => {
                 if table_of(&rows) != expected {
-                    failures.push(format!("{text}\n  one: {expected:?}\n  all: {:?}", table_of(&rows)));
+                    failures
+                        .push(format!("{text}\n  one: {expected:?}\n  all: {:?}", table_of(&rows)));
                 }
                 if !cost.complete {
                     failures.push(format!("{text}: incomplete: {cost:?}"));
@@ -66,7 +69,13 @@ async fn agree(place: Where) {
             )),
         }
     }
-    assert!(failures.is_empty(), "{place:?}: {} of {}\n{}", failures.len(), QUERIES.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{place:?}: {} of {}\n{}",
+        failures.len(),
+        QUERIES.len(),
+        failures.join("\n")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,7 +103,11 @@ async fn sketches_of_nodes_merge() {
     let (many, cost) = ask(&fleet, sql(text)).await.unwrap();
     let column = |it: &[RecordBatch], i: usize| -> Vec<f64> {
         let cast = |it: &RecordBatch| {
-            datafusion::arrow::compute::cast(it.column(i), &datafusion::arrow::datatypes::DataType::Float64).unwrap()
+            datafusion::arrow::compute::cast(
+                it.column(i),
+                &datafusion::arrow::datatypes::DataType::Float64,
+            )
+            .unwrap()
         };
         it.iter().flat_map(|it| cast(it).as_primitive::<Float64Type>().values().to_vec()).collect()
     };
@@ -113,7 +126,8 @@ async fn sketches_of_nodes_merge() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_match_is_not_scanned() {
     let (_nodes, fleet) = fleet(200, Where::Mixed);
-    let (rows, cost) = ask(&fleet, sql("select * from traffic where protocol = 'dns'")).await.unwrap();
+    let (rows, cost) =
+        ask(&fleet, sql("select * from traffic where protocol = 'dns'")).await.unwrap();
     assert_eq!(count(&rows), 300);
     assert!(cost.nodes.iter().all(|it| it.rows_scanned == 100), "{cost:?}");
     let (rows, cost) = ask(&fleet, filter("dns and status = 3")).await.unwrap();
@@ -126,7 +140,9 @@ async fn the_newest_exchanges_of_all_nodes_come_first() {
     let (_nodes, fleet) = fleet(200, Where::Mixed);
     let all = open();
     fill(&all.store, &[0, 1, 2], 200, Where::Mixed);
-    for text in ["", "http.status >= 500 or redis.error is not null", "duration > 200ms and not dns"] {
+    for text in
+        ["", "http.status >= 500 or redis.error is not null", "duration > 200ms and not dns"]
+    {
         let (one, _) = ask(&engine(&all), filter(text)).await.unwrap();
         let (many, _) = ask(&fleet, filter(text)).await.unwrap();
         assert!(count(&one) > 0, "{text}");
@@ -155,7 +171,11 @@ async fn a_node_that_dies_is_left_out_and_named() {
 async fn a_node_that_is_gone_from_the_start_is_left_out_and_named() {
     let (nodes, engine) = fleet(100, Where::Hot);
     nodes[2].kill();
-    for text in ["select count(*) from http", "select count(*) from traffic", "select ts from http order by ts limit 300"] {
+    for text in [
+        "select count(*) from http",
+        "select count(*) from traffic",
+        "select ts from http order by ts limit 300",
+    ] {
         let (rows, cost) = ask(&engine, sql(text)).await.unwrap();
         assert!(count(&rows) > 0);
         let lost: Vec<_> = cost.nodes.iter().filter(|it| it.state == NodeState::Failed).collect();
@@ -182,7 +202,11 @@ async fn a_node_that_hangs_costs_its_deadline_and_is_named() {
         assert!(!cost.complete);
         let lost: Vec<_> = cost.nodes.iter().filter(|it| it.state != NodeState::Answered).collect();
         assert_eq!(lost.len(), 1, "{text}: {cost:?}");
-        assert_eq!((lost[0].node.as_str(), lost[0].state), ("node-0", NodeState::Missing), "{text}");
+        assert_eq!(
+            (lost[0].node.as_str(), lost[0].state),
+            ("node-0", NodeState::Missing),
+            "{text}"
+        );
     }
 }
 
@@ -202,7 +226,10 @@ async fn rows_that_break_off_say_so() {
     let cost = answer.accounting.await;
     if rows < 90_000 {
         assert!(!cost.complete, "{rows} rows: {cost:?}");
-        assert!(cost.nodes.iter().any(|it| it.node == "node-0" && it.state == NodeState::Failed), "{cost:?}");
+        assert!(
+            cost.nodes.iter().any(|it| it.node == "node-0" && it.state == NodeState::Failed),
+            "{cost:?}"
+        );
     }
 }
 
@@ -256,7 +283,8 @@ async fn a_reader_that_leaves_ends_the_query_everywhere() {
     drop(answer);
     let begun = Instant::now();
     loop {
-        let running = nodes.iter().filter_map(|it| it.service.accounting("left")).filter(|it| !it.finished);
+        let running =
+            nodes.iter().filter_map(|it| it.service.accounting("left")).filter(|it| !it.finished);
         if running.count() == 0 {
             break;
         }
@@ -268,7 +296,10 @@ async fn a_reader_that_leaves_ends_the_query_everywhere() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_explanation_shows_every_node() {
     let (_nodes, engine) = fleet(100, Where::Mixed);
-    let (rows, _) = ask(&engine, sql("explain analyze select status, count(*) from http group by 1")).await.unwrap();
+    let (rows, _) =
+        ask(&engine, sql("explain analyze select status, count(*) from http group by 1"))
+            .await
+            .unwrap();
     let text = table_of(&rows).join("\n");
     assert!(text.contains("Stage 1"), "{text}");
 }

@@ -46,7 +46,9 @@ impl Node {
         let channel = Endpoint::from_static("http://node").connect_with_connector_lazy(
             tower::service_fn(move |_| {
                 let pipe = slot.lock().unwrap().take();
-                async move { pipe.map(TokioIo::new).ok_or_else(|| std::io::Error::other("the pipe is gone")) }
+                async move {
+                    pipe.map(TokioIo::new).ok_or_else(|| std::io::Error::other("the pipe is gone"))
+                }
             }),
         );
         let member = Member {
@@ -66,7 +68,11 @@ impl Node {
     }
 }
 
-async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, stalled: Arc<AtomicBool>) {
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    stalled: Arc<AtomicBool>,
+) {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let Ok(n) = from.read(&mut buffer).await else { return };
@@ -106,7 +112,8 @@ pub(crate) fn fleet(count: i64, place: Where) -> (Vec<Node>, Engine) {
 
 pub(crate) fn over(nodes: &[Node]) -> Engine {
     let members = nodes.iter().map(|it| it.member.clone()).collect();
-    let books = Books(nodes.iter().map(|it| (it.member.node.clone(), it.service.clone())).collect());
+    let books =
+        Books(nodes.iter().map(|it| (it.member.node.clone(), it.service.clone())).collect());
     let fleet = Fleet::new(members, Tables::new(tables()), Some(Arc::new(books)));
     Engine::fleet(fleet, options())
 }

@@ -52,7 +52,12 @@ async fn only_reading_is_done() {
         let error = ask(&engine, sql(text)).await.err().unwrap_or_else(|| panic!("done: {text}"));
         assert!(matches!(error, Error::Invalid { .. }), "{text}: {error:?}");
     }
-    for text in ["explain select 1", "explain analyze select count(*) from http", "describe http", "with x as (select 1) select * from x"] {
+    for text in [
+        "explain select 1",
+        "explain analyze select count(*) from http",
+        "describe http",
+        "with x as (select 1) select * from x",
+    ] {
         assert!(count(&ask(&engine, sql(text)).await.unwrap().0) > 0, "{text}");
     }
 }
@@ -63,7 +68,7 @@ async fn mistakes_say_what_was_meant() {
     let said = async |text: &str| ask(&engine, sql(text)).await.unwrap_err().to_string();
     assert!(said("select * from htp").await.contains("did you mean http?"));
     assert!(said("select statsu from http").await.contains("status"));
-    let error = ask(&engine, sql("select *\nfrom http\nwhere and")).await.unwrap_err();
+    let error = ask(&engine, sql("select *\nfrom http\nwhere status = = 1")).await.unwrap_err();
     let Error::Invalid { at: Some(at), .. } = &error else { panic!("{error:?}") };
     assert!(at.start >= 19, "{error:?}");
 }
@@ -83,7 +88,9 @@ async fn long_and_deep_questions_are_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_beyond_the_limit_are_cut_off_and_it_says_so() {
     let (_data, engine) = local(200, Where::Mixed);
-    for (limit, rows, truncated) in [(50, 50, true), (200, 200, false), (199, 199, true), (0, 0, true)] {
+    for (limit, rows, truncated) in
+        [(50, 50, true), (200, 200, false), (199, 199, true), (0, 0, true)]
+    {
         let mut query = sql("select * from http");
         query.limits.rows = limit;
         let (batches, cost) = ask(&engine, query).await.unwrap();
@@ -105,7 +112,9 @@ async fn a_question_that_needs_too_much_memory_fails_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_question_has_a_deadline() {
     let (_data, engine) = local(10, Where::Hot);
-    let mut query = sql("select sum(sqrt(a.value * b.value)) from generate_series(1, 1000000) a, generate_series(1, 1000000) b");
+    let mut query = sql(
+        "select sum(sqrt(a.value * b.value)) from generate_series(1, 100000) a, generate_series(1, 100000) b",
+    );
     query.limits.deadline = Duration::from_millis(500);
     let begun = Instant::now();
     let error = ask(&engine, query).await.unwrap_err();
@@ -129,7 +138,12 @@ async fn rows_that_nobody_reads_end_the_query() {
 async fn rows_older_than_a_column_have_null_there() {
     let old = tables();
     let mut new = tables();
-    let added = Field { name: "grade".into(), doc: "Added later.".into(), kind: Kind::Count, nullable: false };
+    let added = Field {
+        name: "grade".into(),
+        doc: "Added later.".into(),
+        kind: Kind::Count,
+        nullable: false,
+    };
     new[0].fields.to_mut().push(added);
     for place in [Where::Hot, Where::Mixed, Where::Segments] {
         let data = open_with(&old);
@@ -172,7 +186,9 @@ async fn many_questions_at_once_are_each_answered() {
         tokio::spawn(async move {
             let mut query = sql(&format!("select count(*) from traffic where seq >= {}", i % 10));
             query.id = format!("many-{i}");
-            ask(&engine, query).await.map(|it| it.0[0].column(0).as_primitive::<Int64Type>().value(0))
+            ask(&engine, query)
+                .await
+                .map(|it| it.0[0].column(0).as_primitive::<Int64Type>().value(0))
         })
     });
     for (i, it) in futures::future::join_all(asked).await.into_iter().enumerate() {
