@@ -128,7 +128,7 @@ pub(crate) struct Udp<'a> {
 /// Reads a packet's headers down to TCP or UDP.
 pub(crate) fn decode<'a>(packet: &Packet<'a>) -> Carried<'a> {
     match ip_of(packet) {
-        Some(bytes) => ip(bytes),
+        Some(bytes) => ip(bytes, TUNNELS),
         None => Carried::Other,
     }
 }
@@ -138,7 +138,7 @@ fn ip_of<'a>(packet: &Packet<'a>) -> Option<&'a [u8]> {
     let data = packet.data;
     match packet.link {
         Link::Raw | Link::Ipv4 | Link::Ipv6 => Some(data),
-        Link::Ethernet => ether(u16_at(data, 12)?, data.get(14..)?),
+        Link::Ethernet => ethernet(data),
         Link::LinuxSll => ether(u16_at(data, 14)?, data.get(16..)?),
         Link::LinuxSll2 => ether(u16_at(data, 0)?, data.get(20..)?),
         // The family's number differs between systems, so the IP version decides.
@@ -147,14 +147,31 @@ fn ip_of<'a>(packet: &Packet<'a>) -> Option<&'a [u8]> {
     }
 }
 
-/// What follows an EtherType: VLAN tags (802.1Q, 802.1ad and their older numbers) are looked through.
+fn ethernet(frame: &[u8]) -> Option<&[u8]> {
+    ether(u16_at(frame, 12)?, frame.get(14..)?)
+}
+
+/// What follows an EtherType: VLAN tags (802.1Q, 802.1ad and their older numbers), MPLS labels and
+/// PPPoE sessions are looked through.
 fn ether(mut kind: u16, mut rest: &[u8]) -> Option<&[u8]> {
-    for _ in 0..VLAN_TAGS {
+    for _ in 0..TAGS {
         match kind {
             0x0800 | 0x86dd => return Some(rest),
             0x8100 | 0x88a8 | 0x9100 | 0x9200 => {
                 kind = u16_at(rest, 2)?;
                 rest = rest.get(4..)?;
+            }
+            0x8847 | 0x8848 => {
+                let last = rest.get(2)? & 1 == 1;
+                rest = rest.get(4..)?;
+                if last {
+                    // Labels do not say what they carry; an IP packet says it is one.
+                    return matches!(rest.first()? >> 4, 4 | 6).then_some(rest);
+                }
+            }
+            0x8864 => {
+                let protocol = u16_at(rest, 6)?;
+                return if matches!(protocol, 0x0021 | 0x0057) { rest.get(8..) } else { None };
             }
             _ => return None,
         }
@@ -162,7 +179,31 @@ fn ether(mut kind: u16, mut rest: &[u8]) -> Option<&[u8]> {
     None
 }
 
-fn ip(bytes: &[u8]) -> Carried<'_> {
+/// The IP packet in a GRE tunnel (RFC 2784 and 2890), or in a mirrored frame that it carries
+/// (ERSPAN I, II and III).
+fn gre(bytes: &[u8]) -> Option<&[u8]> {
+    let (flags, kind) = (u16_at(bytes, 0)?, u16_at(bytes, 2)?);
+    let (sum, routing, key, sequence) = (0x8000, 0x4000, 0x2000, 0x1000);
+    // Version 1 is PPTP's own.
+    if flags & (routing | 7) != 0 {
+        return None;
+    }
+    let fields = [sum, key, sequence].into_iter().filter(|it| flags & it != 0).count();
+    let rest = bytes.get(4 + 4 * fields..)?;
+    match kind {
+        0x6558 => ethernet(rest),
+        0x88be if flags & sequence == 0 => ethernet(rest),
+        0x88be => ethernet(rest.get(8..)?),
+        0x22eb => {
+            let more = rest.get(11)? & 1 == 1;
+            ethernet(rest.get(if more { 20 } else { 12 }..)?)
+        }
+        kind => ether(kind, rest),
+    }
+}
+
+/// `tunnels` is how many more may lie inside.
+fn ip(bytes: &[u8], tunnels: u8) -> Carried<'_> {
     let Ok((slice, _)) = LaxIpSlice::from_slice(bytes) else { return Carried::Malformed };
     let (source, destination, sent, id) = match &slice {
         LaxIpSlice::Ipv4(it) => {
@@ -183,9 +224,10 @@ fn ip(bytes: &[u8]) -> Carried<'_> {
     let payload = slice.payload();
     let sent = sent.unwrap_or(payload.payload.len()).max(payload.payload.len());
     if payload.fragmented {
-        return Fragment::of(&slice, source, destination, id).map_or(Carried::Malformed, Carried::Fragment);
+        return Fragment::of(&slice, source, destination, id)
+            .map_or(Carried::Malformed, Carried::Fragment);
     }
-    transport(payload.ip_number, source, destination, payload.payload, sent)
+    carried(payload.ip_number, source, destination, payload.payload, sent, tunnels)
 }
 
 /// Reads the transport header of an IP payload; `sent` is the payload's length on the wire.
@@ -196,9 +238,22 @@ pub(crate) fn transport(
     bytes: &[u8],
     sent: usize,
 ) -> Carried<'_> {
-    match number {
-        IpNumber::TCP => tcp(source, destination, bytes, sent).unwrap_or(Carried::Malformed),
-        IpNumber::UDP => udp(source, destination, bytes).unwrap_or(Carried::Malformed),
+    carried(number, source, destination, bytes, sent, TUNNELS)
+}
+
+fn carried(
+    number: IpNumber,
+    source: Ip,
+    destination: Ip,
+    bytes: &[u8],
+    sent: usize,
+    tunnels: u8,
+) -> Carried<'_> {
+    match (number, tunnels.checked_sub(1)) {
+        (IpNumber::TCP, _) => tcp(source, destination, bytes, sent).unwrap_or(Carried::Malformed),
+        (IpNumber::UDP, _) => udp(source, destination, bytes).unwrap_or(Carried::Malformed),
+        (IpNumber::IPV4 | IpNumber::IPV6, Some(tunnels)) => ip(bytes, tunnels),
+        (IpNumber::GRE, Some(tunnels)) => gre(bytes).map_or(Carried::Other, |it| ip(it, tunnels)),
         _ => Carried::Other,
     }
 }
@@ -251,5 +306,8 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(two.try_into().ok()?))
 }
 
-/// Tags looked through: QinQ has two, a provider bridge may add a third.
-const VLAN_TAGS: usize = 4;
+/// Tags looked through: QinQ has two, a provider bridge may add a third, labels stand behind them.
+const TAGS: usize = 8;
+
+/// Tunnels looked through: one in another is a mirrored tunnel.
+const TUNNELS: u8 = 3;
