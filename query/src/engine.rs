@@ -510,7 +510,8 @@ impl Run {
         let over = Instant::now() >= self.deadline;
         let some_answered = waiting.len() < attempt.members.len();
         let can_retry = holding && patient && !over && self.attempts < ATTEMPTS;
-        if !over && !(can_retry && some_answered && !waiting.is_empty()) {
+        let retry = can_retry && some_answered && !waiting.is_empty();
+        if !over && !retry {
             // All are slow, or the Hub itself is: the query is heavy, not a node lost.
             return None;
         }

@@ -180,8 +180,11 @@ fn read(text: &str) -> Result<SqlExpr, FilterError> {
         FilterError { message: lower_first(&error.message), at: start..text.len(), hint: None }
     })?;
     let tokens = niceties(text, tokens)?;
-    session::not_too_deep(tokens.iter().map(|it| &it.token))
-        .map_err(|message| FilterError { message, at: 0..text.len(), hint: None })?;
+    session::not_too_deep(tokens.iter().map(|it| &it.token)).map_err(|message| FilterError {
+        message,
+        at: 0..text.len(),
+        hint: None,
+    })?;
     let mut parser =
         Parser::new(&dialect).with_tokens_with_locations(tokens).with_recursion_limit(50);
     let parsed = parser.parse_expr().map_err(|error| {

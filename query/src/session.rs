@@ -20,7 +20,7 @@ use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use url::Url;
@@ -69,6 +69,8 @@ pub(crate) fn config(partitions: usize) -> SessionConfig {
         // It would show the server's settings to whoever asks.
         .with_information_schema(false);
     let options = config.options_mut();
+    // So that a mistake in a query can be shown where it is.
+    options.sql_parser.collect_spans = true;
     // Late materialisation: what matters most for newest-first and for needles.
     options.execution.parquet.pushdown_filters = true;
     options.execution.parquet.reorder_filters = true;
@@ -183,9 +185,13 @@ pub(crate) async fn plan(
     names::resolve(&mut statement, tables);
     let state = context.state();
     let plan = state.statement_to_plan(statement).await.map_err(|error| {
+        let span = error.diagnostic().and_then(|it| it.span);
         let mut error = Error::planning(error);
-        if let Error::Invalid { message, .. } = &mut error {
+        if let Error::Invalid { message, at } = &mut error {
             names::hint(message, tables);
+            let start = span.map(|it| it.start).filter(|it| it.line > 0);
+            *at = start
+                .map(|it| crate::filter::place(sql, Location { line: it.line, column: it.column }));
         }
         error
     })?;
@@ -240,7 +246,9 @@ pub(crate) fn not_too_deep<'a>(tokens: impl Iterator<Item = &'a Token>) -> Resul
                 | Keyword::EXCEPT
                 | Keyword::INTERSECT
         ),
-        Token::Comma | Token::LParen | Token::RParen | Token::Period | Token::Whitespace(_) => false,
+        Token::Comma | Token::LParen | Token::RParen | Token::Period | Token::Whitespace(_) => {
+            false
+        }
         Token::Number(..) | Token::SingleQuotedString(_) | Token::EOF | Token::SemiColon => false,
         _ => true,
     });

@@ -64,8 +64,8 @@ impl TableProvider for Template {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut options = TableParquetOptions::default();
-        options.global = state.config_options().execution.parquet.clone();
+        let global = state.config_options().execution.parquet.clone();
+        let options = TableParquetOptions { global, ..Default::default() };
         let source =
             ParquetSource::new(Arc::clone(&self.schema)).with_table_parquet_options(options);
         let groups = (0..self.partitions)

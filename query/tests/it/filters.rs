@@ -43,24 +43,24 @@ async fn history_and_live_agree() {
     check("client_ip = '10.0.0.7'", 1, ALL).await;
     check("client.ip = \"10.0.0.7\"", 1, ALL).await;
     check("client.namespace = 'shop' and redis", 0, &["redis"]).await;
-    check("duration > 100ms", 295, ALL).await;
-    check("duration between 0.1s and 200000us", 71, ALL).await;
+    check("duration > 100ms", 296, ALL).await;
+    check("duration between 0.1s and 200000us", 76, ALL).await;
     check("method = 'POST'", 50, &["http"]).await;
-    check("http.path like '/items/3' && !failed", 24, &["http"]).await;
+    check("http.path like '/items/3' && !failed", 23, &["http"]).await;
     check("path = '/items/1' || question = 'svc-0.local'", 79, &["http", "dns"]).await;
     check("response_body like '%error%'", 19, &["http"]).await;
     check("response_body like '%\u{fffd}%'", 19, &["http"]).await;
     check("header(http.request_headers, 'Host') = 'shop.local'", 200, &["http"]).await;
     check("cookie(request_headers, 'sid') = 's17'", 1, &["http"]).await;
     check("json_get_int(response_body, 'id') = 17", 1, &["http"]).await;
-    check("cidr_match(client_ip, '10.0.0.0/30')", 6, ALL).await;
+    check("cidr_match(client_ip, '10.0.0.0/30')", 8, ALL).await;
     check("array_has(dns.answers, '10.1.0.2')", 66, &["dns"]).await;
     check("request_bytes >= 0.105kb and http", 100, &["http"]).await;
     check("table_name = 'dns'", 100, &["dns"]).await;
     check("protocol = 'dns'", 100, ALL).await;
     check("protocol in ('dns', 'redis') and seq = 0", 27, ALL).await;
     check("status = 200 or status is null", 187, ALL).await;
-    check("coalesce(http.status, redis.seq) = 3", 7, ALL).await;
+    check("coalesce(http.status, redis.seq) = 3", 7, &["http", "redis"]).await;
     check("case when http then status = 404 else false end", 40, &["http"]).await;
     check("ts >= '2026-01-01T00:00:00.190Z' and http", 10, &["http"]).await;
 }
@@ -96,7 +96,7 @@ async fn only_segments_in_the_time_range_are_read() {
 fn a_filter_that_does_not_read_says_where_and_what_was_meant() {
     let check = |text: &str, at: &str, message: &str, hint: &str| {
         let error = read(text).err().unwrap_or_else(|| panic!("{text} reads"));
-        assert_eq!(&text[error.at.clone()], at, "{text}: {error}");
+        assert_eq!(text.get(error.at.clone()), Some(at), "{text}: {error}");
         assert!(error.message.contains(message), "{text}: {error}");
         assert!(error.hint.clone().unwrap_or_default().contains(hint), "{text}: {error}");
     };

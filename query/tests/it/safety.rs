@@ -68,6 +68,10 @@ async fn mistakes_say_what_was_meant() {
     let said = async |text: &str| ask(&engine, sql(text)).await.unwrap_err().to_string();
     assert!(said("select * from htp").await.contains("did you mean http?"));
     assert!(said("select statsu from http").await.contains("status"));
+    let text = "select ts,\n  statsu from http";
+    let error = ask(&engine, sql(text)).await.unwrap_err();
+    let Error::Invalid { at: Some(at), .. } = &error else { panic!("{error:?}") };
+    assert_eq!(text.get(at.clone()), Some("statsu"), "{error:?}");
     let error = ask(&engine, sql("select *\nfrom http\nwhere status = = 1")).await.unwrap_err();
     let Error::Invalid { at: Some(at), .. } = &error else { panic!("{error:?}") };
     assert!(at.start >= 19, "{error:?}");
