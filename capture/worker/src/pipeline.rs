@@ -317,6 +317,8 @@ impl Pipeline {
     /// Rows the store could not keep, or keeps no longer.
     fn stored_loss(&mut self, loss: segment::Loss) {
         let segment::Loss { table, from_ts, to_ts, stage, rows, bytes, detail } = loss;
+        // What is known only to be lost stands where it was found out.
+        let (from_ts, to_ts) = if to_ts == 0 { (now_ns(), now_ns()) } else { (from_ts, to_ts) };
         let detail = if table.is_empty() { detail } else { format!("{table}: {detail}") };
         self.dissection.loss(&Loss {
             from: from_ts,
@@ -414,7 +416,7 @@ impl Pipeline {
 
 /// Whether a file that begins at `ts` may go on where another ended, as rotated captures do.
 fn continues(last: i64, ts: i64) -> bool {
-    (-1..=60).contains(&((ts - last).div_euclid(1_000_000_000)))
+    (-1..=60).contains(&ts.saturating_sub(last).div_euclid(1_000_000_000))
 }
 
 /// The store's name for the ledger.
@@ -433,3 +435,25 @@ const LOOK_BYTES: usize = 256 << 10;
 /// How long a pipe may keep us from looking at the clock.
 const TICK: Duration = Duration::from_millis(50);
 const SECOND: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rotated_capture_goes_on_and_another_does_not() {
+        let second = 1_000_000_000;
+        let last = 1_700_000_000 * second;
+        for (ts, wanted) in [
+            (last, true),
+            (last + 60 * second, true),
+            (last - second / 2, true),
+            (last - 2 * second, false),
+            (last + 3_600 * second, false),
+            (0, false),
+        ] {
+            assert_eq!(continues(last, ts), wanted, "{ts}");
+        }
+        assert!(!continues(i64::MIN, i64::MAX) && !continues(i64::MAX, i64::MIN));
+    }
+}

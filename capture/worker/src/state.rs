@@ -150,3 +150,55 @@ fn resident_bytes() -> u64 {
 
 /// Tables of something else than exchanges.
 const OTHERS: [&str; 3] = ["connections", "packets", "losses"];
+
+#[cfg(test)]
+mod tests {
+    use api::{ApiError, InputKind};
+
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut NodeHealth), wanted: Option<&str>) {
+        let input = Input { name: "eth0".to_owned(), active: true, ..Input::default() };
+        let mut health =
+            NodeHealth { inputs: vec![input], capturing: true, ..NodeHealth::default() };
+        change(&mut health);
+        assert_eq!(empty_because(&health).as_deref(), wanted);
+    }
+
+    #[test]
+    fn emptiness_has_a_reason() {
+        check(|_| {}, Some("no packet came on eth0 yet"));
+        check(
+            |it| it.inputs[0].filter = Some("port 1".to_owned()),
+            Some("no packet that passes the filter `port 1` came on eth0 yet"),
+        );
+        check(
+            |it| it.inputs.clear(),
+            Some("no input was given: capture an interface or read a file"),
+        );
+        check(|it| it.capturing = false, Some("the capture on eth0 has stopped"));
+        check(
+            |it| {
+                it.inputs[0].kind = InputKind::File;
+                it.inputs[0].error = Some(ApiError::new("eth0 is not a capture"));
+            },
+            Some("eth0 is not a capture"),
+        );
+        check(
+            |it| it.packets = 7,
+            Some(
+                "7 packets were read so far, and none belongs to an exchange of a protocol that is \
+                 understood: see the tables connections and losses",
+            ),
+        );
+        let table =
+            |name: &str| TableState { name: name.to_owned(), rows: 1, ..TableState::default() };
+        check(|it| it.tables = vec![table("dns")], None);
+        check(|it| it.tables = vec![table("packets")], Some("no packet came on eth0 yet"));
+    }
+
+    #[test]
+    fn memory_is_known_on_linux() {
+        assert!(!cfg!(target_os = "linux") || resident_bytes() > 1 << 20);
+    }
+}
