@@ -193,6 +193,12 @@ impl Dissection {
         self.flows.len()
     }
 
+    /// About how many bytes conversations hold on to at the moment.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.flows.held()
+    }
+
     fn carried(&mut self, ts: i64, carried: Carried<'_>) -> Option<u32> {
         match carried {
             Carried::Tcp(ends, it) => Some(self.tcp(ts, &ends, &it)),

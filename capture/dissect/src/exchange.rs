@@ -112,6 +112,9 @@ pub struct Summary<'a> {
 #[derive(Debug)]
 pub struct Open<B> {
     pub(crate) requests: VecDeque<Waiting<B>>,
+    /// Up to where the server had seen the client's stream when it began its present message: it
+    /// answers nothing that lies behind.
+    pub(crate) reach: u64,
 }
 
 /// A message with what the flow knows of it.
@@ -137,14 +140,14 @@ pub(crate) struct Times {
 
 impl<B> Default for Open<B> {
     fn default() -> Self {
-        Self { requests: VecDeque::new() }
+        Self { requests: VecDeque::new(), reach: u64::MAX }
     }
 }
 
 impl<B> Open<B> {
     /// The request which the next response with this key answers.
     pub fn oldest(&self, key: u64) -> Option<&B> {
-        self.requests.iter().find(|it| it.key == key).map(|it| &it.body)
+        self.place(key).and_then(|at| self.requests.get(at)).map(|it| &it.body)
     }
 
     /// How many requests wait.
@@ -158,7 +161,11 @@ impl<B> Open<B> {
     }
 
     pub(crate) fn take(&mut self, key: u64) -> Option<Waiting<B>> {
+        self.requests.remove(self.place(key)?)
+    }
+
+    fn place(&self, key: u64) -> Option<usize> {
         let at = self.requests.iter().position(|it| it.key == key)?;
-        self.requests.remove(at)
+        self.requests.get(at).is_some_and(|it| it.start < self.reach).then_some(at)
     }
 }

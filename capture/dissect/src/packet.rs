@@ -170,8 +170,11 @@ fn ether(mut kind: u16, mut rest: &[u8]) -> Option<&[u8]> {
                 }
             }
             0x8864 => {
-                let protocol = u16_at(rest, 6)?;
-                return if matches!(protocol, 0x0021 | 0x0057) { rest.get(8..) } else { None };
+                // A protocol below 256 may be sent in one byte; only the last byte is odd.
+                return match rest.get(6..)? {
+                    [0x21 | 0x57, inner @ ..] | [0, 0x21 | 0x57, inner @ ..] => Some(inner),
+                    _ => None,
+                };
             }
             _ => return None,
         }

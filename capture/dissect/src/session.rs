@@ -126,6 +126,9 @@ impl<D: Dissect> Session<D> {
                 }
                 continue;
             }
+            if self.half(side).begun.is_none() {
+                self.begin(cx, side, at);
+            }
             let half = self.half(side);
             let begun = *half.begun.get_or_insert(at);
             half.last = at.ts;
@@ -222,35 +225,39 @@ impl<D: Dissect> Session<D> {
     }
 
     fn answer(&mut self, cx: &mut Context<'_>, response: Waiting<D::Body>) {
-        if std::mem::take(&mut self.server.gapped) {
-            self.skip_unanswered(cx, &response);
-        }
-        // A server answers only what has reached it. That the request is not here yet says that
-        // the one it answers was not captured.
-        let gapped = self.client.gapped;
-        let fits = |it: &Waiting<D::Body>| !gapped || it.start < response.seen;
-        match self.open.requests.iter().find(|it| it.key == response.key).is_some_and(fits) {
-            true => {
-                if let Some(request) = self.open.take(response.key) {
-                    self.open_bytes = self.open_bytes.saturating_sub(D::weight(&request.body));
-                    self.row(cx, Some(&request), Some(&response));
-                }
+        match self.open.take(response.key) {
+            Some(request) => {
+                self.open_bytes = self.open_bytes.saturating_sub(D::weight(&request.body));
+                self.row(cx, Some(&request), Some(&response));
             }
-            false => self.row(cx, None, Some(&response)),
+            None => self.row(cx, None, Some(&response)),
         }
         if self.open.is_empty() {
             self.client.gapped = false;
         }
     }
 
+    /// A message begins. After a gap, order alone no longer tells which request an answer belongs
+    /// to, but what each side had seen of the other does.
+    fn begin(&mut self, cx: &mut Context<'_>, side: Side, at: Arrival) {
+        if side == Side::Client {
+            return;
+        }
+        self.open.reach = if self.client.gapped { at.seen } else { u64::MAX };
+        if std::mem::take(&mut self.server.gapped) {
+            self.skip_unanswered(cx);
+        }
+    }
+
     /// After lost answers: a client that waits for each answer has seen all earlier ones when it
     /// asks, so the latest request sent before this answer is the one it answers.
-    fn skip_unanswered(&mut self, cx: &mut Context<'_>, response: &Waiting<D::Body>) {
-        let asked = self.open.requests.iter().filter(|it| it.key == response.key);
-        let Some(latest) = asked.map(|it| it.seen).filter(|it| *it <= response.start).max() else {
+    fn skip_unanswered(&mut self, cx: &mut Context<'_>) {
+        let start = self.server.offset;
+        let in_order = |it: &&Waiting<D::Body>| it.key == 0 && it.seen <= start;
+        let Some(latest) = self.open.requests.iter().filter(in_order).map(|it| it.seen).max() else {
             return;
         };
-        let skipped = |it: &Waiting<D::Body>| it.key == response.key && it.seen < latest;
+        let skipped = |it: &Waiting<D::Body>| it.key == 0 && it.seen < latest;
         while let Some(at) = self.open.requests.iter().position(skipped) {
             if let Some(request) = self.open.requests.remove(at) {
                 self.alone(cx, &request);

@@ -14,6 +14,8 @@ pub(crate) struct Speech {
     /// The protocol of the row that the flow gets; stays when the flow goes on to something else.
     name: Option<&'static str>,
     transport: Transport,
+    /// How often the bytes said nothing.
+    misses: u32,
 }
 
 enum State {
@@ -39,6 +41,7 @@ impl Speech {
             tried: 0,
             name: None,
             transport,
+            misses: 0,
         }
     }
 
@@ -113,7 +116,7 @@ impl Speech {
                 Settled::Wait => {
                     self.keep_early(cx, Early::Bytes { side, bytes: bytes.to_vec(), at });
                 }
-                Settled::No => self.silence(),
+                Settled::No => self.miss(cx),
             },
             State::Open => {
                 self.keep_early(cx, Early::Bytes { side, bytes: bytes.to_vec(), at });
@@ -226,7 +229,11 @@ impl Speech {
             .max_by_key(|(_, guess, port)| rank(*guess, *port));
         let enough = cx.datagram || bytes.len() >= cx.limits.guess_bytes;
         match best {
-            Some((place, Guess::Sure, _) | (place, Guess::Maybe, true)) => {
+            Some((place, Guess::Sure, _)) => {
+                self.speak(place);
+                Settled::Yes
+            }
+            Some((place, Guess::Maybe, true)) if self.misses == 0 => {
                 self.speak(place);
                 Settled::Yes
             }
@@ -273,7 +280,18 @@ impl Speech {
         match outcome {
             Settled::Yes => self.replay(cx),
             Settled::Wait => {}
-            Settled::No => self.silence(),
+            Settled::No => self.miss(cx),
+        }
+    }
+
+    /// These bytes say nothing. The capture may have begun in the middle of a message, or something
+    /// else was spoken first, such as a proxy's handshake: what comes next may say more.
+    fn miss(&mut self, cx: &Context<'_>) {
+        self.early = Vec::new();
+        self.early_bytes = 0;
+        self.misses += 1;
+        if cx.datagram || self.misses > MISSES {
+            self.silence();
         }
     }
 
@@ -386,6 +404,9 @@ fn rank(guess: Guess, known_port: bool) -> u8 {
         (Guess::Sure, true) => 6,
     }
 }
+
+/// Pieces without a sign of any protocol after which a flow is given up.
+const MISSES: u32 = 16;
 
 /// Pieces kept while a protocol is not sure; a handshake byte by byte has no more.
 const EARLY_PIECES: usize = 4096;

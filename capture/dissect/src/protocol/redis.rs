@@ -248,8 +248,11 @@ impl Dissector {
         } else if std::mem::take(&mut self.skips) {
             wants_reply = false;
         }
-        let database = self.database;
+        // As they were before the command. What it asks for holds from here on, though its reply may
+        // refuse it, or may not be captured.
+        let (database, is_resp3) = (self.database, self.is_resp3);
         match command {
+            Command::Hello if words.count > 1 => self.is_resp3 = words.word(1) == b"3",
             Command::Subscribe => self.is_subscribed = true,
             Command::Sync => self.is_replica = true,
             Command::Select => {
@@ -266,7 +269,7 @@ impl Dissector {
             Some(clean) => Bytes::of(&clean),
             None => Bytes::of(&raw.bytes),
         };
-        let body = Body { bytes, command, is_push: false, is_resp3: self.is_resp3, database };
+        let body = Body { bytes, command, is_push: false, is_resp3, database };
         let message = if wants_reply { Message::request(body) } else { Message::notice(body) };
         message.incomplete(raw.incomplete)
     }
@@ -295,8 +298,8 @@ impl Dissector {
                 (Command::Reset, b'+') => self.is_resp3 = false,
                 (Command::Monitor, b'+') => self.is_monitor = true,
                 (Command::Psync, b'+') => self.is_replica = true,
-                // The choice did not take effect.
                 (Command::Select, b'-') => self.database = oldest.and_then(|it| it.database),
+                (Command::Hello, b'-') => self.is_resp3 = oldest.is_some_and(|it| it.is_resp3),
                 _ => {}
             }
         }

@@ -26,7 +26,7 @@ pub(crate) fn rows(capture: &[u8]) -> Vec<Map<String, Value>> {
     rows
 }
 
-fn packets(capture: &[u8]) -> Vec<Packet<'_>> {
+pub(crate) fn packets(capture: &[u8]) -> Vec<Packet<'_>> {
     match capture.get(..4) {
         Some([0xd4, 0xc3, 0xb2, 0xa1]) => pcap(capture, 1000, false),
         Some([0xa1, 0xb2, 0xc3, 0xd4]) => pcap(capture, 1000, true),

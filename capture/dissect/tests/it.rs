@@ -1,0 +1,298 @@
+//! What must hold for every protocol. A new one is held to it as soon as it has a fixture.
+mod support;
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+
+use dissect::{Config, Dissection, Keep, Limits, Link, PROTOCOLS, Packet, tables};
+use proptest::prelude::*;
+use support::{Frame, all_rows, cut, fixtures, payload, read, rows, tcp, timeless};
+
+/// Compares with the file, or writes it with `UPDATE=1`.
+fn golden(path: &Path, now: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, now).unwrap();
+    }
+    let then = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(then == now, "{} differs; run with UPDATE=1 and look at the change", path.display());
+}
+
+#[test]
+fn every_protocol_has_a_fixture() {
+    let with: BTreeSet<_> = fixtures().into_iter().map(|(protocol, _)| protocol).collect();
+    for protocol in PROTOCOLS {
+        assert!(with.contains(protocol.name), "no fixtures/{}/*.pcap", protocol.name);
+    }
+}
+
+#[test]
+fn fixtures_give_their_records() {
+    for (protocol, path) in fixtures() {
+        let mut text = String::new();
+        for row in rows(&read(&path)) {
+            assert_eq!(row["protocol"], protocol.as_str(), "{}", path.display());
+            text += &serde_json::to_string(&row).unwrap();
+            text.push('\n');
+        }
+        golden(&path.with_extension("jsonl"), &text);
+    }
+}
+
+#[test]
+fn connections_of_fixtures_are_measured() {
+    let keep = Keep { packets: false, connections: true, protocols: true };
+    for (_, path) in fixtures() {
+        let mut text = String::new();
+        for row in all_rows(&read(&path), keep).iter().filter(|it| it.contains_key("goodput_bytes"))
+        {
+            text += &serde_json::to_string(row).unwrap();
+            text.push('\n');
+        }
+        golden(&path.with_extension("connections.jsonl"), &text);
+    }
+}
+
+#[test]
+fn the_reference_matches_the_tables() {
+    let mut text = String::from(
+        "# Tables\n\nEvery table and column, made from the declarations: \
+         `UPDATE=1 cargo test -p dissect` rewrites this page.\n",
+    );
+    for table in tables() {
+        text += &format!("\n## {}\n\n{}\n\n", table.name, table.doc);
+        text += "| column | kind | null | what it says |\n| --- | --- | --- | --- |\n";
+        for field in table.fields.iter() {
+            let null = if field.nullable { "yes" } else { "" };
+            let doc = field.doc.replace('|', "\\|");
+            text += &format!("| `{}` | {} | {null} | {doc} |\n", field.name, field.kind.name());
+        }
+    }
+    golden(&Path::new(env!("CARGO_MANIFEST_DIR")).join("TABLES.md"), &text);
+}
+
+#[test]
+fn names_are_unique() {
+    for table in tables() {
+        let mut names = HashSet::new();
+        for field in table.fields.iter() {
+            assert!(names.insert(&field.name), "{}.{} stands twice", table.name, field.name);
+        }
+    }
+    let names: HashSet<_> = tables().iter().map(|it| &it.name).collect();
+    assert_eq!(names.len(), tables().len());
+    assert!(PROTOCOLS.len() <= 64, "a flow notes what it tried in 64 bits");
+}
+
+#[test]
+fn records_do_not_depend_on_single_bytes() {
+    for (_, path) in fixtures() {
+        let frames = read(&path);
+        let single: Vec<_> =
+            frames.iter().flat_map(|it| cut(it, &mut std::iter::repeat(1))).collect();
+        assert_eq!(timeless(&single), timeless(&frames), "{}", path.display());
+    }
+}
+
+#[test]
+fn loss_of_any_segment_costs_only_what_it_touches() {
+    for (_, path) in fixtures() {
+        let frames = read(&path);
+        let whole: HashSet<_> = complete(&frames);
+        let mut kept = 0;
+        let with_payload = (0..frames.len()).filter(|at| !payload(&frames[*at]).is_empty());
+        let dropped: Vec<_> = with_payload.collect();
+        for at in &dropped {
+            let mut fewer = frames.clone();
+            fewer.remove(*at);
+            let left = complete(&fewer);
+            for row in &left {
+                assert!(whole.contains(row), "{}: without {at}: invented {row}", path.display());
+            }
+            kept += left.len();
+        }
+        // One lost segment of a few dozen must not cost most of the rows.
+        assert!(kept * 10 >= whole.len() * dropped.len() * 7, "{}: {kept}", path.display());
+    }
+}
+
+/// The rows that have all their parts, without what depends on their number and time.
+fn complete(frames: &[Frame]) -> HashSet<String> {
+    let mut rows = rows(frames);
+    rows.retain(|it| it["incomplete"] == false && it.contains_key("duration"));
+    for row in &mut rows {
+        // A lost interim response (100) leaves the exchange whole, only smaller.
+        for name in ["ts", "duration", "seq", "response_bytes"] {
+            row.remove(name);
+        }
+    }
+    rows.into_iter().map(|it| serde_json::Value::Object(it).to_string()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn records_do_not_depend_on_how_a_stream_is_cut(sizes in prop::collection::vec(1usize..200, 1..40)) {
+        for (_, path) in fixtures() {
+            let frames = read(&path);
+            let mut sizes = sizes.iter().copied().cycle();
+            let parts: Vec<_> = frames.iter().flat_map(|it| cut(it, &mut sizes)).collect();
+            prop_assert_eq!(timeless(&parts), timeless(&frames));
+        }
+    }
+
+    #[test]
+    fn records_do_not_depend_on_order_or_repetition(seed in any::<u64>()) {
+        for (_, path) in fixtures() {
+            let frames: Vec<_> = read(&path).into_iter().filter(|it| tcp(it).is_some()).collect();
+            prop_assert_eq!(timeless(&disturb(&frames, seed)), timeless(&frames));
+        }
+    }
+
+    #[test]
+    fn records_do_not_depend_on_other_conversations(seed in any::<u64>()) {
+        let captures: Vec<_> = fixtures().iter().map(|(_, path)| read(path)).collect();
+        let mut alone: Vec<_> = captures.iter().flat_map(|it| timeless(it)).collect();
+        let mut together = timeless(&interleave(captures, seed));
+        alone.sort();
+        together.sort();
+        prop_assert_eq!(together, alone);
+    }
+
+    #[test]
+    fn noise_never_panics(seed in any::<u64>(), port in prop::sample::select(vec![53u16, 80, 6379, 9999])) {
+        let mut noise = Noise(seed | 1);
+        let mut dissection = Dissection::new(Config::default());
+        for ts in 0..200 {
+            let data: Vec<u8> = (0..noise.below(200)).map(|_| noise.next() as u8).collect();
+            for link in [Link::Ethernet, Link::Raw, Link::LinuxSll, Link::LinuxSll2, Link::Null] {
+                dissection.packet(&Packet { ts, link, interface: 0, wire_len: data.len() as u32, data: &data });
+            }
+            let frame = segment(port, noise.next() as u32 % 4000, noise.next() as u8, &data);
+            dissection.packet(&Packet { ts, link: Link::Raw, interface: 0, wire_len: frame.len() as u32, data: &frame });
+        }
+        dissection.finish();
+        dissection.take();
+    }
+
+    #[test]
+    fn damaged_captures_never_panic(seed in any::<u64>()) {
+        let mut noise = Noise(seed | 1);
+        for (_, path) in fixtures() {
+            let mut frames = read(&path);
+            for frame in &mut frames {
+                for _ in 0..noise.below(3) {
+                    let at = noise.below(frame.data.len());
+                    frame.data[at] = noise.next() as u8;
+                }
+                if noise.below(20) == 0 {
+                    let length = noise.below(frame.data.len());
+                    frame.data.truncate(length);
+                }
+            }
+            all_rows(&frames, Keep::default());
+        }
+    }
+}
+
+#[test]
+fn memory_is_bounded_whatever_is_sent() {
+    let limits = Limits { flows: 1000, held_bytes: 1 << 20, ..Limits::default() };
+    let mut dissection = Dissection::new(Config { limits, ..Config::default() });
+    let head = [b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n".to_vec(), vec![b'x'; 1200]].concat();
+    for n in 0..20_000u32 {
+        let mut frame = segment(80, 1, 0x10, &head);
+        frame[12..16].copy_from_slice(&n.to_be_bytes());
+        dissection.packet(&Packet { ts: i64::from(n), link: Link::Raw, interface: 0, wire_len: 0, data: &frame });
+        // A hole, and bytes behind it.
+        let mut frame = segment(80, 500_000, 0x10, &[b'y'; 1200]);
+        frame[12..16].copy_from_slice(&n.to_be_bytes());
+        dissection.packet(&Packet { ts: i64::from(n), link: Link::Raw, interface: 0, wire_len: 0, data: &frame });
+        assert!(dissection.held_bytes() <= 1 << 20);
+        assert!(dissection.live_flows() <= 1000);
+        dissection.take();
+    }
+    assert!(dissection.counters().evicted >= 19_000);
+}
+
+#[test]
+fn a_port_used_again_is_another_conversation() {
+    let (_, path) = fixtures().into_iter().find(|(protocol, _)| protocol == "http").unwrap();
+    let frames = read(&path);
+    let later: Vec<_> = frames
+        .iter()
+        .map(|it| {
+            let mut it = it.clone();
+            it.ts += 1_000_000_000;
+            if let Some((_, tcp, _)) = tcp(&it) {
+                // Other initial sequence numbers, in both directions.
+                for at in [tcp + 4, tcp + 8] {
+                    let old = u32::from_be_bytes(it.data[at..at + 4].try_into().unwrap());
+                    it.data[at..at + 4].copy_from_slice(&old.wrapping_add(77_777).to_be_bytes());
+                }
+            }
+            it
+        })
+        .collect();
+    let once = rows(&frames).len();
+    assert_eq!(rows(&[frames, later].concat()).len(), 2 * once);
+}
+
+/// Random numbers, the same for the same seed.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 >> 11
+    }
+    fn below(&mut self, n: usize) -> usize {
+        self.next() as usize % n.max(1)
+    }
+}
+
+/// Packets late by up to eight others, some twice; each conversation still begins with its SYN.
+fn disturb(frames: &[Frame], seed: u64) -> Vec<Frame> {
+    let mut noise = Noise(seed | 1);
+    let mut out: Vec<(usize, Frame)> = Vec::new();
+    for (at, frame) in frames.iter().enumerate() {
+        let is_syn = tcp(frame).is_some_and(|(_, tcp, _)| frame.data[tcp + 13] & 2 != 0);
+        let late = if is_syn { 0 } else { 8 };
+        out.push((at + noise.below(late + 1), frame.clone()));
+        if noise.below(4) == 0 && !is_syn {
+            out.push((at + noise.below(late + 1), frame.clone()));
+        }
+    }
+    out.sort_by_key(|(at, _)| *at);
+    out.into_iter().map(|(_, frame)| frame).collect()
+}
+
+fn interleave(captures: Vec<Vec<Frame>>, seed: u64) -> Vec<Frame> {
+    let mut noise = Noise(seed | 1);
+    let mut sources: Vec<_> =
+        captures.into_iter().map(|it| it.into_iter().peekable()).collect();
+    let mut out = Vec::new();
+    while !sources.is_empty() {
+        let at = noise.below(sources.len());
+        match sources[at].next() {
+            Some(frame) => out.push(frame),
+            None => drop(sources.remove(at)),
+        }
+    }
+    out
+}
+
+/// A TCP segment over IPv4.
+fn segment(port: u16, seq: u32, flags: u8, data: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    out.extend_from_slice(&40_000u16.to_be_bytes());
+    out.extend_from_slice(&port.to_be_bytes());
+    out.extend_from_slice(&seq.to_be_bytes());
+    out.extend_from_slice(&[0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    out.extend_from_slice(data);
+    let total = out.len() as u16;
+    out[2..4].copy_from_slice(&total.to_be_bytes());
+    out
+}
