@@ -5,6 +5,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use api::{Input, InputKind, NodeHealth};
@@ -61,7 +62,11 @@ impl Worker {
     /// Opens the store and the interface and begins. A file that can't be read is no error here: it is told by
     /// [`imported`](Self::imported) and in the worker's state.
     pub fn start(config: Config, report: Option<Report>) -> Result<Self, Error> {
-        let Config { node, store, inputs, limits, keep, storage } = config;
+        let Config { node, store, inputs, limits, keep, mut storage } = config;
+        if matches!(inputs, Inputs::Files(_)) {
+            // A file waits for a slow disk; an interface doesn't.
+            storage.append_wait = storage.append_wait.max(PATIENCE);
+        }
         let (opened, inputs) = match inputs {
             Inputs::None => (Opened::None, Vec::new()),
             Inputs::Files(paths) => {
@@ -213,3 +218,6 @@ fn file(path: &Path) -> Input {
         ..Input::default()
     }
 }
+
+/// How long an import waits for the disk before rows are dropped, and counted.
+const PATIENCE: Duration = Duration::from_secs(300);
