@@ -37,6 +37,12 @@ impl Toolchain {
         };
         let version = release(DEBIAN_RUSTC)
             .with_context(|| format!("{DEBIAN_SOURCES} is there but {DEBIAN_RUSTC} is not"))?;
+        if minor(&version) < minor(env!("CARGO_PKG_RUST_VERSION")) {
+            bail!(
+                "{DEBIAN_RUSTC} is {version}, too old to build the page: run `rustup target add {TARGET}`, \
+                 or on Debian `apt-get install rustc-web rust-web-src`"
+            );
+        }
         // cargo knows a sysroot by its path alone, so whatever changes it must change the path
         let sysroot = cache.join(format!("std-{SETTINGS}-{version}"));
         let toolchain = Self {
@@ -81,6 +87,11 @@ fn release(rustc: &str) -> Result<String> {
     let verbose = output(Command::new(rustc).arg("-vV"))?;
     let line = verbose.lines().find_map(|line| line.strip_prefix("release: "));
     Ok(line.unwrap_or("unknown").to_owned())
+}
+
+/// The part of a version that tells one release from the next.
+fn minor(version: &str) -> Option<u32> {
+    version.split('.').nth(1)?.parse().ok()
 }
 
 fn has_std(rustc: &str, sysroot: Option<&Path>) -> bool {
@@ -153,4 +164,16 @@ fn build_std(sysroot: &Path, lld: &Path) -> Result<()> {
     fs::rename(&ready, sysroot)?;
     fs::remove_dir_all(&work)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_told_apart_by_number() {
+        assert!(minor("1.63.0") < minor("1.94"));
+        assert!(minor("1.100.0-beta.1") > minor("1.94"));
+        assert!(minor("unknown") < minor("1.94"));
+    }
 }

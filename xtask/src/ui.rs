@@ -229,3 +229,40 @@ fn replace(new: &Path, old: &Path) -> Result<()> {
     ensure!(old.join("index.html").is_file(), "the page has no index.html");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_page_takes_the_place_of_the_old_but_not_of_hidden_files() -> Result<()> {
+        let folder = std::env::temp_dir().join(format!("xtask-ui-{}", std::process::id()));
+        let (new, old) = (folder.join("new"), folder.join("old"));
+        fs::create_dir_all(new.join("snippets"))?;
+        fs::create_dir_all(old.join("gone"))?;
+        for file in [
+            new.join("index.html"),
+            new.join("snippets/a.js"),
+            old.join("gone/b.js"),
+            old.join(".gitignore"),
+        ] {
+            fs::write(file, "text")?;
+        }
+        replace(&new, &old)?;
+        let stamp = Stamp { path: folder.join("stamp"), inputs: 7 };
+        assert!(!stamp.matches(&old)?);
+        stamp.write(&old)?;
+        assert!(stamp.matches(&old)?);
+        assert!(!Stamp { inputs: 8, path: stamp.path.clone() }.matches(&old)?);
+        let there: Vec<_> = files(&old)?
+            .iter()
+            .map(|it| it.strip_prefix(&old).map(PathBuf::from))
+            .collect::<Result<_, _>>()?;
+        assert_eq!(there, [PathBuf::from("index.html"), PathBuf::from("snippets/a.js")]);
+        assert!(old.join(".gitignore").exists());
+        fs::write(old.join("index.html"), "changed")?;
+        assert!(!stamp.matches(&old)?);
+        fs::remove_dir_all(folder)?;
+        Ok(())
+    }
+}

@@ -203,6 +203,9 @@ fn line(row: &Row<'_>, tables: &[Table], now_ns: i64, zone: i64) -> Line {
     let number = |name, kind| shown(&row.value(name), Some(kind), zone);
     let failed = row.flag("failed");
     let mut status = number("status", Kind::Code);
+    if status.is_empty() && !failed && row.value("duration") != Value::Null {
+        status.push_str("ok");
+    }
     if status.is_empty() && failed {
         // some protocols fail in words
         status = row.text("error").split_whitespace().next().unwrap_or("failed").to_owned();

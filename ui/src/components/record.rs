@@ -48,7 +48,7 @@ pub(crate) fn Record(row: Shown, table: String, onfilter: Option<EventHandler<St
     rsx! {
         for (name , members) in groups {
             details { class: "group", open: true,
-                summary { if name.is_empty() { "{table}" } else { "{name}" } }
+                summary { if name.is_empty() { {if table.is_empty() { "row" } else { table.as_str() }} } else { "{name}" } }
                 dl {
                     for (label , at) in members {
                         if let Some(field) = fields.get(at) {

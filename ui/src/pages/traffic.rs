@@ -62,14 +62,15 @@ pub(crate) fn Traffic(filter: String, row: String) -> Element {
         }
     });
     let narrow = use_callback(move |clause: String| {
-        let text = filter::and(&address.peek().0, &clause);
-        navigator().push(Route::Traffic { filter: text, row: address.peek().1.clone() });
+        let (filter, row) = address.peek().clone();
+        navigator().push(Route::Traffic { filter: filter::and(&filter, &clause), row });
     });
     use_hook({
         let live = live.clone();
         move || {
             std::rc::Rc::new(browser::Keys::listen(move |key| {
                 let is_open = !address.peek().1.is_empty();
+                let cursor = *window.cursor.peek();
                 match key {
                     "j" | "ArrowDown" | "k" | "ArrowUp" => {
                         let by = if matches!(key, "j" | "ArrowDown") { 1 } else { -1 };
@@ -78,7 +79,7 @@ pub(crate) fn Traffic(filter: String, row: String) -> Element {
                             open.call(number);
                         }
                     }
-                    "Enter" => match *window.cursor.peek() {
+                    "Enter" => match cursor {
                         Some(number) => open.call(number),
                         None => return false,
                     },

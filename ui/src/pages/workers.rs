@@ -56,7 +56,7 @@ fn Worker(worker: WorkerState, now_ms: i64) -> Element {
         )
     };
     rsx! {
-        article { class: "worker", "data-testid": "worker",
+        article { class: if worker.status == WorkerStatus::Gone { "worker gone" } else { "worker" }, "data-testid": "worker",
             header {
                 h2 { "{worker.node}" }
                 span { class, span { class: "dot" } "{state}" }
