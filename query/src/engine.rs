@@ -42,6 +42,16 @@ pub struct Query {
     pub limits: Limits,
 }
 
+impl Query {
+    /// How many rows may be told, and whether it is the asker who wants no more.
+    fn most(&self) -> (u64, bool) {
+        match self.ask {
+            Ask::Filter { limit: Some(it), .. } if it <= self.limits.rows => (it as u64, true),
+            _ => (self.limits.rows as u64, false),
+        }
+    }
+}
+
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
@@ -202,6 +212,7 @@ impl Engine {
             plan: prepared,
             out: BTreeMap::new(),
             rows: 0,
+            most: query.most(),
             attempts: 0,
         };
         for member in self.members().filter(|it| it.version != crate::version()) {
@@ -259,7 +270,8 @@ impl Engine {
                 let filter = filter::parse(filter, tables)?;
                 let most = query.limits.rows.saturating_add(1);
                 let limit = limit.map_or(most, |it| it.min(most));
-                let plan = filter.plan(&context, Some(limit), *from, *to).await;
+                let limit = (limit <= LIMIT_IN_PLAN).then_some(limit);
+                let plan = filter.plan(&context, limit, *from, *to).await;
                 plan.map_err(Error::planning)?
             }
         };
@@ -276,7 +288,8 @@ impl Engine {
     }
 }
 
-/// Above this, a limit in the plan would cost more than it saves.
+/// Above this, a limit in the plan costs more than it saves: that many rows are kept in memory,
+/// where a sort without a limit would spill. Rows are counted as they are told all the same.
 const LIMIT_IN_PLAN: usize = 200_000;
 
 /// A query on its way.
@@ -289,6 +302,8 @@ struct Run {
     /// The nodes that are left out, and why.
     out: BTreeMap<String, (NodeState, String)>,
     rows: u64,
+    /// How many rows may be told, and whether it is the asker who wants no more.
+    most: (u64, bool),
     attempts: usize,
 }
 
@@ -415,7 +430,7 @@ impl Run {
         let mut held: Vec<RecordBatch> = Vec::new();
         let (mut held_rows, mut held_bytes) = (0, 0);
         let mut holding = true;
-        let most = self.query.limits.rows as u64;
+        let most = self.most.0;
         loop {
             let until = patience.filter(|_| holding).unwrap_or(self.deadline);
             let next = tokio::select! {
@@ -426,7 +441,7 @@ impl Run {
                 Ok(Some(Ok(batch))) => batch,
                 Ok(None) => {
                     return match self.hand_over(&mut held, send).await {
-                        Ok(truncated) => End::Whole { truncated },
+                        Ok(cut) => End::Whole { truncated: cut && !self.most.1 },
                         Err(end) => end,
                     };
                 }
@@ -450,7 +465,7 @@ impl Run {
                 holding = false;
                 held_rows = 0;
                 match self.hand_over(&mut held, send).await {
-                    Ok(true) => return End::Whole { truncated: true },
+                    Ok(true) => return End::Whole { truncated: !self.most.1 },
                     Ok(false) => {}
                     Err(end) => return end,
                 }
@@ -465,7 +480,7 @@ impl Run {
         send: &mpsc::Sender<Result<RecordBatch, Error>>,
     ) -> Result<bool, End> {
         for batch in held.drain(..) {
-            let left = (self.query.limits.rows as u64).saturating_sub(self.rows);
+            let left = self.most.0.saturating_sub(self.rows);
             let rows = (batch.num_rows() as u64).min(left);
             let cut = rows < batch.num_rows() as u64;
             let batch = batch.slice(0, usize::try_from(rows).unwrap_or(usize::MAX));

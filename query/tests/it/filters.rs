@@ -1,6 +1,6 @@
 //! A filter means the same over history and over rows as they come.
 use query::filter::{Filter, FilterError, complete, parse};
-use query::{Ask, Tables};
+use query::{Ask, Engine, Tables};
 
 use crate::fixture::{
     Where, ask, count, engine, fill, filter, local, open, rows, table_of, tables,
@@ -11,9 +11,8 @@ fn read(text: &str) -> Result<Filter, FilterError> {
 }
 
 /// How many rows of the fixture match; history and live must agree on which.
-async fn check(text: &str, expected: usize, scanned: &[&str]) {
-    let (data, engine) = local(200, Where::Mixed);
-    let (batches, _) = ask(&engine, filter(text)).await.unwrap_or_else(|it| panic!("{text}: {it}"));
+async fn check(engine: &Engine, text: &str, expected: usize, scanned: &[&str]) {
+    let (batches, _) = ask(engine, filter(text)).await.unwrap_or_else(|it| panic!("{text}: {it}"));
     let filter = read(text).unwrap();
     let live = filter.live().unwrap();
     let mut seen = Vec::new();
@@ -23,46 +22,46 @@ async fn check(text: &str, expected: usize, scanned: &[&str]) {
     assert_eq!(table_of(&batches), table_of(&seen), "{text}");
     assert_eq!(count(&batches), expected, "{text}");
     assert_eq!(filter.tables().collect::<Vec<_>>(), scanned, "{text}");
-    drop(data);
 }
 
 const ALL: &[&str] = &["http", "dns", "redis"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn history_and_live_agree() {
-    check("", 367, ALL).await;
-    check("http", 200, &["http"]).await;
-    check("not http", 167, &["dns", "redis"]).await;
-    check("http or dns", 300, &["http", "dns"]).await;
-    check("http and status >= 500", 40, &["http"]).await;
-    check("http.status >= 500", 40, &["http"]).await;
-    check("not http.status >= 500", 160, &["http"]).await;
-    check("http.status >= 500 or redis.error is not null", 57, &["http", "redis"]).await;
-    check("http.status is null", 167, ALL).await;
-    check("http.status >= 500 and dns.question = 'x'", 0, &[]).await;
-    check("client_ip = '10.0.0.7'", 1, ALL).await;
-    check("client.ip = \"10.0.0.7\"", 1, ALL).await;
-    check("client.namespace = 'shop' and redis", 0, &["redis"]).await;
-    check("duration > 100ms", 296, ALL).await;
-    check("duration between 0.1s and 200000us", 76, ALL).await;
-    check("method = 'POST'", 50, &["http"]).await;
-    check("http.path like '/items/3' && !failed", 23, &["http"]).await;
-    check("path = '/items/1' || question = 'svc-0.local'", 79, &["http", "dns"]).await;
-    check("response_body like '%error%'", 19, &["http"]).await;
-    check("response_body like '%\u{fffd}%'", 19, &["http"]).await;
-    check("header(http.request_headers, 'Host') = 'shop.local'", 200, &["http"]).await;
-    check("cookie(request_headers, 'sid') = 's17'", 1, &["http"]).await;
-    check("json_get_int(response_body, 'id') = 17", 1, &["http"]).await;
-    check("cidr_match(client_ip, '10.0.0.0/30')", 8, ALL).await;
-    check("array_has(dns.answers, '10.1.0.2')", 66, &["dns"]).await;
-    check("request_bytes >= 0.105kb and http", 100, &["http"]).await;
-    check("table_name = 'dns'", 100, &["dns"]).await;
-    check("protocol = 'dns'", 100, ALL).await;
-    check("protocol in ('dns', 'redis') and seq = 0", 27, ALL).await;
-    check("status = 200 or status is null", 187, ALL).await;
-    check("coalesce(http.status, redis.seq) = 3", 7, &["http", "redis"]).await;
-    check("case when http then status = 404 else false end", 40, &["http"]).await;
-    check("ts >= '2026-01-01T00:00:00.190Z' and http", 10, &["http"]).await;
+    let (_data, engine) = local(200, Where::Mixed);
+    check(&engine, "", 367, ALL).await;
+    check(&engine, "http", 200, &["http"]).await;
+    check(&engine, "not http", 167, &["dns", "redis"]).await;
+    check(&engine, "http or dns", 300, &["http", "dns"]).await;
+    check(&engine, "http and status >= 500", 40, &["http"]).await;
+    check(&engine, "http.status >= 500", 40, &["http"]).await;
+    check(&engine, "not http.status >= 500", 160, &["http"]).await;
+    check(&engine, "http.status >= 500 or redis.error is not null", 57, &["http", "redis"]).await;
+    check(&engine, "http.status is null", 167, ALL).await;
+    check(&engine, "http.status >= 500 and dns.question = 'x'", 0, &[]).await;
+    check(&engine, "client_ip = '10.0.0.7'", 1, ALL).await;
+    check(&engine, "client.ip = \"10.0.0.7\"", 1, ALL).await;
+    check(&engine, "client.namespace = 'shop' and redis", 0, &["redis"]).await;
+    check(&engine, "duration > 100ms", 296, ALL).await;
+    check(&engine, "duration between 0.1s and 200000us", 76, ALL).await;
+    check(&engine, "method = 'POST'", 50, &["http"]).await;
+    check(&engine, "http.path like '/items/3' && !failed", 23, &["http"]).await;
+    check(&engine, "path = '/items/1' || question = 'svc-0.local'", 79, &["http", "dns"]).await;
+    check(&engine, "response_body like '%error%'", 19, &["http"]).await;
+    check(&engine, "response_body like '%\u{fffd}%'", 19, &["http"]).await;
+    check(&engine, "header(http.request_headers, 'Host') = 'shop.local'", 200, &["http"]).await;
+    check(&engine, "cookie(request_headers, 'sid') = 's17'", 1, &["http"]).await;
+    check(&engine, "json_get_int(response_body, 'id') = 17", 1, &["http"]).await;
+    check(&engine, "cidr_match(client_ip, '10.0.0.0/30')", 8, ALL).await;
+    check(&engine, "array_has(dns.answers, '10.1.0.2')", 66, &["dns"]).await;
+    check(&engine, "request_bytes >= 0.105kb and http", 100, &["http"]).await;
+    check(&engine, "table_name = 'dns'", 100, &["dns"]).await;
+    check(&engine, "protocol = 'dns'", 100, ALL).await;
+    check(&engine, "protocol in ('dns', 'redis') and seq = 0", 27, ALL).await;
+    check(&engine, "status = 200 or status is null", 187, ALL).await;
+    check(&engine, "coalesce(http.status, redis.seq) = 3", 7, &["http", "redis"]).await;
+    check(&engine, "case when http then status = 404 else false end", 40, &["http"]).await;
+    check(&engine, "ts >= '2026-01-01T00:00:00.190Z' and http", 10, &["http"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
