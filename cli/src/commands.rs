@@ -33,7 +33,7 @@ pub(crate) enum Command {
 
 impl Command {
     /// Does it.
-    pub(crate) fn run(self) -> anyhow::Result<Outcome> {
+    pub(crate) fn run(self) -> Result<Outcome> {
         match self {
             Self::Tap(it) => it.run(),
             Self::Query(it) => it.run(),
@@ -60,7 +60,7 @@ pub(crate) fn runtime() -> Result<Runtime> {
 pub(crate) async fn interrupted() {
     let asked = |kind| async move {
         match signal(kind) {
-            Ok(mut signal) => drop(signal.recv().await),
+            Ok(mut signal) => signal.recv().await.unwrap_or_default(),
             // Then the signal does what it does by itself: it ends the program.
             Err(_) => std::future::pending().await,
         }

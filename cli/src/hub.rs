@@ -1,6 +1,6 @@
 //! Asks a Hub.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -52,10 +52,23 @@ impl Answer for Rows<'_> {
     }
 
     fn next(&mut self) -> Result<Option<RecordBatch>> {
-        self.rows.next().transpose().context("the answer broke off")
+        let Some(batch) = self.rows.next() else { return Ok(None) };
+        // The stream itself can only break off; why stands in the accounting.
+        batch.map(Some).map_err(|why| match self.cost() {
+            Ok(Some(Accounting { error: Some(error), .. })) => anyhow::anyhow!("{}", sentence(&error, None)),
+            _ => anyhow::Error::new(why).context("the answer broke off"),
+        })
     }
 
-    fn accounting(self: Box<Self>) -> Result<Option<Accounting>> {
+    fn accounting(mut self: Box<Self>) -> Result<Option<Accounting>> {
+        // The Hub writes the accounting down before it closes the answer, but after its last row.
+        io::copy(self.rows.get_mut(), &mut io::sink()).context("the answer broke off")?;
+        self.cost()
+    }
+}
+
+impl Rows<'_> {
+    fn cost(&self) -> Result<Option<Accounting>> {
         let Some(id) = &self.id else { return Ok(None) };
         let address = self.hub.address(&route::accounting(id))?;
         let request = self.hub.authorized(agent().get(&address));
