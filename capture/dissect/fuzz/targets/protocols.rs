@@ -1,0 +1,68 @@
+//! One conversation in one protocol's hands: the first byte says whose port it is on, then come
+//! pieces, each with a side and a length. However the same bytes are cut, the records must agree.
+#![no_main]
+
+use dissect::{Config, Dissection, Keep, Link, PROTOCOLS, Packet};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    let Some((first, script)) = input.split_first() else { return };
+    let ports: Vec<u16> = PROTOCOLS.iter().flat_map(|it| it.ports).copied().chain([9999]).collect();
+    let port = ports[usize::from(*first) % ports.len()];
+    let whole = run(port, script, usize::MAX);
+    assert_eq!(whole, run(port, script, 7), "rows depend on how the stream is cut");
+});
+
+/// How many rows each table gets.
+fn run(port: u16, script: &[u8], cut: usize) -> Vec<(String, usize)> {
+    let keep = Keep { packets: false, connections: false, protocols: true };
+    let mut dissection = Dissection::new(Config { keep, ..Config::default() });
+    let mut sent = [1u32; 2];
+    let (mut rest, mut ts) = (script, 0);
+    for (from, flags) in [(0, 2), (1, 18)] {
+        packet(&mut dissection, port, from, [0; 2], flags, &[], ts);
+    }
+    while let [side, length, body @ ..] = rest {
+        let from = usize::from(side & 1);
+        let (data, after) = body.split_at(usize::from(*length).min(body.len()));
+        ts += 1000;
+        for part in data.chunks(cut) {
+            packet(&mut dissection, port, from, [sent[from], sent[1 - from]], 16, part, ts);
+            sent[from] += part.len() as u32;
+        }
+        rest = after;
+    }
+    dissection.finish();
+    let rows = dissection.take();
+    rows.iter()
+        .filter(|(table, _)| table.name != "losses")
+        .map(|(table, batch)| (table.name.to_string(), batch.num_rows()))
+        .collect()
+}
+
+fn packet(
+    dissection: &mut Dissection,
+    port: u16,
+    from: usize,
+    [seq, ack]: [u32; 2],
+    flags: u8,
+    data: &[u8],
+    ts: i64,
+) {
+    let mut ports = [40_000, port];
+    let mut hosts = [1, 2];
+    ports.rotate_left(from);
+    hosts.rotate_left(from);
+    let total = (40 + data.len()) as u16;
+    let mut out = vec![0x45, 0];
+    out.extend(total.to_be_bytes());
+    out.extend([0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, hosts[0], 10, 0, 0, hosts[1]]);
+    out.extend(ports[0].to_be_bytes());
+    out.extend(ports[1].to_be_bytes());
+    out.extend(seq.to_be_bytes());
+    out.extend(ack.to_be_bytes());
+    out.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    out.extend(data);
+    let wire_len = out.len() as u32;
+    dissection.packet(&Packet { ts, link: Link::Raw, interface: 0, wire_len, data: &out });
+}
