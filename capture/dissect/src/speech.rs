@@ -279,19 +279,48 @@ impl Speech {
         }
         match outcome {
             Settled::Yes => self.replay(cx),
+            Settled::Wait if self.settle_last(cx) => self.replay(cx),
             Settled::Wait => {}
             Settled::No => self.miss(cx),
         }
     }
 
+    /// Weak evidence must not hide strong evidence: if what came last leaves no doubt, what came
+    /// before was something else.
+    fn settle_last(&mut self, cx: &Context<'_>) -> bool {
+        let Some(Early::Bytes { side, bytes, .. }) = self.early.last() else { return false };
+        if cx.datagram || self.early.len() < 2 {
+            return false;
+        }
+        let head =
+            Head { bytes, side: *side, transport: self.transport, port: cx.facts.server.1 };
+        let fits = |it: &Protocol| it.transports.contains(&self.transport);
+        let sure = |it: &Protocol| fits(it) && (it.guess)(&head) == Guess::Sure;
+        let Some(place) = PROTOCOLS.iter().position(sure) else { return false };
+        self.early_bytes = bytes.len();
+        self.early.drain(..self.early.len() - 1);
+        self.tried = 0;
+        self.speak(place);
+        true
+    }
+
     /// These bytes say nothing. The capture may have begun in the middle of a message, or something
-    /// else was spoken first, such as a proxy's handshake: what comes next may say more.
-    fn miss(&mut self, cx: &Context<'_>) {
+    /// else was spoken first, such as a proxy's handshake: what came last, or comes next, may say
+    /// more.
+    fn miss(&mut self, cx: &mut Context<'_>) {
+        let last = self.early.pop();
+        let alone = self.early.is_empty();
         self.early = Vec::new();
         self.early_bytes = 0;
+        self.tried = 0;
         self.misses += 1;
         if cx.datagram || self.misses > MISSES {
             self.silence();
+        } else if let Some(last @ Early::Bytes { .. }) = last
+            && !alone
+        {
+            self.keep_early(cx, last);
+            self.settle_early(cx);
         }
     }
 
