@@ -1,6 +1,8 @@
 //! Fuzzing, with the compiler that is there: libFuzzer's coverage comes from stable flags, so neither a nightly
 //! compiler nor a tool is needed.
 
+mod seeds;
+
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
@@ -53,13 +55,11 @@ fn fuzz(folder: &Path, target: &Path, binary: &Path, name: &str, seconds: u32) -
     let found = target.join("found").join(name);
     fs::create_dir_all(&work)?;
     fs::create_dir_all(&found)?;
+    let begin = target.join("seeds").join(name);
+    seeds::write(name, &folder.join("../fixtures"), &begin)?;
     let mut command = Command::new(binary);
-    // New inputs go to the first folder; the seeds beside the targets are only read.
-    command.arg(&work);
-    let seeds = folder.join("seeds").join(name);
-    if seeds.is_dir() {
-        command.arg(seeds);
-    }
+    // New inputs go to the first folder; the seeds are only read.
+    command.arg(&work).arg(&begin);
     call(
         command
             .arg(format!("-max_total_time={seconds}"))
