@@ -1531,7 +1531,7 @@ mod tests {
             start: 0,
             seen: 0,
         });
-        Open { requests: requests.collect() }
+        Open { requests: requests.collect(), ..Open::default() }
     }
 
     const QUESTION: [&str; 2] = ["www.example.org", "#0001 0001"];
