@@ -92,7 +92,7 @@ impl Format {
 
 /// An answer as one JSON object.
 ///
-/// A time is an RFC 3339 text with nine decimals, a duration is nanoseconds, headers are an object of
+/// A time is an RFC 3339 text, a duration is nanoseconds, headers are an object of
 /// lists (`{"host": ["a"]}`), and a body is text if it is UTF-8 and `{"base64": "…"}` if not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -106,7 +106,8 @@ impl Client {
     pub async fn tail(&self, request: &TailRequest) -> Result<Tail, CallError> {
         let ticket =
             serde_json::to_vec(request).map_err(|error| CallError::Odd(error.to_string()))?;
-        let mut client = FlightServiceClient::new(self.channel());
+        let mut client =
+            FlightServiceClient::new(self.channel()).max_decoding_message_size(TAIL_BYTES);
         let flight =
             self.within(client.do_get(Ticket { ticket: ticket.into() })).await?.into_inner();
 
@@ -171,5 +172,7 @@ fn refusal(status: &Status) -> ApiError {
     serde_json::from_slice(status.details()).unwrap_or_else(|_| ApiError::new(status.message()))
 }
 
+/// The largest piece of a tail: a row's target may be as long as a dissector lets it be.
+const TAIL_BYTES: usize = 16 << 20;
 /// The longest a node may take for a call that is not a query.
 const CALL: Duration = Duration::from_secs(5);

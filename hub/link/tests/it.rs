@@ -296,7 +296,7 @@ impl Wire {
         loop {
             let read = tokio::select! {
                 read = from.read(&mut buffer) => read.unwrap_or(0),
-                _ = cut.wait_for(|cut| *cut) => std::future::pending().await,
+                _ = async { cut.wait_for(|cut| *cut).await.is_ok() } => std::future::pending().await,
             };
             if read == 0 || to.write_all(&buffer[..read]).await.is_err() {
                 return;

@@ -35,7 +35,7 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            memory: 256 << 20,
+            memory: 128 << 20,
             deadline: Duration::from_secs(60),
             max_rows: 10_000_000,
             rows: 1_000_000,
@@ -78,7 +78,9 @@ pub(crate) fn question(
         },
         (None, None) => return Err(Error::Request("a query needs `sql` or `filter`".to_owned())),
         (Some(_), Some(_)) => {
-            return Err(Error::Request("a query has either `sql` or `filter`, not both".to_owned()));
+            return Err(Error::Request(
+                "a query has either `sql` or `filter`, not both".to_owned(),
+            ));
         }
     };
     let rows =

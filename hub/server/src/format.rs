@@ -1,12 +1,9 @@
 //! Rows as bytes, in each form the Hub answers in. See [`api::JsonAnswer`] for how values look as JSON.
 
 use api::{Accounting, AnswerLine, ApiError, Format, Table};
-use arrow_array::{
-    Array, ArrayRef, GenericStringArray, MapArray, RecordBatch, StringArray, cast::AsArray as _,
-    make_array,
-};
+use arrow_array::{Array, ArrayRef, MapArray, RecordBatch, StringArray, cast::AsArray as _};
 use arrow_cast::base64::{BASE64_STANDARD, Engine as _};
-use arrow_csv::writer::{Writer as CsvWriter, WriterBuilder as CsvBuilder};
+use arrow_csv::writer::WriterBuilder as CsvBuilder;
 use arrow_ipc::writer::StreamWriter;
 use arrow_json::writer::{
     Encoder, EncoderFactory, EncoderOptions, LineDelimited, NullableEncoder,
@@ -129,7 +126,7 @@ impl Writer {
     }
 }
 
-/// Does the answer hold an error of its own?
+/// Breaks the connection off: what came before is not all there is.
 pub(crate) fn broken(error: &ApiError) -> std::io::Error {
     std::io::Error::other(error.to_string())
 }
@@ -158,7 +155,7 @@ fn lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
 fn csv(batch: &RecordBatch, header: bool) -> Result<Bytes, ArrowError> {
     let mut out = Vec::new();
     {
-        let mut writer: CsvWriter<_> = CsvBuilder::new().with_header(header).build(&mut out);
+        let mut writer = CsvBuilder::new().with_header(header).build(&mut out);
         writer.write(batch)?;
     }
     Ok(out.into())
@@ -283,14 +280,16 @@ impl<'a, F: Fn(usize) -> &'a [u8]> Encoder for Bodies<F> {
 /// A name may stand more than once, so that each has a list.
 struct Headers<'a> {
     map: &'a MapArray,
-    names: GenericStringArray<i32>,
-    values: GenericStringArray<i32>,
+    names: &'a StringArray,
+    values: &'a StringArray,
 }
 
 impl<'a> Headers<'a> {
+    /// None if it is a map of something else than texts.
     fn new(map: &'a MapArray) -> Option<Self> {
-        let text = |array: &ArrayRef| make_array(array.to_data()).as_string_opt::<i32>().cloned();
-        Some(Self { map, names: text(map.keys())?, values: text(map.values())? })
+        let (names, values) =
+            (map.keys().as_string_opt::<i32>()?, map.values().as_string_opt::<i32>()?);
+        Some(Self { map, names, values })
     }
 }
 

@@ -75,7 +75,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { queries: 16, tails: 64 }
+        Self { queries: 8, tails: 64 }
     }
 }
 
@@ -125,6 +125,7 @@ impl Handle {
 
     /// Takes no more requests, gives those that run a moment, and ends.
     pub async fn stop(self) {
+        self.workers.end("the hub is stopping");
         self.stop.send_replace(true);
         let abort = self.served.abort_handle();
         if tokio::time::timeout(STOP, self.served).await.is_err() {

@@ -163,28 +163,28 @@ async fn follow(
     request: TailRequest,
     mut changes: watch::Receiver<Arc<Merged>>,
 ) {
-    let mut nodes: HashMap<String, Follower> = HashMap::new();
+    let mut nodes: HashMap<String, (u64, Follower)> = HashMap::new();
     let mut first = true;
     loop {
         let merged = Arc::clone(&changes.borrow_and_update());
-        nodes.retain(|_, follower| !follower.0.is_finished());
-        if std::mem::take(&mut first) {
+        if first {
             let names = merged.members.iter().map(|member| member.node.clone()).collect();
             shared.say(TailStatus::Started { nodes: names });
-        } else {
-            for member in merged.members.iter().filter(|member| !nodes.contains_key(&member.node)) {
-                shared.say(TailStatus::NodeJoined { node: member.node.clone() });
-            }
         }
         for member in &merged.members {
-            nodes.entry(member.node.clone()).or_insert_with(|| {
-                Follower(tokio::spawn(follow_node(
-                    Arc::clone(&shared),
-                    request.clone(),
-                    member.clone(),
-                )))
-            });
+            if nodes.get(&member.node).is_some_and(|(link, _)| *link == member.link) {
+                continue;
+            }
+            if !first {
+                shared.say(TailStatus::NodeJoined { node: member.node.clone() });
+            }
+            let follower =
+                tokio::spawn(follow_node(Arc::clone(&shared), request.clone(), member.clone()));
+            nodes.insert(member.node.clone(), (member.link, Follower(follower)));
         }
+        // Those that went have said so themselves.
+        nodes.retain(|_, (_, follower)| !follower.0.is_finished());
+        first = false;
         if changes.changed().await.is_err() {
             return;
         }

@@ -6,6 +6,7 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text},
     metrics::{
+        MetricType,
         counter::{ConstCounter, Counter},
         family::Family,
         gauge::{ConstGauge, Gauge},
@@ -106,13 +107,11 @@ impl Collector for OfWorkers {
         let workers = self.0.workers().workers;
         let connected = |status| i64::from(status == WorkerStatus::Connected);
 
-        let mut gauge = |name, help, value: &dyn Fn(&api::WorkerState) -> i64| -> fmt::Result {
-            let mut family = encoder.encode_descriptor(
-                name,
-                help,
-                None,
-                prometheus_client::metrics::MetricType::Gauge,
-            )?;
+        let mut gauge = |name: &'static str,
+                         help: &str,
+                         value: &dyn Fn(&api::WorkerState) -> i64|
+         -> fmt::Result {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for worker in &workers {
                 let labels = [("node", worker.node.as_str())];
                 ConstGauge::new(value(worker)).encode(family.encode_family(&labels)?)?;
@@ -130,13 +129,11 @@ impl Collector for OfWorkers {
         })?;
         gauge("worker_flows", "Conversations open on the node", &|it| signed(it.health.flows))?;
 
-        let mut counter = |name, help, value: &dyn Fn(&api::WorkerState) -> u64| -> fmt::Result {
-            let mut family = encoder.encode_descriptor(
-                name,
-                help,
-                None,
-                prometheus_client::metrics::MetricType::Counter,
-            )?;
+        let mut counter = |name: &'static str,
+                           help: &str,
+                           value: &dyn Fn(&api::WorkerState) -> u64|
+         -> fmt::Result {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for worker in &workers {
                 let labels = [("node", worker.node.as_str())];
                 ConstCounter::new(value(worker)).encode(family.encode_family(&labels)?)?;
@@ -162,7 +159,7 @@ impl Collector for OfWorkers {
             "worker_losses",
             "What was not seen or not kept, by stage",
             None,
-            prometheus_client::metrics::MetricType::Counter,
+            MetricType::Counter,
         )?;
         for worker in &workers {
             for (stage, lost) in &worker.health.losses {
@@ -174,7 +171,7 @@ impl Collector for OfWorkers {
             "worker_rows",
             "Rows a node holds, by table",
             None,
-            prometheus_client::metrics::MetricType::Gauge,
+            MetricType::Gauge,
         )?;
         for worker in &workers {
             for table in &worker.health.tables {

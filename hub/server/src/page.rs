@@ -12,13 +12,26 @@ use http::{
         ETAG, IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
 };
-use rust_embed::{EmbeddedFile, RustEmbed};
+use rust_embed::RustEmbed;
+use std::borrow::Cow;
 
 use crate::auth::Guard;
 
 #[derive(RustEmbed)]
 #[folder = "page/"]
 struct Files;
+
+struct File {
+    bytes: Cow<'static, [u8]>,
+    hash: [u8; 32],
+}
+
+impl File {
+    fn find(name: &str) -> Option<Self> {
+        let file = Files::get(name)?;
+        Some(Self { hash: file.metadata.sha256_hash(), bytes: file.data })
+    }
+}
 
 /// Any address that is no route: a file of the page, or the page itself, which reads the address.
 pub(crate) async fn page(State(guard): State<Guard>, request: Request) -> Response {
@@ -31,14 +44,10 @@ pub(crate) async fn page(State(guard): State<Guard>, request: Request) -> Respon
     if let Some(response) = token.and_then(|token| guard.login(&token)) {
         return response;
     }
-    answer(request.uri().path(), request.headers(), Files::get)
+    answer(request.uri().path(), request.headers(), File::find)
 }
 
-fn answer(
-    path: &str,
-    headers: &HeaderMap,
-    files: impl Fn(&str) -> Option<EmbeddedFile>,
-) -> Response {
+fn answer(path: &str, headers: &HeaderMap, files: impl Fn(&str) -> Option<File>) -> Response {
     let path = path.trim_start_matches('/');
     let hidden = path.ends_with(".br") || path.split('/').any(|part| part.starts_with('.'));
     let is_file = path.rsplit('/').next().is_some_and(|name| name.contains('.'));
@@ -50,8 +59,7 @@ fn answer(
         return (StatusCode::NOT_FOUND, "no such file\n").into_response();
     };
 
-    let etag: String =
-        file.metadata.sha256_hash().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let etag: String = file.hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
     let etag = format!("\"{etag}\"");
     let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let unchanged = known.is_some_and(|known| {
@@ -62,9 +70,9 @@ fn answer(
     let mut response = Response::new(if unchanged {
         Body::empty()
     } else {
-        match packed.as_ref().unwrap_or(&file).data.clone() {
-            std::borrow::Cow::Borrowed(bytes) => Body::from(bytes),
-            std::borrow::Cow::Owned(bytes) => Body::from(bytes),
+        match packed.as_ref().unwrap_or(&file).bytes.clone() {
+            Cow::Borrowed(bytes) => Body::from(bytes),
+            Cow::Owned(bytes) => Body::from(bytes),
         }
     });
     if unchanged {
@@ -85,17 +93,19 @@ fn answer(
 }
 
 /// What every answer carries: nothing from elsewhere is loaded, run, or may frame this.
-pub(crate) const SECURITY: [(HeaderName, &str); 4] = [
-    (
-        CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; style-src-attr 'unsafe-inline'; \
+pub(crate) fn security() -> [(HeaderName, &'static str); 4] {
+    [
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; style-src-attr 'unsafe-inline'; \
          img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; worker-src 'self'; manifest-src 'self'; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
-    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (X_FRAME_OPTIONS, "DENY"),
-    (REFERRER_POLICY, "no-referrer"),
-];
+        ),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+    ]
+}
 
 fn accepts_brotli(headers: &HeaderMap) -> bool {
     headers
@@ -134,17 +144,15 @@ const NO_PAGE: &str = "This hub was built without its page: run `cargo xtask ui`
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rust_embed::Metadata;
 
-    fn files(name: &str) -> Option<EmbeddedFile> {
-        let data: &'static [u8] = match name {
+    fn files(name: &str) -> Option<File> {
+        let bytes: &'static [u8] = match name {
             "index.html" => b"<!doctype html>",
             "ui.wasm" => b"\0asm",
             "ui.wasm.br" => b"packed",
             _ => return None,
         };
-        let metadata = Metadata::__rust_embed_new([7; 32], None, None);
-        Some(EmbeddedFile { data: data.into(), metadata })
+        Some(File { bytes: bytes.into(), hash: [7; 32] })
     }
 
     fn get(path: &str, headers: &[(HeaderName, &'static str)]) -> Response {

@@ -44,7 +44,7 @@ pub(crate) fn router(server: Server) -> Router {
         .split_for_parts();
     let guard = server.guard.clone();
     let guarded = routes
-        .route(route::OPENAPI, get(|| async move { Json(description) }))
+        .route(route::OPENAPI, get(move || std::future::ready(Json(description.clone()))))
         .route(route::WORKER, any(worker))
         .route("/api/{*rest}", any(nothing))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
@@ -55,7 +55,7 @@ pub(crate) fn router(server: Server) -> Router {
         .layer(from_fn_with_state(guard.clone(), auth::guard_page))
         .with_state(guard);
     let mut router = guarded.merge(page);
-    for (name, value) in page::SECURITY {
+    for (name, value) in page::security() {
         router =
             router.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)));
     }

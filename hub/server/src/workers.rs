@@ -5,7 +5,10 @@ use link::{Client, Hello};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::watch;
@@ -23,6 +26,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Entry {
+    link: u64,
     hello: Hello,
     /// The link, as long as it stands.
     client: Option<Client>,
@@ -49,6 +53,8 @@ pub(crate) struct Merged {
 pub(crate) struct Member {
     pub(crate) node: String,
     pub(crate) version: String,
+    /// Differs between two links of the same node.
+    pub(crate) link: u64,
     pub(crate) client: Client,
 }
 
@@ -110,6 +116,14 @@ impl Registry {
         self.0.tables.subscribe()
     }
 
+    /// Tells every Worker that its link ends, and why.
+    pub(crate) fn end(&self, reason: &str) {
+        let workers = self.0.workers.read().unwrap_or_else(PoisonError::into_inner);
+        for client in workers.values().filter_map(|entry| entry.client.as_ref()) {
+            client.end(reason);
+        }
+    }
+
     /// Waits until so many Workers are linked.
     pub async fn linked(&self, count: usize) {
         let mut changes = self.changes();
@@ -142,6 +156,7 @@ impl Registry {
             client.end(reason);
             return;
         }
+        let link = NEXT_LINK.fetch_add(1, Relaxed);
         let since_ms = now_ms();
         {
             let mut workers = self.0.workers.write().unwrap_or_else(PoisonError::into_inner);
@@ -151,6 +166,7 @@ impl Registry {
                 return;
             }
             let entry = Entry {
+                link,
                 hello,
                 client: Some(client.clone()),
                 gone: None,
@@ -169,7 +185,7 @@ impl Registry {
 
         let reason = loop {
             if let Ok(health) = client.health().await {
-                self.update(&node, since_ms, |entry| {
+                self.update(&node, link, |entry| {
                     entry.health = health;
                     entry.heard_ms = now_ms();
                 });
@@ -180,7 +196,7 @@ impl Registry {
             }
         };
         info!(node, reason, "a worker is gone");
-        self.update(&node, since_ms, |entry| {
+        self.update(&node, link, |entry| {
             entry.client = None;
             entry.traffic = client.traffic();
             entry.gone = Some((Instant::now(), reason));
@@ -201,9 +217,9 @@ impl Registry {
     }
 
     /// Changes the entry of this link, unless a newer one has replaced it.
-    fn update(&self, node: &str, since_ms: i64, change: impl FnOnce(&mut Entry)) {
+    fn update(&self, node: &str, link: u64, change: impl FnOnce(&mut Entry)) {
         let mut workers = self.0.workers.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = workers.get_mut(node).filter(|entry| entry.since_ms == since_ms) {
+        if let Some(entry) = workers.get_mut(node).filter(|entry| entry.link == link) {
             change(entry);
         }
     }
@@ -224,10 +240,11 @@ impl Merged {
             let reason = match (&entry.client, &entry.gone) {
                 (Some(client), _) => match other_version(&entry.hello) {
                     None => {
-                        tables.push((node, &entry.hello.tables));
+                        tables.push((node.as_str(), entry.hello.tables.as_slice()));
                         merged.members.push(Member {
                             node: node.clone(),
                             version: entry.hello.version.clone(),
+                            link: entry.link,
                             client: client.clone(),
                         });
                         continue;
@@ -292,6 +309,7 @@ pub(crate) fn now_ms() -> i64 {
         .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
+static NEXT_LINK: AtomicU64 = AtomicU64::new(0);
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 /// How long the linked Worker of a name has to answer before a newcomer takes the name.
 const HOLDER: Duration = Duration::from_secs(1);

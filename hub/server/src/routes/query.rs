@@ -139,6 +139,8 @@ async fn run(
             return Err(error);
         }
     };
+    let (schema, columns) =
+        chosen(&answer.schema, &request.columns).inspect_err(|error| ending.refused(error))?;
     // As long as there is no row, the status can still say that it failed.
     let first = match answer.rows.next().instrument(span).await {
         None => None,
@@ -152,7 +154,6 @@ async fn run(
         }
     };
 
-    let (schema, columns) = chosen(&answer.schema, &request.columns)?;
     let mut writer = Writer::new(format, &schema, request.accounting)?;
     let mut pending: VecDeque<Bytes> = [writer.begin()?].into();
     if let Some(batch) = first {
@@ -167,7 +168,7 @@ async fn run(
         ending,
         error: None,
     };
-    let body = Body::from_stream(futures::stream::unfold(Some(stream), |stream| async {
+    let body = Body::from_stream(futures::stream::unfold(Some(stream), |stream| async move {
         let mut stream = stream?;
         match stream.next().await? {
             Ok(bytes) => Some((Ok(bytes), Some(stream))),

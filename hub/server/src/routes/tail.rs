@@ -16,8 +16,8 @@ use axum::{
     response::Response,
 };
 use futures::{SinkExt as _, StreamExt as _, stream::SplitSink};
-use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 /// Rows as they come.
 #[utoipa::path(
@@ -33,8 +33,9 @@ pub(crate) async fn tail(
     State(server): State<Server>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Error> {
-    let permit =
-        server.tails.clone().try_acquire_owned().map_err(|_| Error::Tails(server.limits.tails))?;
+    let permit = Arc::clone(&server.tails)
+        .try_acquire_owned()
+        .map_err(|_| Error::Tails(server.limits.tails))?;
     let upgrade = upgrade.max_message_size(REQUEST_BYTES).max_frame_size(REQUEST_BYTES);
     Ok(upgrade.on_upgrade(move |socket| async move {
         server.meters.tails_open.inc();
@@ -87,7 +88,7 @@ async fn run(
     let tail = Tail::start(request, server.workers.changes(), schema);
     send(sink, Message::Binary(std::mem::take(writer.get_mut()).into())).await?;
 
-    let mut seconds = interval(RATE_EVERY);
+    let mut seconds = interval_at(Instant::now() + RATE_EVERY, RATE_EVERY);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = (0, 0);
     let mut next = Instant::now();
