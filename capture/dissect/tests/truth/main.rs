@@ -19,9 +19,9 @@ struct Claim {
     said: [Option<String>; 3],
 }
 
-/// Known differences: what we don't unpack. Tunnels (`GrePackets` frame 6, `gtp` 6 and 7, `erspan`
-/// 126 to 152), link layers (`radiotap` and `wlanmon`: 802.11, `dns-inverse-query`: FDDI), and DNS
-/// inside HTTP/2 (`app-layer-protocol-exact` frames 9, 11, 17, 22).
+/// Known differences: what we don't unpack. Tunnels (`GrePackets` frame 6, `gtp` frames 6 and 7), link
+/// layers (`radiotap` and `wlanmon`: 802.11, `dns-inverse-query`: FDDI), and DNS inside HTTP/2
+/// (`app-layer-protocol-exact` frames 9, 11, 17, 22).
 #[test]
 fn dns() {
     check("dns", |row| {
