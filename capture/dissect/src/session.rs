@@ -61,6 +61,10 @@ pub(crate) struct Session<D: Dissect> {
     server: Half,
     open: Open<D::Body>,
     open_bytes: usize,
+    /// An answer that came before its request had ended, as HTTP allows.
+    early: Option<Waiting<D::Body>>,
+    /// Answers went missing while several requests waited: which one is answered is a guess.
+    unsure: bool,
     messages: u64,
     strayed: u32,
     table: usize,
@@ -90,6 +94,8 @@ impl<D: Dissect> Session<D> {
             server: Half::default(),
             open: Open::default(),
             open_bytes: 0,
+            early: None,
+            unsure: false,
             messages: 0,
             strayed: 0,
             table,
@@ -214,6 +220,10 @@ impl<D: Dissect> Session<D> {
     }
 
     fn ask(&mut self, cx: &mut Context<'_>, request: Waiting<D::Body>) {
+        if let Some(response) = self.early.take() {
+            self.row(cx, Some(&request), Some(&response));
+            return;
+        }
         if self.open.len() >= cx.limits.open_requests
             && let Some(oldest) = self.open.requests.pop_front()
         {
@@ -228,13 +238,23 @@ impl<D: Dissect> Session<D> {
         match self.open.take(response.key) {
             Some(request) => {
                 self.open_bytes = self.open_bytes.saturating_sub(D::weight(&request.body));
+                let response =
+                    Waiting { incomplete: response.incomplete || self.unsure, ..response };
                 self.row(cx, Some(&request), Some(&response));
             }
+            None if self.asking(&response) => self.early = Some(response),
             None => self.row(cx, None, Some(&response)),
         }
         if self.open.is_empty() {
             self.client.gapped = false;
+            self.unsure = false;
         }
+    }
+
+    /// Whether the answer belongs to the request under way, of which a part was read.
+    fn asking(&self, response: &Waiting<D::Body>) -> bool {
+        let under_way = self.client.begun.is_some() && self.client.used > 0;
+        under_way && response.key == 0 && self.early.is_none() && !self.client.gapped
     }
 
     /// A message begins. After a gap, order alone no longer tells which request an answer belongs
@@ -254,7 +274,8 @@ impl<D: Dissect> Session<D> {
     fn skip_unanswered(&mut self, cx: &mut Context<'_>) {
         let start = self.server.offset;
         let in_order = |it: &&Waiting<D::Body>| it.key == 0 && it.seen <= start;
-        let Some(latest) = self.open.requests.iter().filter(in_order).map(|it| it.seen).max() else {
+        let Some(latest) = self.open.requests.iter().filter(in_order).map(|it| it.seen).max()
+        else {
             return;
         };
         let skipped = |it: &Waiting<D::Body>| it.key == 0 && it.seen < latest;
@@ -263,6 +284,7 @@ impl<D: Dissect> Session<D> {
                 self.alone(cx, &request);
             }
         }
+        self.unsure = self.open.requests.iter().filter(|it| it.key == 0).count() > 1;
     }
 
     /// A request that gets no answer.
@@ -335,17 +357,26 @@ impl<D: Dissect> Work for Session<D> {
     fn gap(&mut self, cx: &mut Context<'_>, side: Side, missing: u64) -> Result<(), Ended> {
         *cx.lost += 1;
         let half = self.half(side);
-        if half.begun.is_some() && half.held.is_empty() {
-            half.offset += missing;
-            half.used += missing;
-            if self.dissector.gap(side, missing).is_ok() {
+        let held = std::mem::take(&mut half.held).len() as u64;
+        let under_way = half.begun.map(|begun| (begun, half.last));
+        if let Some((begun, last)) = under_way {
+            if held == 0 && self.dissector.gap(side, missing).is_ok() {
+                let half = self.half(side);
+                half.offset += missing;
+                half.used += missing;
+                // The message may end where the gap does.
+                let mut nothing = Input::new(&[], cx.datagram, cx.limits);
+                if let Ok(message) = self.dissector.parse(side, &mut nothing, &self.open) {
+                    self.message(cx, side, message, begun, last);
+                }
                 return Ok(());
             }
-        } else {
-            half.offset += half.held.len() as u64 + missing;
-            half.held = Vec::new();
+            if let Some(message) = self.dissector.end(side) {
+                self.message(cx, side, message.incomplete(true), begun, last);
+            }
         }
         let half = self.half(side);
+        half.offset += held + missing;
         half.begun = None;
         half.used = 0;
         half.gapped = true;
@@ -369,10 +400,15 @@ impl<D: Dissect> Work for Session<D> {
                 self.alone(cx, &request);
             }
         }
+        if let Some(response) = self.early.take_if(|it| due(it)) {
+            self.row(cx, None, Some(&response));
+        }
     }
 
     fn held(&self) -> usize {
-        self.client.held.len() + self.server.held.len() + self.open_bytes + self.dissector.held()
+        let early = self.early.as_ref().map_or(0, |it| D::weight(&it.body));
+        let held = self.client.held.len() + self.server.held.len();
+        held + early + self.open_bytes + self.dissector.held()
     }
 
     fn messages(&self) -> u64 {

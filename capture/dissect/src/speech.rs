@@ -87,13 +87,7 @@ impl Speech {
     }
 
     /// Reads what `side` sent next.
-    pub(crate) fn bytes(
-        &mut self,
-        cx: &mut Context<'_>,
-        side: Side,
-        bytes: &[u8],
-        at: Arrival,
-    ) {
+    pub(crate) fn bytes(&mut self, cx: &mut Context<'_>, side: Side, bytes: &[u8], at: Arrival) {
         match &mut self.state {
             State::Silent => {}
             State::Speaking { work, sure: true, .. } => {
@@ -183,14 +177,7 @@ impl Speech {
         }
     }
 
-    fn ended(
-        &mut self,
-        cx: &mut Context<'_>,
-        ended: Ended,
-        side: Side,
-        bytes: &[u8],
-        at: Arrival,
-    ) {
+    fn ended(&mut self, cx: &mut Context<'_>, ended: Ended, side: Side, bytes: &[u8], at: Arrival) {
         match ended {
             Ended::Lost => self.give_up(cx),
             Ended::Becomes { name, left } => {
@@ -217,8 +204,7 @@ impl Speech {
     }
 
     fn settle(&mut self, cx: &Context<'_>, side: Side, bytes: &[u8]) -> Settled {
-        let head =
-            Head { bytes, side, transport: self.transport, port: cx.facts.server.1 };
+        let head = Head { bytes, side, transport: self.transport, port: cx.facts.server.1 };
         let best = PROTOCOLS
             .iter()
             .enumerate()
@@ -292,8 +278,7 @@ impl Speech {
         if cx.datagram || self.early.len() < 2 {
             return false;
         }
-        let head =
-            Head { bytes, side: *side, transport: self.transport, port: cx.facts.server.1 };
+        let head = Head { bytes, side: *side, transport: self.transport, port: cx.facts.server.1 };
         let fits = |it: &Protocol| it.transports.contains(&self.transport);
         let sure = |it: &Protocol| fits(it) && (it.guess)(&head) == Guess::Sure;
         let Some(place) = PROTOCOLS.iter().position(sure) else { return false };
