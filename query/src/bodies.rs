@@ -6,12 +6,15 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF};
 use datafusion::optimizer::AnalyzerRule;
 
-/// The rule, for operators in plans. (Functions are settled before there is a plan, in `names`.)
+/// The rule, for plans. What a function would not take at all is settled before there is a plan, in
+/// `names`.
 #[derive(Debug)]
 pub(crate) struct TextOfBodies {
     text: Arc<ScalarUDF>,
@@ -77,9 +80,28 @@ impl TextOfBodies {
                     let changed = self.wrap(&mut it.expr, schema);
                     Transformed::new_transformed(Expr::TryCast(it), changed)
                 }
+                Expr::ScalarFunction(mut it) => {
+                    let mut changed = false;
+                    for i in self.read_as_text(&it, schema) {
+                        changed |= it.args.get_mut(i).is_some_and(|it| self.wrap(it, schema));
+                    }
+                    Transformed::new_transformed(Expr::ScalarFunction(it), changed)
+                }
                 other => Transformed::no(other),
             })
         })
+    }
+
+    /// The arguments that are bytes, but that the function reads as text.
+    fn read_as_text(&self, function: &ScalarFunction, schema: &DFSchema) -> Vec<usize> {
+        let fields = function.args.iter().map(|it| Ok(it.to_field(schema)?.1));
+        let Ok(fields) = fields.collect::<Result<Vec<_>>>() else { return Vec::new() };
+        if !fields.iter().any(|it| it.data_type().is_binary()) {
+            return Vec::new();
+        }
+        let Ok(read) = fields_with_udf(&fields, function.func.as_ref()) else { return Vec::new() };
+        let pairs = fields.iter().zip(&read).enumerate();
+        pairs.filter(|(_, (_, read))| read.data_type().is_string()).map(|it| it.0).collect()
     }
 
     fn wrap(&self, expr: &mut Expr, schema: &DFSchema) -> bool {

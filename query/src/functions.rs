@@ -11,6 +11,7 @@ use datafusion::logical_expr::{ColumnarValue, Documentation, ScalarUDF};
 mod cidr_match;
 mod cookie;
 mod header;
+mod octet_length;
 mod text;
 
 /// What a function of ours does, for help and completion.
@@ -57,6 +58,7 @@ fn ours() -> Vec<ScalarUDF> {
         ScalarUDF::from(header::Header::new()),
         ScalarUDF::from(cookie::Cookie::new()),
         ScalarUDF::from(cidr_match::CidrMatch::new()),
+        ScalarUDF::from(octet_length::OctetLength::new()),
         text(),
     ]
 }

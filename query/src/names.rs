@@ -181,14 +181,6 @@ pub(crate) fn read_bodies(expr: &mut Expr, is_body: &dyn Fn(&str) -> bool) {
         Expr::Function(function) => {
             let Some(name) = function.name.0.last().and_then(|it| it.as_ident()) else { return };
             let name = name.value.to_lowercase();
-            if name == "octet_length" {
-                // The engine's own reads text only; `length` of bytes is their number.
-                let FunctionArguments::List(list) = &function.args else { return };
-                if arguments(list).any(|it| is_body_name(it, is_body)) {
-                    function.name = ObjectName::from(vec![Ident::new("length")]);
-                }
-                return;
-            }
             if TAKES_BYTES.contains(&name.as_str()) {
                 return;
             }
@@ -200,23 +192,6 @@ pub(crate) fn read_bodies(expr: &mut Expr, is_body: &dyn Fn(&str) -> bool) {
             }
         }
         _ => {}
-    }
-}
-
-fn arguments(list: &FunctionArgumentList) -> impl Iterator<Item = &Expr> {
-    list.args.iter().filter_map(|it| match it {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(it)) => Some(it),
-        _ => None,
-    })
-}
-
-fn is_body_name(expr: &Expr, is_body: &dyn Fn(&str) -> bool) -> bool {
-    match expr {
-        Expr::Identifier(it) => is_body(&it.value.to_lowercase()),
-        Expr::CompoundIdentifier(parts) => {
-            parts.last().is_some_and(|it| is_body(&it.value.to_lowercase()))
-        }
-        _ => false,
     }
 }
 
@@ -271,13 +246,13 @@ const TAKES_BYTES: [&str; 30] = [
     "last_value",
     "lead",
     "least",
-    "length",
     "max",
     "md5",
     "min",
     "nth_value",
     "nullif",
     "nvl",
+    "octet_length",
     "sha224",
     "sha256",
     "sha384",

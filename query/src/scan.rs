@@ -84,6 +84,9 @@ pub(crate) fn bind(
     Ok(bound.data)
 }
 
+/// Smaller segments are not worth dividing.
+const PIECE_BYTES: u64 = 4 << 20;
+
 /// A scan of one table at this place.
 pub(crate) struct Scan {
     table: String,
@@ -136,11 +139,24 @@ impl Scan {
             }
             let mut kept = prune_segments(&snapshot.segments, pruning);
             kept.sort_by_key(|it| std::cmp::Reverse(it.max_ts));
-            for (i, segment) in kept.into_iter().enumerate() {
-                let file = PartitionedFile::new(segment.file.clone(), segment.bytes)
-                    .with_statistics(Arc::new(statistics(segment, &table_schema)));
-                segments.insert(file.object_meta.location.to_string(), Arc::clone(segment));
-                groups[i % partitions].push(file);
+            // Few large segments are read in pieces, so that every partition has its share.
+            let pieces = partitions.div_ceil(kept.len().max(1)) as u64;
+            let mut turn = 0;
+            for segment in kept {
+                let known = Arc::new(statistics(segment, &table_schema));
+                let pieces = if segment.bytes < PIECE_BYTES { 1 } else { pieces };
+                for piece in 0..pieces {
+                    let mut file = PartitionedFile::new(segment.file.clone(), segment.bytes);
+                    if pieces > 1 {
+                        let at = |piece: u64| i64::try_from(segment.bytes * piece / pieces);
+                        let to = at(piece + 1).unwrap_or(i64::MAX);
+                        file = file.with_range(at(piece).unwrap_or(i64::MAX), to);
+                    }
+                    let file = file.with_statistics(Arc::clone(&known));
+                    segments.insert(file.object_meta.location.to_string(), Arc::clone(segment));
+                    groups[turn % partitions].push(file);
+                    turn += 1;
+                }
             }
         }
         let n_files = segments.len();

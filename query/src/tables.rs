@@ -43,15 +43,15 @@ pub struct Conflict {
 impl Tables {
     /// The tables of one place.
     pub fn new(tables: impl IntoIterator<Item = Table>) -> Self {
-        let mut real: Vec<Entry> = tables
-            .into_iter()
-            .filter(|it| ![TRAFFIC, TABLES, COLUMNS].contains(&it.name.as_ref()))
-            .map(|table| {
+        let mut real: Vec<Entry> = Vec::new();
+        for table in tables {
+            let taken = [TRAFFIC, TABLES, COLUMNS].contains(&table.name.as_ref())
+                || real.iter().any(|it| it.table.name == table.name);
+            if !taken {
                 let protocol = envelope_of(&table).is_some();
-                Entry { schema: scan_schema(&table), protocol, table }
-            })
-            .collect();
-        real.dedup_by(|b, a| a.table.name == b.table.name);
+                real.push(Entry { schema: scan_schema(&table), protocol, table });
+            }
+        }
         let mut envelopes = real.iter().filter_map(|it| envelope_of(&it.table));
         let mut envelope = envelopes.next().unwrap_or_default().to_vec();
         for other in envelopes {
@@ -222,6 +222,45 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn table(name: &'static str, columns: &[(&'static str, Kind)]) -> Table {
+        let field = |(name, kind): &(&'static str, Kind)| Field {
+            name: (*name).into(),
+            doc: "".into(),
+            kind: *kind,
+            nullable: false,
+        };
+        let fields: Vec<_> = columns.iter().map(field).collect();
+        Table { name: name.into(), doc: "".into(), fields: fields.into() }
+    }
+
+    #[test]
+    fn nodes_of_several_versions_have_one_set_of_tables() {
+        let old = [table("http", &[("ts", Kind::Time), ("status", Kind::Code)])];
+        let new = [
+            table("http", &[("ts", Kind::Time), ("status", Kind::Text), ("grade", Kind::Count)]),
+            table("kafka", &[("ts", Kind::Time)]),
+        ];
+        let (tables, conflicts) = Tables::merge([("a", &old[..]), ("b", &new[..])]);
+        let http: Vec<_> =
+            tables.get("http").unwrap().fields.iter().map(|it| it.name.as_ref()).collect();
+        assert_eq!(http, ["ts", "status", "grade"]);
+        assert!(tables.get("kafka").is_some());
+        let (node, table, column) = ("b".to_owned(), "http".to_owned(), "status".to_owned());
+        assert_eq!(conflicts, [Conflict { node, table, column }]);
+        assert!(tables.traffic().is_none());
+    }
+
+    #[test]
+    fn a_table_is_a_protocol_by_its_columns() {
+        let marks = ["ts", "protocol", "verb", "target", "flow_id", "seq", "node"];
+        let kinds = marks.map(|it| (it, if it == "ts" { Kind::Time } else { Kind::Label }));
+        let own: Vec<_> = kinds.into_iter().chain([("method", Kind::Label)]).collect();
+        let tables = Tables::new([table("http", &own), table("connections", &kinds[..1])]);
+        assert_eq!(tables.protocols().map(|it| it.name.as_ref()).collect::<Vec<_>>(), ["http"]);
+        assert_eq!(tables.envelope().len(), marks.len());
+        assert_eq!(tables.traffic().unwrap().fields.len(), marks.len() + 1);
+    }
 
     #[test]
     fn the_nearest_name_is_offered_and_a_far_one_is_not() {

@@ -183,6 +183,47 @@ async fn a_table_may_carry_several_protocols() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_segment_is_read_in_pieces_and_each_row_once() {
+    let data = open();
+    let (table, one) = rows(0, 0..4000).remove(0);
+    // Bytes that don't compress, so that the segment is as large as it looks.
+    let mut state = 1u64;
+    let bodies: Vec<Vec<u8>> = (0..one.num_rows())
+        .map(|_| {
+            let byte = |_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (state >> 56) as u8
+            };
+            (0..4096).map(byte).collect()
+        })
+        .collect();
+    let mut columns = one.columns().to_vec();
+    let body = one.schema().index_of("response_body").unwrap();
+    let bodies = bodies.iter().map(Vec::as_slice);
+    columns[body] =
+        std::sync::Arc::new(datafusion::arrow::array::BinaryViewArray::from_iter_values(bodies));
+    let large = RecordBatch::try_new(batch(&table, &[]).schema(), columns).unwrap();
+    data.store.append("http", large).unwrap();
+    data.store.seal().unwrap();
+    let engine = engine(&data);
+    let text = "select count(*), count(distinct flow_id || seq), sum(octet_length(response_body)) from http";
+    let (found, cost) = ask(&engine, sql(text)).await.unwrap();
+    let number = |i: usize| {
+        let column = found[0].column(i);
+        let column = datafusion::arrow::compute::cast(
+            column,
+            &datafusion::arrow::datatypes::DataType::Int64,
+        );
+        column.unwrap().as_primitive::<Int64Type>().value(0)
+    };
+    assert_eq!((number(0), number(1), number(2)), (4000, 4000, 4000 * 4096));
+    assert_eq!(cost.nodes[0].rows_scanned, 4000);
+    let (newest, _) =
+        ask(&engine, sql("select seq from http order by ts desc limit 3")).await.unwrap();
+    assert_eq!(count(&newest), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_questions_at_once_are_each_answered() {
     let (_nodes, engine) = fleet(300, Where::Mixed);
     let asked = (0..16).map(|i| {
