@@ -55,7 +55,9 @@ impl Answer for Rows<'_> {
         let Some(batch) = self.rows.next() else { return Ok(None) };
         // The stream itself can only break off; why stands in the accounting.
         batch.map(Some).map_err(|why| match self.cost() {
-            Ok(Some(Accounting { error: Some(error), .. })) => anyhow::anyhow!("{}", sentence(&error, None)),
+            Ok(Some(Accounting { error: Some(error), .. })) => {
+                anyhow::anyhow!("{}", sentence(&error, None))
+            }
             _ => anyhow::Error::new(why).context("the answer broke off"),
         })
     }

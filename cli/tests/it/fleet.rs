@@ -122,11 +122,11 @@ fn a_worker_outlives_its_hub() {
     let mut hub = Hub::start();
     let port = hub.url.rsplit(':').next().unwrap().to_owned();
     let _worker = worker(&hub, "node-0", &capture, &folder.path().join("store"));
-    hub.wait_for_workers(1);
+    hub.wait_for(1, 1_000);
     hub.process.signal("KILL");
     hub.process.wait(Duration::from_secs(10));
     let hub = Hub::of(kubeshark().args(["hub", "--listen", &format!("127.0.0.1:{port}")]));
-    hub.wait_for_workers(1);
+    hub.wait_for(1, 1_000);
     assert_eq!(counted(&hub.ask(&json!({ "sql": QUESTION }))), 1_000);
 }
 
@@ -149,7 +149,7 @@ impl Fleet {
             let store = folder.path().join(format!("store-{part}"));
             workers.push(worker(&hub, &format!("node-{part}"), &capture, Path::new(&store)));
         }
-        hub.wait_for_workers(workers.len());
+        hub.wait_for(workers.len(), EXCHANGES);
         Self { hub, workers, _folder: folder }
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The binary under test.
 pub(crate) fn kubeshark() -> Command {
@@ -143,19 +143,22 @@ impl Hub {
         post.send_json(request).unwrap().body_mut().read_json().unwrap()
     }
 
-    /// Waits until so many Workers are connected and have read all there is to read.
-    pub(crate) fn wait_for_workers(&self, n: usize) {
+    /// Waits until so many Workers are connected and have so many HTTP exchanges between them.
+    pub(crate) fn wait_for(&self, workers: usize, exchanges: u64) {
         wait_until("the workers have read their captures", || {
-            let workers = self.get("/api/workers");
-            let workers = workers["workers"].as_array().unwrap();
-            let ready = |it: &&Value| {
-                let inputs = it["health"]["inputs"].as_array();
-                it["status"] == "connected"
-                    && inputs.is_some_and(|it| {
-                        !it.is_empty() && it.iter().all(|it| it["active"] == false)
-                    })
-            };
-            workers.iter().filter(ready).count() == n
+            let state = self.get("/api/workers");
+            let connected = state["workers"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|it| it["status"] == "connected");
+            if connected.count() < workers {
+                return false;
+            }
+            let answer = self.ask(&json!({ "sql": "select count(*) as n from http" }));
+            let n = answer["rows"][0]["n"].as_u64().unwrap_or_else(|| panic!("{answer:#}"));
+            assert!(n <= exchanges, "{n} exchanges of {exchanges}");
+            n == exchanges
         });
     }
 }
@@ -227,4 +230,4 @@ fn said_url(stderr: ChildStderr) -> String {
 }
 
 /// On a busy machine of two cores everything takes a while; what takes this long hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
