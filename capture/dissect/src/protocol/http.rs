@@ -676,10 +676,12 @@ impl<'a> Read<'a> {
         let (mut contents, mut transfers) = (None, None);
         for (name, value) in fields {
             match name.len() {
-                4 if name.eq_ignore_ascii_case(b"host") => keep(&mut it.host, &value),
-                10 if name.eq_ignore_ascii_case(b"user-agent") => keep(&mut it.user_agent, &value),
+                4 if name.eq_ignore_ascii_case(b"host") => keep(&mut it.host, value.clone()),
+                10 if name.eq_ignore_ascii_case(b"user-agent") => {
+                    keep(&mut it.user_agent, value.clone())
+                }
                 12 if name.eq_ignore_ascii_case(b"content-type") => {
-                    keep(&mut it.content_type, &value);
+                    keep(&mut it.content_type, value.clone());
                 }
                 16 if name.eq_ignore_ascii_case(b"content-encoding") => {
                     contents = Some(value.clone())
@@ -687,7 +689,9 @@ impl<'a> Read<'a> {
                 17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                     transfers = Some(value.clone());
                 }
-                _ if name.eq_ignore_ascii_case(cookie) => it.cookies(&value, cookie == b"cookie"),
+                _ if name.eq_ignore_ascii_case(cookie) => {
+                    it.cookies(value.clone(), cookie == b"cookie")
+                }
                 _ => {}
             }
             it.headers.push((name, value));
@@ -709,7 +713,7 @@ impl<'a> Read<'a> {
     }
 
     /// A client sends all its cookies in one header; a server one in each, followed by attributes.
-    fn cookies(&mut self, value: &Cow<'a, [u8]>, all: bool) {
+    fn cookies(&mut self, value: Cow<'a, [u8]>, all: bool) {
         // A folded line has no bytes of its own to borrow; no one folds cookies.
         let Cow::Borrowed(value) = value else { return };
         for pair in value.split(|it| *it == b';').take(if all { usize::MAX } else { 1 }) {
@@ -724,11 +728,11 @@ impl<'a> Read<'a> {
 }
 
 /// The first of several values counts.
-fn keep<'a>(to: &mut Option<Cow<'a, str>>, value: &Cow<'a, [u8]>) {
+fn keep<'a>(to: &mut Option<Cow<'a, str>>, value: Cow<'a, [u8]>) {
     if to.is_none() {
         *to = Some(match value {
             Cow::Borrowed(value) => String::from_utf8_lossy(value),
-            Cow::Owned(value) => Cow::Owned(String::from_utf8_lossy(value).into_owned()),
+            Cow::Owned(value) => Cow::Owned(String::from_utf8_lossy(&value).into_owned()),
         });
     }
 }
