@@ -99,9 +99,15 @@ impl TextOfBodies {
         if !fields.iter().any(|it| it.data_type().is_binary()) {
             return Vec::new();
         }
-        let Ok(read) = fields_with_udf(&fields, function.func.as_ref()) else { return Vec::new() };
-        let pairs = fields.iter().zip(&read).enumerate();
-        pairs.filter(|(_, (_, read))| read.data_type().is_string()).map(|it| it.0).collect()
+        let bytes = |i: usize| fields.get(i).is_some_and(|it| it.data_type().is_binary());
+        match fields_with_udf(&fields, function.func.as_ref()) {
+            Ok(read) => {
+                let texts = read.iter().enumerate().filter(|it| it.1.data_type().is_string());
+                texts.map(|it| it.0).filter(|i| bytes(*i)).collect()
+            }
+            // It takes no bytes at all.
+            Err(_) => (0..fields.len()).filter(|i| bytes(*i)).collect(),
+        }
     }
 
     fn wrap(&self, expr: &mut Expr, schema: &DFSchema) -> bool {

@@ -40,10 +40,25 @@ pub(crate) fn hint(message: &mut String, tables: &Tables) {
             message.push_str(&format!("; there are {}", names.join(", ")));
         }
     } else if let Some((_, rest)) = lower.split_once("no field named ") {
-        let name: String = rest.chars().take_while(|it| !" .,;".contains(*it)).collect();
-        let name = name.trim_matches('"');
-        if tables.is_protocol(name) {
-            message.push_str(&format!("; that column is only in {name}: select from {name}"));
+        let name: String = rest.chars().take_while(|it| !" ,;\n".contains(*it)).collect();
+        let name = name.trim_end_matches('.').replace('"', "");
+        let column = name.rsplit('.').next().unwrap_or_default();
+        let owners = tables.iter().filter(|it| it.field(column).is_some());
+        let owners: Vec<_> = owners.map(|it| it.name.as_ref()).collect();
+        let suggests = lower.contains("did you mean");
+        *message = format!("there is no column {name} here");
+        if tables.is_protocol(&name) {
+            message.push_str(&format!("; {name} is a table: select from {name}"));
+        } else if !owners.is_empty() {
+            message.push_str(&format!("; it is in {}: select from there", owners.join(", ")));
+        } else if suggests && let Some((_, meant)) = lower.split_once("did you mean ") {
+            let meant: String = meant.chars().take_while(|it| !"?\n".contains(*it)).collect();
+            message.push_str(&format!("; did you mean {}?", meant.replace('\'', "")));
+        } else {
+            let columns = tables.iter().flat_map(|it| it.fields.iter());
+            if let Some(it) = nearest(column, columns.map(|it| it.name.as_ref())) {
+                message.push_str(&format!("; did you mean {it}?"));
+            }
         }
     }
 }
