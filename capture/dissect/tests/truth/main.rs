@@ -54,6 +54,21 @@ fn redis() {
     });
 }
 
+/// Known differences. Not unpacked: TLS whose keys stand in the capture (`rec_tls_0_dsb`), NFLOG
+/// (`nflog-http`), GTP (`gtp1_gn_normal_incl_fragmentation`); a head cut by the snap length
+/// (`SllPacket`); HTTP/0.9, a request without a version (`mixed-vlan-mpls` frame 37). Tshark's own: in
+/// `rec_http_0`, `100 Continue` counts as an answer of its own (frame 272), and an answer that comes
+/// before its request has ended (519) goes to no request and shifts those after it; it shows no
+/// message whose last bytes were not captured (`decapsulate_erspan1`), nor the last of `rec_loss_0`.
+#[test]
+fn http() {
+    check("http", |row| {
+        let said = |name: &str| text(&row[name]).filter(|it| !it.is_empty());
+        let status = row.get("status").and_then(text);
+        claim(row, [said("verb"), clip(said("target"), 400), status])
+    });
+}
+
 /// At least 99 % of what tshark says, and nothing else.
 fn check(protocol: &str, said: impl Fn(&Row) -> Claim) {
     let Some(corpus) = corpus() else { return };
