@@ -288,6 +288,16 @@ impl Live {
         self.again += 1;
     }
 
+    #[cfg(test)]
+    pub(crate) fn with(tail: Tail) -> Self {
+        Self {
+            tail: Rc::new(RefCell::new(tail)),
+            frame: Signal::new(0),
+            filter: Signal::new(String::new()),
+            again: Signal::new(0),
+        }
+    }
+
     /// The loop that keeps the line. It is the only place that opens sockets.
     async fn follow(mut self, session: Session) {
         let mut socket: Option<Socket> = None;

@@ -70,18 +70,23 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let mut sizes = (0, 0);
     for file in files(&new)? {
         let bytes = fs::read(&file)?;
-        let packed = pack(&bytes, if dev { 1 } else { 11 })?;
-        sizes = (sizes.0 + bytes.len(), sizes.1 + packed.len());
-        let mut name = file.into_os_string();
-        name.push(".br");
-        fs::write(name, packed)?;
+        sizes.0 += bytes.len();
+        if dev {
+            continue;
+        }
+        let packed = match known(&page.join(file.strip_prefix(&new)?), &bytes) {
+            Some(packed) => packed,
+            None => pack(&bytes)?,
+        };
+        sizes.1 += packed.len();
+        fs::write(beside(&file), packed)?;
     }
     replace(&new, &page)?;
     stamp.write(&page)?;
     say(&format!(
-        "the page: {} KiB, {} KiB compressed; {:.0?} to compile, {:.0?} in all",
+        "the page: {} KiB{}; {:.0?} to compile, {:.0?} in all",
         sizes.0 / 1024,
-        sizes.1 / 1024,
+        if dev { String::new() } else { format!(", {} KiB compressed", sizes.1 / 1024) },
         built,
         start.elapsed()
     ));
@@ -199,8 +204,20 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn pack(bytes: &[u8], quality: i32) -> Result<Vec<u8>> {
-    let params = brotli::enc::BrotliEncoderParams { quality, lgwin: 22, ..Default::default() };
+/// Where the compressed form of a file lies.
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".br");
+    name.into()
+}
+
+/// What a file was compressed to when it was the same.
+fn known(file: &Path, bytes: &[u8]) -> Option<Vec<u8>> {
+    (fs::read(file).ok()? == bytes).then(|| fs::read(beside(file)).ok())?
+}
+
+fn pack(bytes: &[u8]) -> Result<Vec<u8>> {
+    let params = brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 22, ..Default::default() };
     let mut packed = Vec::new();
     brotli::BrotliCompress(&mut &bytes[..], &mut packed, &params)?;
     Ok(packed)

@@ -120,7 +120,7 @@ pub(crate) fn List(window: Window, open: Option<RowKey>, onopen: EventHandler<u6
         }
     };
     rsx! {
-        div { class: "list", role: "table", "aria-label": "traffic, newest first", "aria-rowcount": "{total}",
+        div { class: "list", role: "grid", "aria-label": "traffic, newest first", "aria-rowcount": "{total}",
             div { class: "line head", role: "row",
                 for (class , name) in HEADS {
                     span { class, role: "columnheader", "{name}" }
@@ -142,14 +142,14 @@ pub(crate) fn List(window: Window, open: Option<RowKey>, onopen: EventHandler<u6
                         for (number , line , is_open) in lines {
                             div { class: line.class(is_open), role: "row", "data-testid": "row", "aria-selected": is_open,
                                 onclick: move |_| onopen.call(number),
-                                span { role: "cell", class: "time", "{line.time}" }
-                                span { role: "cell", class: "protocol {line.hue}", "{line.protocol}" }
-                                span { role: "cell", class: "verb", "{line.verb}" }
-                                span { role: "cell", class: "target", "{line.target}" }
-                                span { role: "cell", class: "status", "{line.status}" }
-                                span { role: "cell", class: "ends", "{line.ends}" }
-                                span { role: "cell", class: "duration", "{line.duration}" }
-                                span { role: "cell", class: "size", "{line.size}" }
+                                span { role: "gridcell", class: "time", "{line.time}" }
+                                span { role: "gridcell", class: "protocol {line.hue}", "{line.protocol}" }
+                                span { role: "gridcell", class: "verb", "{line.verb}" }
+                                span { role: "gridcell", class: "target", "{line.target}" }
+                                span { role: "gridcell", class: "status", "{line.status}" }
+                                span { role: "gridcell", class: "ends", "{line.ends}" }
+                                span { role: "gridcell", class: "duration", "{line.duration}" }
+                                span { role: "gridcell", class: "size", "{line.size}" }
                             }
                         }
                     }
@@ -273,5 +273,31 @@ mod tests {
         assert_eq!(good.class(false), "line");
         let bad = line(&Row { batch: &batch, at: 2 }, &tables, 0, 0);
         assert_eq!((bad.status.as_str(), bad.class(true)), ("503", "line failed open"));
+    }
+
+    #[test]
+    fn the_list_holds_what_is_in_view_newest_first() {
+        #[component]
+        fn Show() -> Element {
+            let tables = use_signal(|| std::rc::Rc::new(fixture::tables()));
+            use_context_provider(|| Catalog { tables });
+            use_context_provider(|| {
+                let mut tail = crate::tail::Tail::new();
+                tail.ring.push(fixture::traffic(5_000), 1, false);
+                Live::with(tail)
+            });
+            let window = Window::new();
+            let onopen = use_callback(|_: u64| {});
+            rsx! { List { window, open: None, onopen } }
+        }
+        let mut dom = VirtualDom::new(Show);
+        dom.rebuild_in_place();
+        let html = dioxus_ssr::render(&dom);
+        let newest = html.find("/menu/4999<").expect("the newest row is there");
+        assert!(html.find("/menu/4998<").is_some_and(|next| next > newest), "{html}");
+        assert!(!html.contains("/menu/4900<"));
+        assert_eq!(html.matches("data-testid=\"row\"").count(), 36);
+        assert!(html.contains("height:120000px"), "{html}");
+        assert!(html.contains("line failed"));
     }
 }

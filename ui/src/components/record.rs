@@ -149,4 +149,31 @@ mod tests {
             ]
         );
     }
+
+    #[test]
+    fn a_row_of_an_unknown_protocol_is_shown_by_its_kinds() {
+        #[component]
+        fn Show() -> Element {
+            let tables = use_signal(|| std::rc::Rc::new(crate::fixture::tables()));
+            use_context_provider(|| Catalog { tables });
+            let onfilter = use_callback(|_: String| {});
+            let row = Shown { batch: crate::fixture::gopher(), at: 0 };
+            rsx! { Record { row, table: "gopher", onfilter } }
+        }
+        let mut dom = VirtualDom::new(Show);
+        dom.rebuild_in_place();
+        let html = dioxus_ssr::render(&dom);
+        for part in [
+            "What ts says.",
+            ">request<",
+            ">response<",
+            "accept</th>",
+            "&#34;menu&#34;",
+            "and client_ip = ",
+            "and gopher.selector = ",
+        ] {
+            assert!(html.contains(part), "{part}: {html}");
+        }
+        assert!(!html.contains("<script>"), "{html}");
+    }
 }
