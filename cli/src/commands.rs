@@ -32,6 +32,11 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether nobody looks on while it runs.
+    pub(crate) fn is_daemon(&self) -> bool {
+        matches!(self, Self::Worker(_) | Self::Hub(_))
+    }
+
     /// Does it.
     pub(crate) fn run(self) -> Result<Outcome> {
         match self {

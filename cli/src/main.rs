@@ -55,7 +55,9 @@ enum Outcome {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(why) = log(&cli.log) {
+    let level =
+        cli.log.as_deref().unwrap_or(if cli.command.is_daemon() { "warn" } else { "error" });
+    if let Err(why) = log(level) {
         return fail(&why);
     }
     match cli.command.run() {

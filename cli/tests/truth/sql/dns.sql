@@ -1,3 +1,4 @@
+/*  */
 select client_ip, client_port, server_ip, server_port,
        opcode as op,
        case target when '.' then '<Root>' else target end as res,

@@ -1,3 +1,4 @@
+/*  */
 select
   client_ip, client_port, server_ip, server_port,
   nullif(verb, '') as op,

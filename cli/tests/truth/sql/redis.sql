@@ -1,5 +1,5 @@
--- Every exchange, named as the ground truth names it: long words cut as there. What a subscriber is told counts there as
--- sent by the server as if it were the client, with its kind as the code.
+/* Every exchange, named as the ground truth names it: long words cut as there. What a subscriber is told counts there
+   as sent by the server as if it were the client, with its kind as the code. */
 with named as (
   select
     *,
