@@ -36,15 +36,32 @@ impl Catalog {
         catalog
     }
 
-    /// How the filter bar names a column: with its table, unless every protocol has it.
+    /// How the filter bar names a column: with its table if it could be another protocol's too.
     pub(crate) fn name(&self, table: &str, column: &str) -> String {
+        name(&self.tables.read(), table, column)
+    }
+
+    /// What a column says, if the Hub told.
+    pub(crate) fn doc(&self, table: &str, column: &str) -> Option<String> {
         let tables = self.tables.read();
-        let shared = tables.iter().find(|it| it.name == "traffic");
-        if table.is_empty() || shared.is_some_and(|shared| shared.field(column).is_some()) {
-            column.to_owned()
-        } else {
-            format!("{table}.{column}")
-        }
+        let field = tables.iter().find(|it| it.name == table)?.field(column)?;
+        Some(field.doc.to_string())
+    }
+}
+
+fn name(tables: &[Table], table: &str, column: &str) -> String {
+    let Some(shared) = tables.iter().find(|it| it.name == "traffic") else {
+        return column.to_owned();
+    };
+    let is_protocol = |it: &&Table| {
+        it.name != shared.name && shared.fields.iter().all(|field| it.field(&field.name).is_some())
+    };
+    let others = tables.iter().filter(|it| it.name != table).filter(is_protocol);
+    let is_shared = shared.field(column).is_some();
+    if table.is_empty() || is_shared || !others.into_iter().any(|it| it.field(column).is_some()) {
+        column.to_owned()
+    } else {
+        format!("{table}.{column}")
     }
 }
 
@@ -203,6 +220,19 @@ mod tests {
         let health = Health { workers_connected: 1, ..Health::default() };
         let it = emptiness(Some(&Ok(health)), &[worker], "", None);
         assert_eq!(it.nodes, [("node-1".to_owned(), "eth7 does not exist".to_owned())]);
+    }
+
+    #[test]
+    fn a_column_is_named_with_its_table_only_where_it_must_be() {
+        let mut tables = fixture::tables();
+        assert_eq!(name(&tables, "gopher", "client_ip"), "client_ip");
+        assert_eq!(name(&tables, "gopher", "selector"), "selector");
+        let mut other = tables.last().cloned().expect("there are two");
+        other.name = "finger".into();
+        tables.push(other);
+        assert_eq!(name(&tables, "gopher", "client_ip"), "client_ip");
+        assert_eq!(name(&tables, "gopher", "selector"), "gopher.selector");
+        assert_eq!(name(&[], "gopher", "selector"), "selector");
     }
 
     #[test]

@@ -33,6 +33,15 @@ pub(crate) fn Empty(filter: String) -> Element {
     }));
     let line = live.read().line.clone();
     let has_history = live.read().has_history;
+    if let Line::Refused(_) = line {
+        return rsx! {
+            section { class: "empty", role: "status", "data-testid": "empty",
+                h2 { "The Hub does not take this filter" }
+                p { "What is wrong stands above." }
+                p { class: "actions", Link { to: Route::traffic(""), class: "button", "Clear the filter" } }
+            }
+        };
+    }
     if !has_history && !matches!(line, Line::Waiting { .. } | Line::Refused(_)) {
         return rsx! {
             section { class: "empty", role: "status", "data-testid": "empty", h2 { "Asking for the newest rows" } }

@@ -11,11 +11,16 @@ use crate::{
 };
 
 #[component]
-pub(crate) fn FilterBar(filter: String) -> Element {
+pub(crate) fn FilterBar(filter: String, wrong: Signal<Option<(String, ApiError)>>) -> Element {
     let session = use_context::<Session>();
     let live = use_context::<Live>();
     let mut draft = use_signal(|| filter.clone());
-    let mut wrong = use_signal(|| None::<(String, ApiError)>);
+    let mut wrong = wrong;
+    use_effect(move || {
+        if let Some((tried, _)) = &*wrong.read() {
+            draft.set(tried.clone());
+        }
+    });
     use_effect(use_reactive(&filter, move |filter| {
         draft.set(filter);
         wrong.set(None);

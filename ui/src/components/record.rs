@@ -57,7 +57,7 @@ pub(crate) fn Record(row: Shown, table: String, onfilter: Option<EventHandler<St
                                 let column = catalog.name(&table, field.name());
                                 rsx! {
                                     div { class: class(field, kind, &value(at)),
-                                        dt { title: doc(field), "{label}" }
+                                        dt { title: doc(field, catalog.doc(&table, field.name())), "{label}" }
                                         dd { {widget(&value(at), kind, &column, zone, onfilter)} }
                                     }
                                 }
@@ -81,8 +81,9 @@ fn class(field: &Field, kind: Option<Kind>, value: &Value<'_>) -> &'static str {
     if is_big { "item big" } else { "item" }
 }
 
-fn doc(field: &Field) -> String {
-    let doc = field.metadata().get("doc").map_or("", String::as_str);
+fn doc(field: &Field, known: Option<String>) -> String {
+    let doc = field.metadata().get("doc").filter(|doc| !doc.is_empty()).cloned();
+    let doc = doc.or(known).unwrap_or_default();
     if doc.is_empty() { field.name().clone() } else { format!("{}\n{doc}", field.name()) }
 }
 
@@ -170,7 +171,7 @@ mod tests {
             "accept</th>",
             "&#34;menu&#34;",
             "and client_ip = ",
-            "and gopher.selector = ",
+            "and selector = ",
         ] {
             assert!(html.contains(part), "{part}: {html}");
         }

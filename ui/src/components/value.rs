@@ -113,7 +113,7 @@ fn headers(
                         th { scope: "row", "{name}" }
                         td {
                             {
-                                let clause = format!("{column}[{}] = {}", api::quote_text(name), api::quote_text(value));
+                                let clause = pair_clause(column, name, value);
                                 let text: String = value.chars().take(MOST_CHARS).collect();
                                 plain(text, "text", None, Some(clause), onfilter)
                             }
@@ -125,6 +125,15 @@ fn headers(
         if pairs.len() > MOST_HEADERS {
             p { class: "note", "{pairs.len() - MOST_HEADERS} more are not shown" }
         }
+    }
+}
+
+/// A header's name and value as the filter bar reads them: it takes a subscript of a bare column only.
+fn pair_clause(column: &str, name: &str, value: &str) -> String {
+    let (name, value) = (api::quote_text(name), api::quote_text(value));
+    match column.split_once('.') {
+        Some((table, column)) => format!("{table} and {column}[{name}] = {value}"),
+        None => format!("{column}[{name}] = {value}"),
     }
 }
 
@@ -140,10 +149,15 @@ pub(crate) fn Body(bytes: Vec<u8>) -> Element {
             .into_iter()
             .filter_map(|(look, can)| can.then_some(look))
             .collect();
-    let current = look()
-        .filter(|look| looks.contains(look))
-        .or_else(|| looks.first().copied())
-        .unwrap_or(Look::Bytes);
+    let is_readable = text.is_some_and(|text| {
+        !text.chars().take(MOST_CHARS).any(|char| char.is_control() && !"\t\r\n".contains(char))
+    });
+    let first = match (&json, is_readable) {
+        (Some(_), _) => Look::Pretty,
+        (None, true) => Look::Text,
+        (None, false) => Look::Bytes,
+    };
+    let current = look().filter(|look| looks.contains(look)).unwrap_or(first);
     let limit = if whole() { usize::MAX } else { MOST_CHARS };
     let (content, is_cut) = match current {
         Look::Pretty => cut(json.as_deref().unwrap_or_default(), limit),
@@ -296,6 +310,18 @@ mod tests {
             let html = look(value, kind);
             assert!(html.contains(part), "{}: {html}", kind.name());
         }
+    }
+
+    #[test]
+    fn a_header_becomes_a_filter() {
+        assert_eq!(pair_clause("headers", "x-a", "it's"), "headers['x-a'] = 'it''s'");
+        assert_eq!(pair_clause("gopher.headers", "x", "1"), "gopher and headers['x'] = '1'");
+    }
+
+    #[test]
+    fn a_body_that_does_not_read_is_a_dump() {
+        let html = dioxus_ssr::render_element(rsx! { Body { bytes: b"\x01\x02ab".to_vec() } });
+        assert!(html.contains("000000  01 02 61 62"), "{html}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use dioxus::prelude::*;
 
 use crate::{
     Route, browser,
+    client::{Failure, Session},
     components::{
         detail::Detail,
         empty::Empty,
@@ -20,7 +21,9 @@ use crate::{
 #[component]
 pub(crate) fn Traffic(filter: String, row: String) -> Element {
     let live = use_context::<Live>();
+    let session = use_context::<Session>();
     let window = Window::new();
+    let mut wrong = use_signal(|| None);
     let mut address = use_signal(|| (filter.clone(), row.clone()));
     {
         let mut live = live.clone();
@@ -63,7 +66,15 @@ pub(crate) fn Traffic(filter: String, row: String) -> Element {
     });
     let narrow = use_callback(move |clause: String| {
         let (filter, row) = address.peek().clone();
-        navigator().push(Route::Traffic { filter: filter::and(&filter, &clause), row });
+        let text = filter::and(&filter, &clause);
+        spawn(async move {
+            if let Err(Failure::Refused(error)) = session.check(&text).await {
+                // what is seen stays; the bar shows what was tried
+                wrong.set(Some((text, error)));
+            } else {
+                navigator().push(Route::Traffic { filter: text, row });
+            }
+        });
     });
     use_hook({
         let live = live.clone();
@@ -104,7 +115,7 @@ pub(crate) fn Traffic(filter: String, row: String) -> Element {
     };
     rsx! {
         section { class: "traffic",
-            FilterBar { filter: filter.clone() }
+            FilterBar { filter: filter.clone(), wrong }
             Status { window }
             div { class: if key.is_some() { "split detailed" } else { "split" },
                 div { class: "pane",
@@ -143,6 +154,7 @@ fn Status(window: Window) -> Element {
         Line::Refused(_) => ("chip bad", "the filter was refused".to_owned()),
     };
     let icon = if paused() { "play" } else { "pause" };
+    let is_refused = matches!(tail.line, Line::Refused(_));
     let is_waiting = matches!(tail.line, Line::Waiting { .. });
     let rate = tail.rate;
     let (skipped, not_kept) = (tail.skipped, tail.not_kept);
@@ -176,7 +188,7 @@ fn Status(window: Window) -> Element {
             for (node , why) in gone {
                 span { class: "fact bad", title: "{why}", "no rows from " b { "{node}" } }
             }
-            if let Some(error) = history {
+            if let Some(error) = history.filter(|_| !is_refused) {
                 span { class: "fact bad", title: "{error}", "earlier rows are missing: {error.message}" }
             }
             span { class: "keys", kbd { "/" } " filter " kbd { "j" } kbd { "k" } " move " kbd { "↵" } " open " kbd { "esc" } " close" }
