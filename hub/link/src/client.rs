@@ -7,7 +7,9 @@ use crate::{
 };
 use api::{ApiError, NodeHealth, TailRequest};
 use arrow_flight::{
-    Action, Ticket, decode::FlightRecordBatchStream, error::FlightError,
+    Action, Ticket,
+    decode::{DecodedFlightData, DecodedPayload, FlightDataDecoder, FlightRecordBatchStream},
+    error::FlightError,
     flight_service_client::FlightServiceClient,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -118,17 +120,20 @@ impl Client {
                 count.store(skipped, Relaxed);
             }
         });
-        let mut batches = FlightRecordBatchStream::new_from_flight_data(flight).peekable();
-        // The schema comes before the first row, so it is known only once the stream is looked into: the
-        // node sends an empty batch ahead.
-        let first = tokio::time::timeout(CALL, std::pin::Pin::new(&mut batches).peek());
-        let schema = match first.await {
+        // The node says the schema at once, however long the first row takes.
+        let mut decoder = FlightDataDecoder::new(flight);
+        let schema = match tokio::time::timeout(CALL, decoder.next()).await {
             Err(_) => return Err(CallError::Late(CALL)),
-            Ok(Some(Ok(batch))) => batch.schema(),
+            Ok(Some(Ok(DecodedFlightData { payload: DecodedPayload::Schema(schema), .. }))) => {
+                schema
+            }
+            Ok(Some(Ok(_))) => {
+                return Err(CallError::Odd("a tail whose rows come before their schema".into()));
+            }
             Ok(Some(Err(error))) => return Err(CallError::Odd(error.to_string())),
             Ok(None) => return Err(CallError::Gone("the tail ended before it began".into())),
         };
-        let rows = batches
+        let rows = FlightRecordBatchStream::new(decoder)
             .try_filter(|batch| std::future::ready(batch.num_rows() > 0))
             .map_err(|error| match error {
                 FlightError::Tonic(status) => refusal(&status),

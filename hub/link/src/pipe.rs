@@ -180,7 +180,7 @@ where
         loop {
             let message = match stream.next().await {
                 None => return "the other side went away".to_owned(),
-                Some(Err(error)) => return error.to_string(),
+                Some(Err(error)) => return format!("the connection broke: {error}"),
                 Some(Ok(message)) => message,
             };
             match message.read() {

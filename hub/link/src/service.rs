@@ -92,15 +92,14 @@ impl FlightService for Service {
             .map_err(|error| refuse(&ApiError::new(format!("not a tail: {error}"))))?;
         let Tail { schema, rows, skipped } =
             self.node.tail(request).await.map_err(|error| refuse(&error))?;
-        // An empty batch ahead, so that the Hub has the schema before the first row.
-        let ahead = stream::iter([Ok(RecordBatch::new_empty(Arc::clone(&schema)))]);
         let rows = rows
             .map(|batch| batch.map(|batch| compact(&batch)))
             .map_err(|error| FlightError::Tonic(Box::new(refuse(&error))));
         let mut said = 0;
         let flight = FlightDataEncoderBuilder::new()
+            // Sent ahead of the first row: nobody knows when that comes.
             .with_schema(schema)
-            .build(ahead.chain(rows))
+            .build(rows)
             .map_ok(move |mut data| {
                 let skipped = skipped.load(Relaxed);
                 if skipped != said {

@@ -116,26 +116,31 @@ pub(crate) async fn ask(merged: &Merged, query: Query) -> Result<Answer, Error> 
     Ok(Engine::fleet(fleet, Options::default()).run(query).await?)
 }
 
-/// The engine's accounting as the API tells it, with the nodes that could not be asked at all.
-pub(crate) fn accounting(engine: query::Accounting, missing: &[(String, String)]) -> Accounting {
+/// The engine's accounting as the API tells it, with the nodes that could not be asked at all. Of a
+/// node whose link ended meanwhile, the link's own reason says more than that a call failed.
+pub(crate) fn accounting(engine: query::Accounting, merged: &Merged) -> Accounting {
+    let ended = |node: &str| {
+        let member = merged.members.iter().find(|member| member.node == node)?;
+        member.client.has_ended()
+    };
     let mut nodes: Vec<NodeAccounting> = engine
         .nodes
         .into_iter()
         .map(|node| NodeAccounting {
-            node: node.node,
             state: match node.state {
                 query::NodeState::Answered => NodeState::Answered,
                 query::NodeState::Failed => NodeState::Failed,
                 query::NodeState::Missing => NodeState::Missing,
             },
-            reason: node.reason,
+            reason: node.reason.map(|reason| ended(&node.node).unwrap_or(reason)),
+            node: node.node,
             rows_scanned: node.rows_scanned,
             bytes_scanned: node.bytes_scanned,
             bytes_moved: node.bytes_moved,
             segments: node.segments_scanned,
         })
         .collect();
-    for (node, reason) in missing {
+    for (node, reason) in &merged.missing {
         if nodes.iter().all(|known| known.node != *node) {
             nodes.push(NodeAccounting {
                 node: node.clone(),
@@ -153,7 +158,7 @@ pub(crate) fn accounting(engine: query::Accounting, missing: &[(String, String)]
         rows_scanned: nodes.iter().map(|node| node.rows_scanned).sum(),
         bytes_scanned: nodes.iter().map(|node| node.bytes_scanned).sum(),
         bytes_moved: engine.bytes_moved,
-        complete: engine.complete && missing.is_empty(),
+        complete: engine.complete && merged.missing.is_empty(),
         truncated: engine.truncated,
         nodes,
         error: None,
@@ -263,8 +268,9 @@ mod tests {
             complete: true,
             truncated: false,
         };
-        assert!(accounting(engine.clone(), &[]).complete);
-        let accounting = accounting(engine, &[("n1".into(), "hung".into())]);
+        assert!(accounting(engine.clone(), &Merged::default()).complete);
+        let merged = Merged { missing: vec![("n1".into(), "hung".into())], ..Merged::default() };
+        let accounting = accounting(engine, &merged);
         assert!(!accounting.complete);
         assert_eq!(accounting.nodes[0].reason.as_deref(), Some("hung"));
     }

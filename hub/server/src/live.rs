@@ -272,7 +272,8 @@ mod tests {
 
     #[test]
     fn a_full_queue_leaves_out_its_oldest_rows_and_counts_them() {
-        let batch = record_batch!(("n", Int32, [1; 1000])).unwrap();
+        let numbers = arrow_array::Int32Array::from(vec![1; 1000]);
+        let batch = RecordBatch::try_from_iter([("n", Arc::new(numbers) as _)]).unwrap();
         let shared = shared(batch.schema());
         for _ in 0..=QUEUE_ROWS / 1000 {
             shared.push(batch.clone());

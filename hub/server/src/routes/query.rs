@@ -7,6 +7,7 @@ use crate::{
     error::Error,
     format::{Writer, broken},
     metrics::Meters,
+    workers::Merged,
 };
 use api::{Accounting, ApiError, Format, QueryRequest};
 use arrow_array::RecordBatch;
@@ -148,7 +149,7 @@ async fn run(
         Some(Err(error)) => {
             let accounting = answer.accounting.await;
             let error = Error::Query(error);
-            ending.accounting = Some(engine::accounting(accounting, &merged.missing));
+            ending.accounting = Some(engine::accounting(accounting, &merged));
             ending.refused(&error);
             return Ok(with_id(error.into_response(), &id));
         }
@@ -159,15 +160,8 @@ async fn run(
     if let Some(batch) = first {
         pending.extend(writer.rows(&project(&batch, columns.as_deref())?)?);
     }
-    let stream = Stream {
-        pending,
-        writer,
-        columns,
-        answer: Some(answer),
-        missing: merged.missing.clone(),
-        ending,
-        error: None,
-    };
+    let stream =
+        Stream { pending, writer, columns, answer: Some(answer), merged, ending, error: None };
     let body = Body::from_stream(futures::stream::unfold(Some(stream), |stream| async move {
         let mut stream = stream?;
         match stream.next().await? {
@@ -189,7 +183,7 @@ struct Stream {
     writer: Writer,
     columns: Option<Vec<usize>>,
     answer: Option<query::Answer>,
-    missing: Vec<(String, String)>,
+    merged: Arc<Merged>,
     ending: Ending,
     error: Option<ApiError>,
 }
@@ -219,7 +213,7 @@ impl Stream {
                 Some(Err(error)) => self.error = Some(Error::Query(error).told()),
                 None => {
                     let answer = self.answer.take()?;
-                    let mut accounting = engine::accounting(answer.accounting.await, &self.missing);
+                    let mut accounting = engine::accounting(answer.accounting.await, &self.merged);
                     drop(answer.rows);
                     accounting.error = self.error.take();
                     let failed = accounting.error.clone();

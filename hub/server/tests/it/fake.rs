@@ -94,7 +94,7 @@ impl Fake {
     }
 
     /// Sends rows to whoever listens.
-    pub fn publisher<const N: usize>(&self) -> impl Fn([Row; N]) + use<N> {
+    pub fn publisher(&self) -> impl Fn(Vec<Row>) + use<> {
         let (node, published) = (self.node.clone(), self.published.clone());
         move |rows| {
             published.send(batch(&node, rows)).expect("nobody listens");

@@ -3,7 +3,7 @@
 mod fake;
 
 use api::{Accounting, ApiError, JsonAnswer, NodeState, Tables, TailStatus, WorkerStatus, Workers};
-use arrow_array::{Array as _, RecordBatch, cast::AsArray as _};
+use arrow_array::{RecordBatch, cast::AsArray as _};
 use arrow_ipc::reader::{StreamDecoder, StreamReader};
 use axum::{Router, body::Body};
 use fake::{Fake, row};
@@ -448,8 +448,8 @@ async fn a_tail_joins_all_nodes_and_says_when_one_goes() {
     assert_eq!(nodes, ["n1", "n2"]);
     tokio::time::sleep(Duration::from_millis(300)).await;
 
-    publish1([row(1).status(500), row(2)]);
-    publish2([row(3).status(503)]);
+    publish1(vec![row(1).status(500), row(2)]);
+    publish2(vec![row(3).status(503)]);
     let mut rows = tail.rows(2).await;
     rows.sort_unstable();
     assert_eq!(rows, [(1, "n1".to_owned()), (3, "n2".to_owned())]);
@@ -460,7 +460,7 @@ async fn a_tail_joins_all_nodes_and_says_when_one_goes() {
     assert!(node == "n2" && !reason.is_empty(), "{node} {reason}");
 
     // The others go on, and one that comes later is heard.
-    publish1([row(4).status(500)]);
+    publish1(vec![row(4).status(500)]);
     assert_eq!(tail.rows(1).await, [(4, "n1".to_owned())]);
     let n3 = Fake::new("n3");
     let publish3 = n3.publisher();
@@ -468,7 +468,7 @@ async fn a_tail_joins_all_nodes_and_says_when_one_goes() {
     hub.workers().attach(third.clone());
     tail.until(|status| matches!(status, TailStatus::NodeJoined { node } if node == "n3")).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    publish3([row(5).status(500)]);
+    publish3(vec![row(5).status(500)]);
     assert_eq!(tail.rows(1).await, [(5, "n3".to_owned())]);
 
     let rate = tail.until(|status| matches!(status, TailStatus::Rate { rows: 4, .. })).await;
@@ -498,7 +498,7 @@ async fn a_tail_may_begin_before_there_is_a_worker() {
     hub.workers().attach(n1.attach());
     assert!(matches!(tail.status().await, TailStatus::Started { .. }));
     tokio::time::sleep(Duration::from_millis(300)).await;
-    publish([row(1)]);
+    publish(vec![row(1)]);
     assert_eq!(tail.rows(1).await, [(1, "n1".to_owned())]);
 }
 
