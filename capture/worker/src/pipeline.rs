@@ -100,7 +100,6 @@ impl Pipeline {
 
     /// Reads everything, calls `imported`, and keeps the store in order until told to stop.
     pub(crate) fn run(mut self, opened: Opened, imported: impl FnOnce()) {
-        self.state.capturing.store(!matches!(opened, Opened::None), Relaxed);
         match opened {
             Opened::None => {}
             Opened::Files(paths) => {
@@ -165,7 +164,7 @@ impl Pipeline {
             }
         }
         let missed = source.drops();
-        self.dropped(missed, &format!("according to the file {}", source.name()));
+        self.dropped(missed, &format!(", says the file {}", source.name()));
         self.progress(&Reading { index, files, source: &source });
         self.input(index, |input| input.active = false);
     }
@@ -238,9 +237,7 @@ impl Pipeline {
 
     /// Publishes if there is enough or it is old enough; true if it is time to stop.
     fn tend(&mut self, reading: Option<&Reading<'_>>) -> bool {
-        let (packets, bytes) = std::mem::take(&mut self.unseen);
-        self.state.packets.fetch_add(packets.into(), Relaxed);
-        self.state.bytes.fetch_add(bytes as u64, Relaxed);
+        self.count();
         let patience = if self.tails.is_empty() { PUBLISH_AFTER } else { PUBLISH_AFTER_WATCHED };
         let late = self.published.elapsed() >= patience;
         if late
@@ -260,6 +257,7 @@ impl Pipeline {
 
     /// Makes every row so far visible to queries, then to live tails.
     fn publish(&mut self) {
+        self.count();
         self.published = Instant::now();
         for (table, batch) in self.dissection.take() {
             let rows = batch.num_rows() as u64;
@@ -277,6 +275,13 @@ impl Pipeline {
                 }
             }
         }
+    }
+
+    /// Brings the counters up to date.
+    fn count(&mut self) {
+        let (packets, bytes) = std::mem::take(&mut self.unseen);
+        self.state.packets.fetch_add(packets.into(), Relaxed);
+        self.state.bytes.fetch_add(bytes as u64, Relaxed);
     }
 
     fn each_second(&mut self) {
@@ -332,22 +337,29 @@ impl Pipeline {
 
     fn kernel_drops(&mut self, live: &mut Live) {
         match live.stats() {
-            Ok(drops) => self.dropped(drops, "while capturing"),
+            Ok(drops) => self.dropped(drops, ""),
             Err(error) => tracing::debug!(%error, "no drop counters"),
         }
     }
 
-    /// Enters what was dropped since the last look.
-    fn dropped(&mut self, drops: Drops, detail: &str) {
+    /// Enters what was dropped since the last look, and who says so.
+    fn dropped(&mut self, drops: Drops, witness: &str) {
         let before = std::mem::replace(&mut self.drops, drops);
         let live =
             self.state.slow().inputs.first().is_some_and(|it| it.kind == api::InputKind::Interface);
         let now = if live { now_ns() } else { self.last_ts.unwrap_or_default() };
         let since = if live { now - SECOND.as_nanos() as i64 } else { now };
-        for (stage, before, drops, counter) in [
-            ("kernel", before.dropped_kernel, drops.dropped_kernel, &self.state.dropped_kernel),
+        for (stage, reason, before, drops, counter) in [
+            (
+                "kernel",
+                "the kernel's buffer was full",
+                before.dropped_kernel,
+                drops.dropped_kernel,
+                &self.state.dropped_kernel,
+            ),
             (
                 "interface",
+                "the interface or its driver dropped them",
                 before.dropped_interface,
                 drops.dropped_interface,
                 &self.state.dropped_interface,
@@ -357,7 +369,7 @@ impl Pipeline {
             let count = if live { drops - before } else { drops };
             if count > 0 {
                 counter.fetch_add(count, Relaxed);
-                let detail = Some(detail.to_owned());
+                let detail = Some(format!("{reason}{witness}"));
                 self.dissection.loss(&Loss {
                     from: since,
                     until: now,

@@ -96,6 +96,7 @@ impl Worker {
         let engine = query::node::Service::new(store.clone(), &query::Options::default())?;
 
         let state = Arc::new(State::new(inputs));
+        state.capturing.store(!matches!(opened, Opened::None), Relaxed);
         let tails = Arc::new(Tails::default());
         let (stop, stopped) = mpsc::channel();
         let (done, imported) = watch::channel(false);
