@@ -207,12 +207,12 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Number {
-        Number(u64),
+        Whole(u64),
         Text(String),
         None,
     }
     match Number::deserialize(deserializer)? {
-        Number::Number(number) => Ok(Some(number)),
+        Number::Whole(number) => Ok(Some(number)),
         Number::None => Ok(None),
         Number::Text(text) => text.trim().parse().map(Some).map_err(serde::de::Error::custom),
     }
@@ -223,11 +223,11 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Flag {
-        Flag(bool),
+        Truth(bool),
         Text(String),
     }
     match Flag::deserialize(deserializer)? {
-        Flag::Flag(flag) => Ok(flag),
+        Flag::Truth(flag) => Ok(flag),
         Flag::Text(text) => match text.trim() {
             "" | "1" | "true" => Ok(true),
             "0" | "false" => Ok(false),

@@ -40,6 +40,9 @@ pub struct Options {
     pub keep_age: Option<Duration>,
     /// Zstandard's level.
     pub zstd_level: i32,
+    /// The store goes with the process: segments are written to be read soon, neither compressed
+    /// nor indexed nor synced.
+    pub scratch: bool,
     /// A row group has at most this many rows.
     pub row_group_rows: usize,
     /// A row group has about at most this many bytes; one is held in memory while it is written.
@@ -61,6 +64,7 @@ impl Default for Options {
             keep_bytes_packets: 4 << 30,
             keep_age: None,
             zstd_level: 3,
+            scratch: false,
             row_group_rows: 128 << 10,
             row_group_bytes: 32 << 20,
             footer_bytes: 32 << 20,
@@ -554,7 +558,9 @@ impl Shared {
                 state.failure = None;
             }
             Err(error) => {
-                tracing::warn!(table = job.table, %error, "could not seal rows");
+                if !self.options.scratch || self.disk.dir.exists() {
+                    tracing::warn!(table = job.table, %error, "could not seal rows");
+                }
                 if error.is_passing() {
                     held.hot.splice(0..0, job.rows.iter().cloned());
                     held.since.get_or_insert_with(Instant::now);

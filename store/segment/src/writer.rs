@@ -50,7 +50,9 @@ pub(crate) fn write(disk: &Disk, draft: &Draft<'_>, options: &Options) -> Result
         let name = Name { min_ts: from(draft.rows), seq: draft.seq, rows, checks };
         let path = dir.join(name.to_string());
         std::fs::rename(&temporary, &path).map_err(Error::io("rename", &temporary))?;
-        if let Err(error) = sync_dir(&dir) {
+        if !options.scratch
+            && let Err(error) = sync_dir(&dir)
+        {
             // The caller keeps the rows: they must not come back twice.
             std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
             return Err(error);
@@ -100,7 +102,9 @@ fn fill(disk: &Disk, path: &Path, draft: &Draft<'_>, options: &Options) -> Resul
         writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
     let sink = writer.into_inner().map_err(failed(path))?;
-    sink.file.sync_all().map_err(Error::io("sync", path))?;
+    if !options.scratch {
+        sink.file.sync_all().map_err(Error::io("sync", path))?;
+    }
     let checks = sink.tail.as_deref().and_then(checks);
     checks.ok_or_else(|| Error::Damaged { path: path.into(), reason: "it has no footer".into() })
 }
@@ -150,6 +154,15 @@ fn in_order(
 
 /// How a table is laid out in Parquet: see each line's reason.
 fn properties(draft: &Draft<'_>, options: &Options) -> WriterProperties {
+    if options.scratch {
+        return WriterProperties::builder()
+            .set_compression(Compression::UNCOMPRESSED)
+            .set_dictionary_enabled(false)
+            .set_statistics_enabled(EnabledStatistics::None)
+            .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
+            .set_max_row_group_bytes(Some(options.row_group_bytes.max(1)))
+            .build();
+    }
     let level = ZstdLevel::try_new(options.zstd_level).unwrap_or_default();
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("kubeshark segment ", env!("CARGO_PKG_VERSION")).to_owned())

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use memchr::{memchr, memchr_iter, memchr2, memmem, memrchr};
-use schema::value::{Body, Headers, Label, Size};
+use schema::value::{Body, Headers, Label, Size, text};
 
 use super::{Dissect, Guess, Head, Transport};
 use crate::body::{Opened, Payload, decompress};
@@ -621,24 +621,24 @@ fn record<'a>(request: Option<&'a Sent>, response: Option<&'a Sent>) -> (Summary
     let failed = status.is_none_or(|it| it >= 400);
     let error = match status {
         None => Some("no response".into()),
-        Some(_) if failed && !reason.is_empty() => Some(String::from_utf8_lossy(reason)),
+        Some(_) if failed && !reason.is_empty() => Some(text(reason)),
         Some(_) => None,
     };
     let summary = Summary {
-        verb: String::from_utf8_lossy(method),
-        target: String::from_utf8_lossy(target.whole),
+        verb: text(method),
+        target: text(target.whole),
         status,
         failed,
         error,
     };
     let version = if version.is_empty() { answer_version } else { version };
     let row = Http {
-        version: Label(String::from_utf8_lossy(version)),
-        host: target.authority.map(String::from_utf8_lossy).or(asked.host).map(Label),
-        path: target.path.map(String::from_utf8_lossy),
-        query: target.query.map(String::from_utf8_lossy),
+        version: Label(text(version)),
+        host: target.authority.map(text).or(asked.host).map(Label),
+        path: target.path.map(text),
+        query: target.query.map(text),
         user_agent: asked.user_agent,
-        reason: (!reason.is_empty()).then(|| Label(String::from_utf8_lossy(reason))),
+        reason: (!reason.is_empty()).then(|| Label(text(reason))),
         request_headers: request.map(|_| Headers(asked.headers)),
         request_cookies: (!asked.cookies.is_empty()).then_some(Headers(asked.cookies)),
         request_content_type: asked.content_type.map(Label),
@@ -731,8 +731,8 @@ impl<'a> Read<'a> {
 fn keep<'a>(to: &mut Option<Cow<'a, str>>, value: Cow<'a, [u8]>) {
     if to.is_none() {
         *to = Some(match value {
-            Cow::Borrowed(value) => String::from_utf8_lossy(value),
-            Cow::Owned(value) => Cow::Owned(String::from_utf8_lossy(&value).into_owned()),
+            Cow::Borrowed(value) => text(value),
+            Cow::Owned(value) => Cow::Owned(text(&value).into_owned()),
         });
     }
 }
