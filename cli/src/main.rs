@@ -28,15 +28,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(after_help = "Exit codes: 0 done; 1 it failed; 2 the command line is wrong; \
                         3 the answer is incomplete (standard error says why).")]
 struct Cli {
-    /// What to log on standard error, such as `info` or `worker=debug,warn`.
-    #[arg(
-        long,
-        global = true,
-        env = "KUBESHARK_LOG",
-        default_value = "warn",
-        value_name = "FILTER"
-    )]
-    log: String,
+    /// What to log on standard error, such as `info` or `worker=debug,warn`; else warnings for `worker` and `hub`, and
+    /// only errors for the others, which say what matters by themselves.
+    #[arg(long, global = true, env = "KUBESHARK_LOG", value_name = "FILTER")]
+    log: Option<String>,
     #[command(subcommand)]
     command: commands::Command,
 }

@@ -55,8 +55,11 @@ fn what_real_programs_send_on_loopback_is_seen() {
     };
     assert_eq!(count("http", web.port, "status"), of(&[("200", 65), ("404", 15)]));
     assert_eq!(count("http", web.port, "verb"), of(&[("GET", 75), ("HEAD", 5)]));
+    let mut commands = count("redis", redis.port, "verb");
+    // What redis-cli asks for itself when it starts, as some of its versions do.
+    commands.remove("COMMAND");
     assert_eq!(
-        count("redis", redis.port, "verb"),
+        commands,
         of(&[("GET", 100), ("INCR", 1), ("LPUSH", 1), ("LRANGE", 1), ("SET", 100)])
     );
     let expected: BTreeMap<_, _> = names

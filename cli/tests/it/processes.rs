@@ -63,10 +63,6 @@ impl Process {
         )
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.0.id()
-    }
-
     /// Sends a signal by name, such as `STOP`.
     pub(crate) fn signal(&self, name: &str) {
         let status =
