@@ -11,6 +11,7 @@ use arrow_cast::parse::string_to_timestamp_nanos;
 use arrow_schema::{Schema, SchemaRef};
 use futures::StreamExt;
 use query::{Ask, Engine, Limits, Options, Tables};
+use schema::Kind;
 use tokio::runtime::Runtime;
 use worker::{Config, Inputs, Keep, StoreOptions, Worker};
 
@@ -45,6 +46,7 @@ impl Local {
                 seal_after: Duration::from_secs(24 * 3_600),
                 hot_bytes: HOT_BYTES,
                 scratch: true,
+                row_group_bytes: 8 << 20,
                 ..StoreOptions::default()
             },
         };
@@ -151,10 +153,13 @@ impl Answer for Rows<'_> {
 /// Which tables the question can be about: rows that nobody asks for are not written.
 fn keep(request: &QueryRequest, packets: bool) -> Keep {
     let Some(sql) = &request.sql else {
-        return Keep { packets, connections: false, protocols: true };
+        // The rows of a filter are those of `traffic`, which has no wide columns.
+        let filter = request.filter.as_deref().unwrap_or_default();
+        let wide = names_wide(&words(&filter.to_ascii_lowercase()));
+        return Keep { packets, connections: false, protocols: true, wide };
     };
     let sql = sql.to_ascii_lowercase();
-    let words: HashSet<_> = sql.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let words = words(&sql);
     let others = [PACKETS, CONNECTIONS, LOSSES];
     let protocols =
         dissect::tables().iter().map(|it| it.name.as_ref()).filter(|it| !others.contains(it));
@@ -163,7 +168,23 @@ fn keep(request: &QueryRequest, packets: bool) -> Keep {
         connections: words.contains(CONNECTIONS),
         protocols: words.contains(query::TRAFFIC)
             || protocols.into_iter().any(|it| words.contains(it)),
+        // All columns are asked for by a star, unless it counts, or by a join over all of them.
+        wide: names_wide(&words)
+            || sql.replace("count(*)", "").contains('*')
+            || ["natural", "table", "describe"].iter().any(|it| words.contains(it)),
     }
+}
+
+fn words(sql: &str) -> HashSet<&str> {
+    sql.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect()
+}
+
+/// Whether a payload, headers or a list is named.
+fn names_wide(words: &HashSet<&str>) -> bool {
+    let fields = dissect::tables().iter().flat_map(|it| it.fields.iter());
+    fields
+        .filter(|it| matches!(it.kind, Kind::Body | Kind::Headers | Kind::Texts))
+        .any(|it| words.contains(it.name.as_ref()))
 }
 
 fn question(request: &QueryRequest) -> Result<query::Query> {
@@ -230,7 +251,7 @@ const PACKETS: &str = "packets";
 const CONNECTIONS: &str = "connections";
 const LOSSES: &str = "losses";
 /// Rows in memory; with what reading and asking take, the process stays below 300 MiB.
-const HOT_BYTES: usize = 160 << 20;
+const HOT_BYTES: usize = 64 << 20;
 /// Nobody else waits for this process; whoever started it can interrupt it.
 const DEADLINE: Duration = Duration::from_secs(3_600);
 /// What shells say of a program that SIGINT ended.
@@ -246,6 +267,11 @@ mod tests {
             let it = keep(&QueryRequest::sql(sql), false);
             (it.packets, it.connections, it.protocols)
         };
+        let wide = |sql: &str| keep(&QueryRequest::sql(sql), false).wide;
+        assert!(!wide("select count(*), max(duration) from http"));
+        assert!(wide("select * from http") && wide("select h.* from http h"));
+        assert!(wide("select text(Request_Body) from http"));
+        assert!(wide("select target from redis where array_has(arguments, 'x')"));
         assert_eq!(kept("select count(*) from HTTP"), (false, false, true));
         assert_eq!(kept("select * from \"packets\""), (true, false, false));
         assert_eq!(kept("select client_packets from connections"), (false, true, false));

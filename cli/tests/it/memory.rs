@@ -9,7 +9,7 @@ use crate::traffic;
 fn a_large_import_stays_within_300_mib() {
     let folder = TempDir::new().unwrap();
     let capture = folder.path().join("traffic.pcap");
-    traffic::write(&capture, (0..400_000).map(traffic::exchange));
+    traffic::write(&capture, (0..600_000).map(traffic::exchange));
     let bytes = std::fs::metadata(&capture).unwrap().len();
     assert!(bytes > 300 << 20, "the capture of {bytes} bytes would fit memory as a whole");
 
@@ -20,7 +20,7 @@ fn a_large_import_stays_within_300_mib() {
             .arg("--read")
             .arg(&capture),
     );
-    tap.wait_for(1, 400_000);
+    tap.wait_for(1, 600_000);
     let peak = tap.process.peak_resident_bytes() >> 20;
     assert!(peak <= 300, "{peak} MiB resident");
 }
