@@ -18,7 +18,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::{sync::broadcast, task::JoinHandle};
 
-pub struct Fake {
+pub(crate) struct Fake {
     node: String,
     version: String,
     tables: Vec<Table>,
@@ -30,34 +30,34 @@ pub struct Fake {
 
 /// What a row of `notes` is made of.
 #[derive(Clone)]
-pub struct Row {
+pub(crate) struct Row {
     seq: u64,
     status: i32,
     body: Vec<u8>,
 }
 
-pub fn row(seq: u64) -> Row {
+pub(crate) fn row(seq: u64) -> Row {
     Row { seq, status: 200, body: Vec::new() }
 }
 
 impl Row {
-    pub fn status(mut self, status: i32) -> Self {
+    pub(crate) fn status(mut self, status: i32) -> Self {
         self.status = status;
         self
     }
 
-    pub fn body(self, body: &str) -> Self {
+    pub(crate) fn body(self, body: &str) -> Self {
         self.bytes(body.as_bytes())
     }
 
-    pub fn bytes(mut self, body: &[u8]) -> Self {
+    pub(crate) fn bytes(mut self, body: &[u8]) -> Self {
         self.body = body.to_vec();
         self
     }
 }
 
 impl Fake {
-    pub fn new(node: &str) -> Self {
+    pub(crate) fn new(node: &str) -> Self {
         Self::of(node, notes())
     }
 
@@ -71,18 +71,18 @@ impl Fake {
         Self { node: node.into(), version, tables, store, service, published, _dir: dir }
     }
 
-    pub fn rows(self, rows: impl IntoIterator<Item = Row>) -> Self {
+    pub(crate) fn rows(self, rows: impl IntoIterator<Item = Row>) -> Self {
         self.store.append("notes", batch(&self.node, rows)).unwrap();
         self
     }
 
-    pub fn version(mut self, version: &str) -> Self {
+    pub(crate) fn version(mut self, version: &str) -> Self {
         self.version = version.into();
         self
     }
 
     /// The same table with a column of another kind.
-    pub fn with_status_as_text(self) -> Self {
+    pub(crate) fn with_status_as_text(self) -> Self {
         let mut table = notes();
         table
             .fields
@@ -94,19 +94,19 @@ impl Fake {
     }
 
     /// Sends rows to whoever listens.
-    pub fn publisher(&self) -> impl Fn(Vec<Row>) + use<> {
+    pub(crate) fn publisher(&self) -> impl Fn(Vec<Row>) + use<> {
         let (node, published) = (self.node.clone(), self.published.clone());
         move |rows| {
             published.send(batch(&node, rows)).expect("nobody listens");
         }
     }
 
-    pub fn attach(self) -> Client {
+    pub(crate) fn attach(self) -> Client {
         let engine = Routes::new(self.service.server());
         link::attach(Arc::new(self), engine)
     }
 
-    pub fn dial(self, hub: SocketAddr, token: Option<&str>) -> JoinHandle<DialError> {
+    pub(crate) fn dial(self, hub: SocketAddr, token: Option<&str>) -> JoinHandle<DialError> {
         let engine = Routes::new(self.service.server());
         tokio::spawn(Dialer::new(&hub.to_string(), token).unwrap().run(Arc::new(self), engine))
     }
@@ -180,7 +180,7 @@ fn notes() -> Table {
         name: String::from(name).into(),
         doc: "A column.".into(),
         kind,
-        nullable: true,
+        nullable: name != "ts",
     };
     let fields: Vec<_> = fields.map(field).into();
     Table { name: "notes".into(), doc: "What a test needs.".into(), fields: fields.into() }
