@@ -81,7 +81,11 @@ pub(crate) fn rows<'a>(
             let properties = WriterProperties::builder()
                 .set_compression(Compression::ZSTD(ZstdLevel::default()))
                 .build();
-            Box::new(Parquet(ArrowWriter::try_new(out, schema.clone(), Some(properties))?))
+            Box::new(Parquet(ArrowWriter::try_new(
+                out,
+                SchemaRef::clone(schema),
+                Some(properties),
+            )?))
         }
         Format::Pcapng => Box::new(pcapng::Packets::new(out, schema)?),
     })
@@ -139,7 +143,7 @@ impl<W: Write> Rows for Csv<W> {
     fn finish(mut self: Box<Self>) -> Result<(), Error> {
         if !self.any {
             // No rows is an answer too: its header says so.
-            self.out.write(&RecordBatch::new_empty(self.schema.clone()))?;
+            self.out.write(&RecordBatch::new_empty(SchemaRef::clone(&self.schema)))?;
         }
         Ok(self.out.into_inner().flush()?)
     }

@@ -50,8 +50,8 @@ enum Outcome {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let level =
-        cli.log.as_deref().unwrap_or(if cli.command.is_daemon() { "warn" } else { "error" });
+    let usual = if cli.command.is_daemon() { "warn" } else { "error" };
+    let level = cli.log.as_deref().unwrap_or(usual);
     if let Err(why) = log(level) {
         return fail(&why);
     }

@@ -124,7 +124,7 @@ impl Query {
             return self.packets(place, request);
         }
         let answer = place.ask(&request)?;
-        self.write(answer, |batch| Ok(batch))
+        self.write(answer, Ok)
     }
 
     /// The rows are packets, or lead to some: then it is the packets of their conversations that are written.
@@ -134,7 +134,7 @@ impl Query {
         }
         let mut answer = place.ask(&request)?;
         if are_packets(&answer.schema()) {
-            return self.write(answer, |batch| Ok(batch));
+            return self.write(answer, Ok);
         }
         if answer.schema().index_of(FLOW).is_err() {
             // Says what is needed.

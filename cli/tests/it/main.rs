@@ -1,5 +1,11 @@
 //! The binary as a user meets it: processes, files, sockets, and real programs talking on loopback.
-#![allow(clippy::disallowed_methods, reason = "a test asks where it runs")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test asks where it runs, shows what programs said, and fails by panicking"
+)]
 
 mod crash;
 mod fleet;
