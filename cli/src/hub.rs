@@ -87,11 +87,15 @@ impl Rows<'_> {
 impl Hub {
     /// Whether one was named, or the one on this machine is meant.
     pub(crate) fn is_named(&self) -> bool {
-        self.url.is_some()
+        self.named().is_some()
+    }
+
+    fn named(&self) -> Option<&str> {
+        self.url.as_deref().filter(|it| !it.is_empty())
     }
 
     fn url(&self) -> &str {
-        self.url.as_deref().unwrap_or(DEFAULT_URL)
+        self.named().unwrap_or(DEFAULT_URL)
     }
 
     /// What can be asked.

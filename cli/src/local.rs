@@ -86,8 +86,10 @@ impl Place for Local {
         let answer =
             self.runtime.block_on(self.engine.run(query)).map_err(|why| wrong(why, &asked))?;
         let columns = request.columns.iter().map(|name| {
-            let place = answer.schema.index_of(name);
-            place.with_context(|| format!("there is no column {name} among a filter's rows"))
+            let place = answer.schema.index_of(name).ok();
+            place.with_context(|| {
+                format!("a filter's rows have no column {name}: see `kubeshark tables traffic`")
+            })
         });
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let schema = if columns.is_empty() {

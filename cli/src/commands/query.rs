@@ -36,7 +36,7 @@ pub(crate) struct Query {
     /// A SELECT statement, or a filter such as `http.status >= 500`; without one, all traffic.
     question: Option<String>,
     /// A capture file to ask instead of a Hub (pcap, pcapng; plain, gzip or zstd); `-` is standard input.
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "hub")]
+    #[arg(long, value_name = "FILE", num_args = 1..)]
     read: Vec<PathBuf>,
     #[command(flatten)]
     hub: Hub,
