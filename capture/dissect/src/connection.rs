@@ -208,7 +208,8 @@ impl Metrics {
             (false, Some(_)) => 4,
             (false, None) => 0,
         };
-        self.completeness |= 8 * i32::from(it.sent > 0) + 16 * i32::from(it.fin) + 32 * i32::from(it.rst);
+        self.completeness |=
+            8 * i32::from(it.sent > 0) + 16 * i32::from(it.fin) + 32 * i32::from(it.rst);
         self.handshake(way, ts, it);
         let scale = match self.scale {
             // A scale counts only if both sides offered one (RFC 7323 §2.2).
@@ -324,9 +325,11 @@ impl Metrics {
         let of = |both: &[u64; 2], way: usize| both.get(way).copied().unwrap_or_default();
         let mean = |sum: i64, n: i64| (n > 0).then(|| Duration(sum / n));
         let measured = |it: i64| (self.rtt.samples > 0).then_some(Duration(it));
-        let scale = |way: usize| self.scale.get(way).copied().flatten().map(|it| Code(i32::from(it)));
+        let scale =
+            |way: usize| self.scale.get(way).copied().flatten().map(|it| Code(i32::from(it)));
         let data = |way: usize| self.first_data.get(way).copied().flatten();
-        let first_byte = data(client).zip(data(server)).filter(|(asked, answered)| answered >= asked);
+        let first_byte =
+            data(client).zip(data(server)).filter(|(asked, answered)| answered >= asked);
         Connections {
             ts: Time(self.first),
             duration: Duration(self.last - self.first),

@@ -35,11 +35,13 @@ pub struct Keep {
     pub connections: bool,
     /// The protocols' exchanges.
     pub protocols: bool,
+    /// Their wide columns: payloads, headers, lists. Without, those that may be null are.
+    pub wide: bool,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { packets: true, connections: true, protocols: true }
+        Self { packets: true, connections: true, protocols: true, wide: true }
     }
 }
 
@@ -100,7 +102,7 @@ impl Dissection {
     /// An empty one.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let tables = Tables::new(&config.node);
+        let tables = Tables::new(&config.node, config.keep.wide);
         Self {
             config,
             flows: Flows::default(),
@@ -206,13 +208,8 @@ impl Dissection {
             Carried::Fragment(piece) => match self.fragments.add(ts, &piece) {
                 Ok(Some(whole)) => {
                     let sent = whole.data.len();
-                    let carried = transport(
-                        whole.number,
-                        whole.source,
-                        whole.destination,
-                        &whole.data,
-                        sent,
-                    );
+                    let carried =
+                        transport(whole.number, whole.source, whole.destination, &whole.data, sent);
                     self.carried(ts, carried)
                 }
                 Ok(None) => None,

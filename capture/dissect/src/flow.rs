@@ -81,15 +81,31 @@ pub(crate) struct Tally {
 }
 
 impl Flow {
-    pub(crate) fn new(key: Key, way: usize, transport: Transport, ts: i64, syn: Option<bool>) -> Self {
+    pub(crate) fn new(
+        key: Key,
+        way: usize,
+        transport: Transport,
+        ts: i64,
+        syn: Option<bool>,
+    ) -> Self {
         let client = match syn {
-            Some(is_answer) => if is_answer { 1 - way } else { way },
+            Some(is_answer) => {
+                if is_answer {
+                    1 - way
+                } else {
+                    way
+                }
+            }
             None => likely_client(&key, way),
         };
         let mut flow = Self {
             key,
             transport,
-            facts: Facts { id: flow_id(&key, ts), client: (String::new(), 0), server: (String::new(), 0) },
+            facts: Facts {
+                id: flow_id(&key, ts),
+                client: (String::new(), 0),
+                server: (String::new(), 0),
+            },
             client,
             known_client: syn.is_some(),
             streams: [Stream::default(), Stream::default()],
@@ -113,9 +129,8 @@ impl Flow {
     }
 
     fn name_ends(&mut self) {
-        let text = |(ip, port): (Ip, u16)| {
-            (std::net::Ipv6Addr::from(ip).to_canonical().to_string(), port)
-        };
+        let text =
+            |(ip, port): (Ip, u16)| (std::net::Ipv6Addr::from(ip).to_canonical().to_string(), port);
         self.facts.client = text(self.key.end(self.client));
         self.facts.server = text(self.key.end(1 - self.client));
     }
@@ -179,9 +194,10 @@ impl Flow {
         if !it.syn {
             return false;
         }
-        let known = self.streams.get(way).is_some_and(|stream| {
-            stream.begins_at(it.seq.wrapping_add(1)) || !stream.started()
-        });
+        let known = self
+            .streams
+            .get(way)
+            .is_some_and(|stream| stream.begins_at(it.seq.wrapping_add(1)) || !stream.started());
         match it.ack {
             None => !known || (self.closing.is_some() && !self.begins(way, it)),
             // The answer to a SYN that we have seen belongs to it, whatever else it says.
@@ -207,7 +223,7 @@ impl Flow {
         let new = end > 0 && end.cast_unsigned() > next;
         self.metrics.segment(way, ts, it, new);
         if it.fin && end >= 0 {
-            stream.end.get_or_insert(end.cast_unsigned());
+            stream.end.get_or_insert_with(|| end.cast_unsigned());
         }
         let seen = self.acknowledge(way, it.ack, now);
         let at = Arrival { ts, seen };

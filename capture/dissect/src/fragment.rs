@@ -35,7 +35,11 @@ impl<'a> Fragment<'a> {
                     Ipv6ExtensionSlice::Fragment(it) => Some(it),
                     _ => None,
                 })?;
-                (found.identification(), found.fragment_offset().byte_offset(), found.more_fragments())
+                (
+                    found.identification(),
+                    found.fragment_offset().byte_offset(),
+                    found.more_fragments(),
+                )
             }
         };
         let key = Key { source, destination, id, number: payload.ip_number.0 };
@@ -123,7 +127,8 @@ impl Fragments {
         self.packets.retain(|_, it| now.saturating_sub(it.since) < WAIT_NANOS);
         self.bytes = self.packets.values().map(|it| it.data.len()).sum();
         while self.bytes + need > TOTAL_BYTES || self.packets.len() >= PACKETS {
-            let Some(oldest) = self.packets.iter().min_by_key(|(_, it)| it.since).map(|(key, _)| *key)
+            let Some(oldest) =
+                self.packets.iter().min_by_key(|(_, it)| it.since).map(|(key, _)| *key)
             else {
                 break;
             };

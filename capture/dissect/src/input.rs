@@ -66,7 +66,7 @@ impl<'a> Input<'a> {
 
     /// The next `n` bytes.
     pub fn take(&mut self, n: usize) -> Result<&'a [u8], Stop> {
-        let taken = self.rest().get(..n).ok_or(self.short())?;
+        let taken = self.rest().get(..n).ok_or_else(|| self.short())?;
         self.at += n;
         Ok(taken)
     }

@@ -103,7 +103,14 @@ impl Stream {
     }
 
     /// Keeps bytes for later, where none are kept yet.
-    pub(crate) fn hold(&mut self, offset: u64, data: &[u8], sent: usize, at: Arrival, since: Since) {
+    pub(crate) fn hold(
+        &mut self,
+        offset: u64,
+        data: &[u8],
+        sent: usize,
+        at: Arrival,
+        since: Since,
+    ) {
         let end = offset + sent as u64;
         let mut from = offset.max(self.next);
         // Most pieces come in order, behind all that wait.
@@ -118,10 +125,10 @@ impl Stream {
             let taken = self.pending.get(place).map(|it| (it.offset, it.end()));
             let until = taken.map_or(end, |(start, _)| start.clamp(from, end));
             if until > from {
-                let part = (from - offset) as usize..(until - offset) as usize;
+                let part = size(from - offset)..size(until - offset);
                 let part = part.start.min(data.len())..part.end.min(data.len());
                 let data = data.get(part).unwrap_or_default().to_vec();
-                let piece = Piece { offset: from, data, sent: (until - from) as usize, at, since };
+                let piece = Piece { offset: from, data, sent: size(until - from), at, since };
                 self.pending_bytes += piece.weight();
                 self.pending.insert(place, piece);
                 place += 1;
@@ -160,6 +167,11 @@ impl Stream {
         let crowded = self.pending_bytes > bound || self.pending.len() > PIECES;
         (force || not_captured || given_up || crowded).then(|| until - self.next)
     }
+}
+
+/// A length within one packet, which fits.
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// How far a capture that gathers from several queues may be out of order.

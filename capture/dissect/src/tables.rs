@@ -45,6 +45,7 @@ pub(crate) trait AnyRows: Any + Send {
     fn len(&self) -> usize;
     fn bytes(&self) -> usize;
     fn finish(&mut self) -> Vec<ArrayRef>;
+    fn leave_wide_out(&mut self);
 }
 
 impl<C: Columns> AnyRows for Rows<C> {
@@ -59,6 +60,9 @@ impl<C: Columns> AnyRows for Rows<C> {
         let mut columns = self.envelope.finish();
         columns.extend(self.own.finish());
         columns
+    }
+    fn leave_wide_out(&mut self) {
+        self.own.leave_wide_out();
     }
 }
 
@@ -87,6 +91,9 @@ impl<C: Columns> AnyRows for Plain<C> {
         self.len = 0;
         self.own.finish()
     }
+    fn leave_wide_out(&mut self) {
+        self.own.leave_wide_out();
+    }
 }
 
 /// A builder for each table.
@@ -100,9 +107,13 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    pub(crate) fn new(node: &str) -> Self {
+    pub(crate) fn new(node: &str, wide: bool) -> Self {
+        let mut protocols: Vec<_> = PROTOCOLS.iter().map(|it| (it.rows)()).collect();
+        if !wide {
+            protocols.iter_mut().for_each(|it| it.leave_wide_out());
+        }
         Self {
-            protocols: PROTOCOLS.iter().map(|it| (it.rows)()).collect(),
+            protocols,
             connections: Plain::default(),
             packets: Plain::default(),
             losses: Plain::default(),

@@ -40,7 +40,7 @@ fn fixtures_give_their_records() {
 
 #[test]
 fn connections_of_fixtures_are_measured() {
-    let keep = Keep { packets: false, connections: true, protocols: true };
+    let keep = Keep { packets: false, connections: true, protocols: true, wide: true };
     for (_, path) in fixtures() {
         let mut text = String::new();
         for row in all_rows(&read(&path), keep).iter().filter(|it| it.contains_key("goodput_bytes"))
@@ -199,15 +199,31 @@ proptest! {
 fn memory_is_bounded_whatever_is_sent() {
     let limits = Limits { flows: 1000, held_bytes: 1 << 20, ..Limits::default() };
     let mut dissection = Dissection::new(Config { limits, ..Config::default() });
-    let head = [b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n".to_vec(), vec![b'x'; 1200]].concat();
+    let head = [
+        b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n".to_vec(),
+        vec![b'x'; 1200],
+    ]
+    .concat();
     for n in 0..20_000u32 {
         let mut frame = segment(80, 1, 0x10, &head);
         frame[12..16].copy_from_slice(&n.to_be_bytes());
-        dissection.packet(&Packet { ts: i64::from(n), link: Link::Raw, interface: 0, wire_len: 0, data: &frame });
+        dissection.packet(&Packet {
+            ts: i64::from(n),
+            link: Link::Raw,
+            interface: 0,
+            wire_len: 0,
+            data: &frame,
+        });
         // A hole, and bytes behind it.
         let mut frame = segment(80, 500_000, 0x10, &[b'y'; 1200]);
         frame[12..16].copy_from_slice(&n.to_be_bytes());
-        dissection.packet(&Packet { ts: i64::from(n), link: Link::Raw, interface: 0, wire_len: 0, data: &frame });
+        dissection.packet(&Packet {
+            ts: i64::from(n),
+            link: Link::Raw,
+            interface: 0,
+            wire_len: 0,
+            data: &frame,
+        });
         assert!(dissection.held_bytes() <= 1 << 20);
         assert!(dissection.live_flows() <= 1000);
         dissection.take();
@@ -271,8 +287,7 @@ fn disturb(frames: &[Frame], seed: u64) -> Vec<Frame> {
 
 fn interleave(captures: Vec<Vec<Frame>>, seed: u64) -> Vec<Frame> {
     let mut noise = Noise(seed | 1);
-    let mut sources: Vec<_> =
-        captures.into_iter().map(|it| it.into_iter().peekable()).collect();
+    let mut sources: Vec<_> = captures.into_iter().map(|it| it.into_iter().peekable()).collect();
     let mut out = Vec::new();
     while !sources.is_empty() {
         let at = noise.below(sources.len());

@@ -42,7 +42,9 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
         .named
         .iter()
         .map(|it| match doc(&it.attrs) {
-            doc if doc.is_empty() => Err(syn::Error::new_spanned(it, "a column needs a doc comment")),
+            doc if doc.is_empty() => {
+                Err(syn::Error::new_spanned(it, "a column needs a doc comment"))
+            }
             doc => Ok(doc),
         })
         .collect::<syn::Result<Vec<_>>>()?;
@@ -79,6 +81,11 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
             }
             fn bytes(&self) -> usize {
                 0 #(+ ::schema::value::Build::bytes(&self.#names))*
+            }
+            fn leave_wide_out(&mut self) {
+                #(if <#types as ::schema::value::Value>::NULLABLE {
+                    ::schema::value::Build::leave_out_if_wide(&mut self.#names);
+                })*
             }
         }
     })

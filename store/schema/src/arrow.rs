@@ -35,8 +35,11 @@ impl Field {
     /// The column as Arrow has it, its doc and kind in the metadata.
     pub fn arrow(&self) -> ArrowField {
         ArrowField::new(self.name.as_ref(), self.kind.data_type(), self.nullable).with_metadata(
-            [(DOC.to_owned(), self.doc.to_string()), (KIND.to_owned(), self.kind.name().to_owned())]
-                .into(),
+            [
+                (DOC.to_owned(), self.doc.to_string()),
+                (KIND.to_owned(), self.kind.name().to_owned()),
+            ]
+            .into(),
         )
     }
 
@@ -56,10 +59,8 @@ impl Table {
     /// The table as Arrow has it, its name and doc in the metadata.
     pub fn arrow(&self) -> SchemaRef {
         let fields = self.fields.iter().map(Field::arrow).collect::<Vec<_>>();
-        let metadata = [
-            (TABLE.to_owned(), self.name.to_string()),
-            (DOC.to_owned(), self.doc.to_string()),
-        ];
+        let metadata =
+            [(TABLE.to_owned(), self.name.to_string()), (DOC.to_owned(), self.doc.to_string())];
         Arc::new(Schema::new_with_metadata(fields, metadata.into()))
     }
 

@@ -6,9 +6,7 @@ use arrow_array::builder::{
     ArrayBuilder, BinaryViewBuilder, BooleanBuilder, ListBuilder, MapBuilder, PrimitiveBuilder,
     StringBuilder, StringViewBuilder,
 };
-use arrow_array::types::{
-    Int32Type, Int64Type, TimestampNanosecondType, UInt16Type, UInt64Type,
-};
+use arrow_array::types::{Int32Type, Int64Type, TimestampNanosecondType, UInt16Type, UInt64Type};
 use arrow_array::{ArrayRef, ArrowPrimitiveType};
 
 use crate::{Kind, Table};
@@ -25,6 +23,8 @@ pub trait Columns: Default + Send + 'static {
     fn finish(&mut self) -> Vec<ArrayRef>;
     /// About how many bytes the rows so far take.
     fn bytes(&self) -> usize;
+    /// From here on leaves wide columns (payloads, headers, lists) null where they may be.
+    fn leave_wide_out(&mut self);
 }
 
 /// A Rust type that can stand in a column.
@@ -47,6 +47,8 @@ pub trait Build: Default + Send + 'static {
     fn finish(&mut self) -> ArrayRef;
     /// About how many bytes they take.
     fn bytes(&self) -> usize;
+    /// From here on takes null for whatever comes, if the values are wide.
+    fn leave_out_if_wide(&mut self) {}
 }
 
 /// Text with few distinct values.
@@ -162,6 +164,7 @@ impl Build for TextBuilder {
 pub struct BodyBuilder {
     builder: BinaryViewBuilder,
     bytes: usize,
+    left_out: bool,
 }
 
 impl Build for BodyBuilder {
@@ -172,6 +175,9 @@ impl Build for BodyBuilder {
     fn bytes(&self) -> usize {
         self.bytes
     }
+    fn leave_out_if_wide(&mut self) {
+        self.left_out = true;
+    }
 }
 
 /// Lists of texts.
@@ -179,11 +185,12 @@ impl Build for BodyBuilder {
 pub struct TextsBuilder {
     builder: ListBuilder<StringBuilder>,
     bytes: usize,
+    left_out: bool,
 }
 
 impl Default for TextsBuilder {
     fn default() -> Self {
-        Self { builder: ListBuilder::new(StringBuilder::new()), bytes: 0 }
+        Self { builder: ListBuilder::new(StringBuilder::new()), bytes: 0, left_out: false }
     }
 }
 
@@ -195,6 +202,9 @@ impl Build for TextsBuilder {
     fn bytes(&self) -> usize {
         self.bytes
     }
+    fn leave_out_if_wide(&mut self) {
+        self.left_out = true;
+    }
 }
 
 /// Headers of one message a row.
@@ -203,12 +213,13 @@ pub struct HeadersBuilder {
     builder: MapBuilder<StringBuilder, StringBuilder>,
     name: String,
     bytes: usize,
+    left_out: bool,
 }
 
 impl Default for HeadersBuilder {
     fn default() -> Self {
         let builder = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
-        Self { builder, name: String::new(), bytes: 0 }
+        Self { builder, name: String::new(), bytes: 0, left_out: false }
     }
 }
 
@@ -219,6 +230,9 @@ impl Build for HeadersBuilder {
     }
     fn bytes(&self) -> usize {
         self.bytes
+    }
+    fn leave_out_if_wide(&mut self) {
+        self.left_out = true;
     }
 }
 
@@ -254,6 +268,9 @@ impl Value for Body<'_> {
     const KIND: Kind = Kind::Body;
     type Builder = BodyBuilder;
     fn append(self, to: &mut BodyBuilder) {
+        if to.left_out {
+            return Self::append_null(to);
+        }
         to.bytes += VIEW_BYTES + self.0.len();
         to.builder.append_value(&self.0);
     }
@@ -267,6 +284,9 @@ impl Value for Texts<'_> {
     const KIND: Kind = Kind::Texts;
     type Builder = TextsBuilder;
     fn append(self, to: &mut TextsBuilder) {
+        if to.left_out {
+            return Self::append_null(to);
+        }
         to.bytes += 4;
         for text in self.0 {
             to.bytes += 4 + text.len();
@@ -284,6 +304,9 @@ impl Value for Headers<'_> {
     const KIND: Kind = Kind::Headers;
     type Builder = HeadersBuilder;
     fn append(self, to: &mut HeadersBuilder) {
+        if to.left_out {
+            return Self::append_null(to);
+        }
         to.bytes += 4;
         for (name, value) in self.0 {
             to.bytes += 8 + name.len() + value.len();

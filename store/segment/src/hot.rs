@@ -68,8 +68,7 @@ pub(crate) fn times(batch: &RecordBatch, ts: usize) -> &[i64] {
 /// whose builders had room for many rows.
 fn tidy(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
     let needed = batch.columns().iter().map(needed_bytes).sum::<usize>();
-    // A builder that doubles its buffers may hold twice what it needs: that alone is not worth a copy.
-    if batch.get_array_memory_size() <= 2 * needed + SLACK_BYTES {
+    if batch.get_array_memory_size() <= needed + needed / 2 + SLACK_BYTES {
         return Ok(batch);
     }
     // Joining with nothing copies; a single batch would only be cloned.
@@ -100,4 +99,4 @@ const JOINED_ROWS: u64 = 8192;
 /// Copying more than this at once would hold up readers.
 const JOINED_BYTES: usize = 4 << 20;
 /// Unused memory that is not worth a copy.
-const SLACK_BYTES: usize = 64 << 10;
+const SLACK_BYTES: usize = 4 << 10;

@@ -15,7 +15,7 @@ fuzz_target!(|input: &[u8]| {
 
 /// How many rows each table gets.
 fn run(port: u16, script: &[u8], cut: usize) -> Vec<(String, usize)> {
-    let keep = Keep { packets: false, connections: false, protocols: true };
+    let keep = Keep { packets: false, connections: false, protocols: true, wide: true };
     let mut dissection = Dissection::new(Config { keep, ..Config::default() });
     let mut sent = [1u32; 2];
     let (mut rest, mut ts) = (script, 0);

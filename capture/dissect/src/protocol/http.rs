@@ -624,13 +624,7 @@ fn record<'a>(request: Option<&'a Sent>, response: Option<&'a Sent>) -> (Summary
         Some(_) if failed && !reason.is_empty() => Some(text(reason)),
         Some(_) => None,
     };
-    let summary = Summary {
-        verb: text(method),
-        target: text(target.whole),
-        status,
-        failed,
-        error,
-    };
+    let summary = Summary { verb: text(method), target: text(target.whole), status, failed, error };
     let version = if version.is_empty() { answer_version } else { version };
     let row = Http {
         version: Label(text(version)),

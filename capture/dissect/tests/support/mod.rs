@@ -50,7 +50,7 @@ pub(crate) fn read(path: &Path) -> Vec<Frame> {
 
 /// The rows of every protocol, as JSON; by flow, then in order.
 pub(crate) fn rows(frames: &[Frame]) -> Vec<Map<String, Value>> {
-    let keep = Keep { packets: false, connections: false, protocols: true };
+    let keep = Keep { packets: false, connections: false, protocols: true, wide: true };
     let mut rows: Vec<_> =
         all_rows(frames, keep).into_iter().filter(|it| it.contains_key("seq")).collect();
     rows.sort_by_key(|it| (it["flow_id"].to_string(), it["seq"].as_u64()));

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 /// The rows of every protocol that a capture gives, as JSON.
 pub(crate) fn rows(capture: &[u8]) -> Vec<Map<String, Value>> {
-    let keep = Keep { packets: false, connections: false, protocols: true };
+    let keep = Keep { packets: false, connections: false, protocols: true, wide: true };
     let mut dissection = Dissection::new(Config { keep, ..Config::default() });
     let mut rows = Vec::new();
     let mut take = |dissection: &mut Dissection| {
