@@ -1,4 +1,9 @@
 //! What must hold for every protocol. A new one is held to it as soon as it has a fixture.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and asks the environment whether to rewrite its files"
+)]
 mod support;
 
 use std::collections::{BTreeSet, HashSet};

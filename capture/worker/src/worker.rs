@@ -90,8 +90,11 @@ impl Worker {
                 tempfile::Builder::new().prefix("kubeshark-").tempdir().map_err(Error::Folder)?,
             ),
         };
-        let path =
-            folder.as_ref().map(TempDir::path).or(store.as_deref()).unwrap_or(Path::new("."));
+        let path = folder
+            .as_ref()
+            .map(TempDir::path)
+            .or(store.as_deref())
+            .unwrap_or_else(|| Path::new("."));
         let (store, recovery) = Store::open(path, dissect::tables(), storage)?;
         let engine = query::node::Service::new(store.clone(), &query::Options::default())?;
 

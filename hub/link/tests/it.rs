@@ -1,4 +1,5 @@
 //! A node and its Hub, over memory and over a real WebSocket.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use api::{ApiError, NodeHealth, Span, TailRequest};
 use arrow_array::{RecordBatch, StringViewArray};

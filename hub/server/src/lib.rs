@@ -167,7 +167,6 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
 }
 
 /// The Hub without its socket: for tests, and to put it behind another one.
-#[must_use]
 pub fn router(config: &Config) -> (axum::Router, Registry) {
     let workers = Registry::new();
     let server = Server(Arc::new(Shared {

@@ -1,5 +1,10 @@
 //! Rows against what tshark says of the same captures, by the corpus's counting rule. Skipped
 //! where the corpus isn't there.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and prints what it compared"
+)]
 mod capture;
 #[path = "../support/json.rs"]
 mod json;
