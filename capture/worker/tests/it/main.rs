@@ -1,5 +1,10 @@
 //! A worker on real captures, up to what its store holds.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::explicit_write,
+    reason = "a test fails by panicking, and says what it skips"
+)]
 
 mod hub;
 mod imports;
