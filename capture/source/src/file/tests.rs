@@ -93,7 +93,11 @@ fn agrees_with_libpcap_on_every_packet() {
         };
         let link = theirs.get_datalink().0.cast_unsigned();
         let mut n = 0;
-        while let Ok(packet) = theirs.next_packet() {
+        let end = loop {
+            let packet = match theirs.next_packet() {
+                Ok(packet) => packet,
+                Err(end) => break end,
+            };
             let ours = ours.get(n).unwrap_or_else(|| panic!("{}: {error:?}", path.display()));
             let header = packet.header;
             let ts = header.ts.tv_sec * 1_000_000_000 + header.ts.tv_usec;
@@ -105,6 +109,10 @@ fn agrees_with_libpcap_on_every_packet() {
                 path.display()
             );
             n += 1;
+        };
+        if end != ::pcap::Error::NoMorePackets {
+            // Where libpcap gives up, capinfos still compares the counts.
+            continue;
         }
         assert_eq!(ours.len(), n, "{}: {error:?}", path.display());
         compared += 1;
