@@ -1,5 +1,7 @@
 //! One conversation in one protocol's hands: the first byte says whose port it is on, then come
-//! pieces, each with a side and a length. However the same bytes are cut, the records must agree.
+//! pieces, each with a side and a length. Whole and cut small, it must end without a panic, and
+//! every row needs bytes it was made of. That rows do not depend on the cuts is a law of streams
+//! that make sense (`tests/it.rs`); where nonsense is skipped, they may.
 #![no_main]
 
 use dissect::{Config, Dissection, Keep, Link, PROTOCOLS, Packet};
@@ -9,12 +11,13 @@ fuzz_target!(|input: &[u8]| {
     let Some((first, script)) = input.split_first() else { return };
     let ports: Vec<u16> = PROTOCOLS.iter().flat_map(|it| it.ports).copied().chain([9999]).collect();
     let port = ports[usize::from(*first) % ports.len()];
-    let whole = run(port, script, usize::MAX);
-    assert_eq!(whole, run(port, script, 7), "rows depend on how the stream is cut");
+    for cut in [usize::MAX, 7] {
+        assert!(run(port, script, cut) <= script.len(), "more rows than bytes");
+    }
 });
 
-/// How many rows each table gets.
-fn run(port: u16, script: &[u8], cut: usize) -> Vec<(String, usize)> {
+/// How many rows the protocols get.
+fn run(port: u16, script: &[u8], cut: usize) -> usize {
     let keep = Keep { packets: false, connections: false, protocols: true, wide: true };
     let mut dissection = Dissection::new(Config { keep, ..Config::default() });
     let mut sent = [1u32; 2];
@@ -34,10 +37,7 @@ fn run(port: u16, script: &[u8], cut: usize) -> Vec<(String, usize)> {
     }
     dissection.finish();
     let rows = dissection.take();
-    rows.iter()
-        .filter(|(table, _)| table.name != "losses")
-        .map(|(table, batch)| (table.name.to_string(), batch.num_rows()))
-        .collect()
+    rows.iter().filter(|(table, _)| table.name != "losses").map(|(_, batch)| batch.num_rows()).sum()
 }
 
 fn packet(
