@@ -29,7 +29,7 @@ struct Bench {
     #[arg(long)]
     tshark_mix: bool,
     /// The folder of captures and their tools.
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus"))]
+    #[arg(long, default_value = "../shared/corpus")]
     corpus: PathBuf,
     #[command(subcommand)]
     mode: Option<Mode>,

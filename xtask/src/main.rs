@@ -52,9 +52,10 @@ fn run(args: &[String]) -> Result<()> {
     }
 }
 
-/// The checkout.
+/// The checkout: as cargo says now, for the executable may have been built in another one.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout").into()
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| "xtask".into());
+    Path::new(&here).parent().expect("xtask lies in the checkout").into()
 }
 
 /// A line for whoever runs the task.

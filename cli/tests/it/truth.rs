@@ -8,7 +8,7 @@ use crate::processes::{corpus, run};
 #[test]
 fn rows_agree_with_the_ground_truth() {
     let Some(corpus) = corpus() else { return };
-    let sql = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/truth/sql");
+    let sql = Path::new("tests/truth/sql");
     let output = run(Command::new("python3")
         .arg(corpus.join("check.py"))
         .args([

@@ -15,7 +15,7 @@ pub(crate) struct Frame {
 
 /// The protocols' fixtures, with the protocol each belongs to.
 pub(crate) fn fixtures() -> Vec<(String, PathBuf)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let root = Path::new("fixtures");
     let mut found = Vec::new();
     for folder in std::fs::read_dir(&root).unwrap().map(|it| it.unwrap().path()) {
         if !folder.is_dir() {

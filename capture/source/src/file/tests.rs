@@ -59,7 +59,7 @@ fn drain(mut source: FileSource) -> (Vec<Owned>, Option<Error>) {
 
 /// The shared captures, if they are here.
 fn corpus() -> Vec<PathBuf> {
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus/pcap"));
+    let folder = PathBuf::from("../../../shared/corpus/pcap");
     let Ok(entries) = std::fs::read_dir(&folder) else {
         eprintln!("skipped: there are no captures at {}", folder.display());
         return Vec::new();
@@ -557,10 +557,9 @@ fn other_files_are_named_for_what_they_are() {
 
 #[test]
 fn the_shared_snoop_file_is_refused() {
-    let path = PathBuf::from(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../../shared/corpus/pcap/pcpp__ExamplesTest__pcap_examples__solaris.snoop"
-    ));
+    let path = PathBuf::from(
+        "../../../shared/corpus/pcap/pcpp__ExamplesTest__pcap_examples__solaris.snoop",
+    );
     if !path.exists() {
         eprintln!("skipped: there is no {}", path.display());
         return;

@@ -22,7 +22,7 @@ use worker::{Config, Inputs, Keep, Limits, StoreOptions, Worker};
 
 /// A shared capture, if it is here.
 fn capture(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/pcap").join(name);
+    let path = Path::new("../../../shared/corpus/pcap").join(name);
     if path.exists() {
         return Some(path);
     }
