@@ -2,17 +2,15 @@
 use dissect::{Config, Dissection, Keep, Link, Packet};
 use serde_json::{Map, Value};
 
-/// The rows of every protocol that a capture gives, as JSON.
-pub(crate) fn rows(capture: &[u8]) -> Vec<Map<String, Value>> {
-    let keep = Keep { packets: false, connections: false, protocols: true, wide: true };
+/// The rows that a capture gives, as JSON, each with its table; no packets.
+pub(crate) fn rows(capture: &[u8]) -> Vec<(String, Map<String, Value>)> {
+    let keep = Keep { packets: false, ..Keep::default() };
     let mut dissection = Dissection::new(Config { keep, ..Config::default() });
     let mut rows = Vec::new();
     let mut take = |dissection: &mut Dissection| {
         for (table, batch) in dissection.take() {
-            if table.name == "losses" {
-                continue;
-            }
-            rows.extend(crate::json::objects(&batch));
+            let objects = crate::json::objects(&batch);
+            rows.extend(objects.into_iter().map(|it| (table.name.to_string(), it)));
         }
     };
     for packet in packets(capture) {

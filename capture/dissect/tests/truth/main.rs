@@ -81,7 +81,7 @@ fn check(protocol: &str, said: impl Fn(&Row) -> Claim) {
     for (name, truth) in truths(&corpus, protocol) {
         let bytes = std::fs::read(corpus.join("pcap").join(&name)).unwrap();
         let rows = capture::rows(&bytes);
-        let rows = rows.iter().filter(|it| it["protocol"] == protocol).map(&said).collect();
+        let rows = rows.iter().filter(|it| it.0 == protocol).map(|it| said(&it.1)).collect();
         n_truth += truth.len();
         let (equal, times, missed, invented) = compare(truth, rows);
         n_equal += equal;
