@@ -1,11 +1,15 @@
 //! The table of conversations, and what is measured of each.
+use std::borrow::Cow;
+
 use schema::Record;
 use schema::value::{Address, Code, Duration, Id, Label, Size, Time};
 
+use crate::carrier::Outer;
 use crate::envelope::Facts;
 use crate::packet::Tcp;
 
-/// TCP and UDP conversations. One that stays open has a row for each minute, with what happened in
+/// Conversations: TCP connections, SCTP associations, and whoever exchanges UDP datagrams or ICMP
+/// messages. One that stays open has a row for each minute, with what happened in
 /// it; `part` counts them, so sums over rows are right and `part = 0` counts conversations.
 #[derive(Record)]
 pub(crate) struct Connections<'a> {
@@ -13,7 +17,7 @@ pub(crate) struct Connections<'a> {
     ts: Time,
     /// From the first packet of this part to its last, in nanoseconds.
     duration: Duration,
-    /// `tcp` or `udp` (OpenTelemetry `network.transport`).
+    /// `tcp`, `udp`, `sctp`, `icmp` or `icmpv6` (OpenTelemetry `network.transport`).
     transport: Label<'a>,
     /// What was spoken, such as `http`; null if it was not recognised.
     protocol: Option<Label<'a>>,
@@ -88,10 +92,53 @@ pub(crate) struct Connections<'a> {
     keepalives: u64,
     /// What was seen, as a sum: SYN 1, SYN-ACK 2, ACK 4, data 8, FIN 16, RST 32.
     completeness: Code,
+    /// What carried its first packet, from the outermost, such as `vxlan` or `gre+erspan`; null if
+    /// nothing did.
+    tunnel: Option<Cow<'a, str>>,
+    /// The innermost carrier's number: VXLAN or GENEVE network, GRE key, MPLS label, PPPoE or ERSPAN
+    /// session, GTP endpoint.
+    tunnel_id: Option<u64>,
+    /// The carrier's end on the client's side.
+    tunnel_client_ip: Option<Cow<'a, str>>,
+    /// The carrier's end on the server's side.
+    tunnel_server_ip: Option<Cow<'a, str>>,
+    /// The VLAN of its first packet; the innermost, if there are several.
+    vlan_id: Option<Code>,
     /// The conversation; sorts by the time it began.
     flow_id: Id<'a>,
     /// The node that captured it.
     node: Label<'a>,
+}
+
+/// What is known of a conversation beside what was measured.
+pub(crate) struct Known<'a> {
+    pub(crate) transport: &'static str,
+    pub(crate) protocol: Option<&'static str>,
+    pub(crate) wrapping: Option<&'a Wrapping>,
+}
+
+/// What a conversation was wrapped in, as text.
+pub(crate) struct Wrapping {
+    name: Option<String>,
+    id: Option<u64>,
+    client: Option<String>,
+    server: Option<String>,
+    vlan: Option<i32>,
+}
+
+impl Wrapping {
+    /// `answered` says that the packet it was seen on came from the server.
+    pub(crate) fn of(outer: &Outer, answered: bool) -> Self {
+        let text = |ip| std::net::Ipv6Addr::from(ip).to_canonical().to_string();
+        let ends = outer.ends.map(|(from, to)| if answered { (to, from) } else { (from, to) });
+        Self {
+            name: outer.name(),
+            id: outer.id.map(u64::from),
+            client: ends.map(|it| text(it.0)),
+            server: ends.map(|it| text(it.1)),
+            vlan: outer.vlan.map(i32::from),
+        }
+    }
 }
 
 /// How a conversation stands.
@@ -316,8 +363,7 @@ impl Metrics {
         &self,
         facts: &'a Facts,
         client: usize,
-        transport: &'static str,
-        protocol: Option<&'static str>,
+        known: &'a Known<'a>,
         state: State,
         node: &'a str,
     ) -> Connections<'a> {
@@ -333,8 +379,8 @@ impl Metrics {
         Connections {
             ts: Time(self.first),
             duration: Duration(self.last - self.first),
-            transport: transport.into(),
-            protocol: protocol.map(Label::from),
+            transport: known.transport.into(),
+            protocol: known.protocol.map(Label::from),
             state: state.name().into(),
             part: self.part,
             client_ip: Address(&facts.client.0),
@@ -370,6 +416,11 @@ impl Metrics {
             fins: self.fins,
             keepalives: self.keepalives,
             completeness: Code(self.completeness),
+            tunnel: known.wrapping.and_then(|it| it.name.as_deref()).map(Cow::Borrowed),
+            tunnel_id: known.wrapping.and_then(|it| it.id),
+            tunnel_client_ip: known.wrapping.and_then(|it| it.client.as_deref()).map(Cow::Borrowed),
+            tunnel_server_ip: known.wrapping.and_then(|it| it.server.as_deref()).map(Cow::Borrowed),
+            vlan_id: known.wrapping.and_then(|it| it.vlan).map(Code),
             flow_id: Id(facts.id()),
             node: node.into(),
         }

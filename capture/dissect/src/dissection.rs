@@ -5,12 +5,13 @@ use arrow_array::RecordBatch;
 use schema::Table;
 use schema::value::{Body, Code, Id, Label, Size, Time};
 
+use crate::carrier::Outer;
 use crate::connection::State;
 use crate::flow::{Flow, Flows, Key, List, Shared, Tally};
 use crate::fragment::Fragments;
 use crate::limits::{Limits, SECOND};
 use crate::loss::Loss;
-use crate::packet::{Carried, Ends, Packet, Tcp, Udp, decode, transport};
+use crate::packet::{Carried, Datagram, Ends, Packet, Tcp, decode, transport};
 use crate::packet_row::Packets;
 use crate::protocol::Transport;
 use crate::tables::Tables;
@@ -58,7 +59,7 @@ pub struct Counters {
     pub packets: u64,
     /// Their bytes on the wire.
     pub bytes: u64,
-    /// Packets that are neither TCP nor UDP over IP.
+    /// Packets of which only the bytes are kept: neither TCP, UDP, SCTP nor ICMP over IP.
     pub other: u64,
     /// Packets whose headers are cut off or make no sense.
     pub malformed: u64,
@@ -122,7 +123,8 @@ impl Dissection {
         self.counters.bytes += u64::from(packet.wire_len);
         self.ledger.get_or_insert(packet.ts);
         self.now = self.now.max(packet.ts);
-        let place = self.carried(packet.ts, decode(packet));
+        let (carried, outer) = decode(packet);
+        let place = self.carried(packet.ts, carried, outer);
         if self.config.keep.packets {
             self.keep(packet, place);
         }
@@ -201,16 +203,16 @@ impl Dissection {
         self.flows.held()
     }
 
-    fn carried(&mut self, ts: i64, carried: Carried<'_>) -> Option<u32> {
+    fn carried(&mut self, ts: i64, carried: Carried<'_>, mut outer: Outer) -> Option<u32> {
         match carried {
-            Carried::Tcp(ends, it) => Some(self.tcp(ts, &ends, &it)),
-            Carried::Udp(ends, it) => Some(self.udp(ts, &ends, &it)),
+            Carried::Tcp(ends, it) => Some(self.tcp(ts, &ends, &it, outer)),
+            Carried::Datagram(ends, it) => Some(self.datagram(ts, &ends, &it, outer)),
             Carried::Fragment(piece) => match self.fragments.add(ts, &piece) {
                 Ok(Some(whole)) => {
                     let sent = whole.data.len();
-                    let carried =
-                        transport(whole.number, whole.source, whole.destination, &whole.data, sent);
-                    self.carried(ts, carried)
+                    let ends = (whole.source, whole.destination);
+                    let carried = transport(whole.number, ends, &whole.data, sent, &mut outer);
+                    self.carried(ts, carried, outer)
                 }
                 Ok(None) => None,
                 Err(given_up) => {
@@ -229,8 +231,8 @@ impl Dissection {
         }
     }
 
-    fn tcp(&mut self, ts: i64, ends: &Ends, it: &Tcp<'_>) -> u32 {
-        let (key, way) = Key::of(ends, Transport::Tcp);
+    fn tcp(&mut self, ts: i64, ends: &Ends, it: &Tcp<'_>, outer: Outer) -> u32 {
+        let (key, way) = Key::of(ends, Transport::Tcp, outer.network);
         let mut found = self.flows.find(&key);
         if let Some(place) = found
             && self.flows.get(place).is_some_and(|flow| flow.is_reused(way, it))
@@ -240,18 +242,18 @@ impl Dissection {
         }
         let place = found.unwrap_or_else(|| {
             let syn = it.syn.then_some(it.ack.is_some());
-            self.begin(Flow::new(key, way, Transport::Tcp, ts, syn))
+            self.begin(Flow::new(key, way, ts, syn, outer))
         });
         self.with(place, |flow, shared| flow.segment(shared, way, ts, it));
         place
     }
 
-    fn udp(&mut self, ts: i64, ends: &Ends, it: &Udp<'_>) -> u32 {
-        let (key, way) = Key::of(ends, Transport::Udp);
+    fn datagram(&mut self, ts: i64, ends: &Ends, it: &Datagram<'_>, outer: Outer) -> u32 {
+        let (key, way) = Key::of(ends, it.transport, outer.network);
         let place = self
             .flows
             .find(&key)
-            .unwrap_or_else(|| self.begin(Flow::new(key, way, Transport::Udp, ts, None)));
+            .unwrap_or_else(|| self.begin(Flow::new(key, way, ts, None, outer)));
         self.with(place, |flow, shared| flow.datagram(shared, way, ts, it));
         place
     }

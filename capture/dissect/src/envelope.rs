@@ -82,6 +82,11 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// The same, with the sides exchanged.
+    pub(crate) fn turned(&self) -> Self {
+        Self { id: self.id, client: self.server.clone(), server: self.client.clone() }
+    }
+
     pub(crate) fn id(&self) -> &str {
         std::str::from_utf8(&self.id).unwrap_or_default()
     }

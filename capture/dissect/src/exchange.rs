@@ -46,12 +46,22 @@ pub struct Message<B> {
     pub incomplete: bool,
     /// What the flow speaks from here on: a protocol's name, or "" for whatever comes.
     pub becomes: Option<&'static str>,
+    /// Of a notice: whether its sender counts as the client, whoever opened the conversation. A
+    /// request's sender always does.
+    pub as_client: bool,
 }
 
 impl<B> Message<B> {
     /// One that wants an answer.
     pub fn request(body: B) -> Self {
-        Self { role: Role::Request, key: 0, body, incomplete: false, becomes: None }
+        Self {
+            role: Role::Request,
+            key: 0,
+            body,
+            incomplete: false,
+            becomes: None,
+            as_client: false,
+        }
     }
 
     /// One that answers.
@@ -62,6 +72,12 @@ impl<B> Message<B> {
     /// One that stands alone.
     pub fn notice(body: B) -> Self {
         Self { role: Role::Notice, ..Self::request(body) }
+    }
+
+    /// Whose sender counts as the client.
+    #[must_use]
+    pub fn as_client(self) -> Self {
+        Self { as_client: true, ..self }
     }
 
     /// With the key that pairs it.
@@ -121,6 +137,8 @@ pub struct Open<B> {
 #[derive(Debug)]
 pub(crate) struct Waiting<B> {
     pub(crate) key: u64,
+    /// Who sent it.
+    pub(crate) side: Side,
     pub(crate) body: B,
     pub(crate) times: Times,
     pub(crate) bytes: u64,

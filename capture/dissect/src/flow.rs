@@ -1,11 +1,13 @@
 //! One conversation, and the table of those that are alive.
 use hashbrown::HashMap;
 
-use crate::connection::{Metrics, State};
+use crate::association::Association;
+use crate::carrier::Outer;
+use crate::connection::{Known, Metrics, State, Wrapping};
 use crate::envelope::Facts;
 use crate::exchange::Side;
 use crate::limits::Limits;
-use crate::packet::{Ends, Ip, Tcp, Udp};
+use crate::packet::{Datagram, Ends, Ip, Tcp};
 use crate::protocol::{PROTOCOLS, Transport};
 use crate::session::{Arrival, Context};
 use crate::speech::Speech;
@@ -17,17 +19,18 @@ use crate::tables::Tables;
 pub(crate) struct Key {
     low: (Ip, u16),
     high: (Ip, u16),
-    udp: bool,
+    transport: Transport,
+    /// See [`Outer::network`].
+    network: u32,
 }
 
 impl Key {
     /// The key, and the direction of a packet: 0 from the low end to the high one, or 1.
-    pub(crate) fn of(ends: &Ends, transport: Transport) -> (Self, usize) {
-        let udp = transport == Transport::Udp;
+    pub(crate) fn of(ends: &Ends, transport: Transport, network: u32) -> (Self, usize) {
         if ends.source <= ends.destination {
-            (Self { low: ends.source, high: ends.destination, udp }, 0)
+            (Self { low: ends.source, high: ends.destination, transport, network }, 0)
         } else {
-            (Self { low: ends.destination, high: ends.source, udp }, 1)
+            (Self { low: ends.destination, high: ends.source, transport, network }, 1)
         }
     }
 
@@ -39,7 +42,6 @@ impl Key {
 /// One conversation between a client and a server.
 pub(crate) struct Flow {
     pub(crate) key: Key,
-    transport: Transport,
     facts: Facts,
     /// The direction in which the client sends.
     client: usize,
@@ -51,6 +53,10 @@ pub(crate) struct Flow {
     metrics: Metrics,
     packets: u64,
     pub(crate) last: i64,
+    /// What its first packet was wrapped in, and that packet's direction.
+    outer: (Outer, usize),
+    /// Of SCTP: what tells its chunks apart.
+    association: Option<Box<Association>>,
     /// Since when it is over, and how.
     closing: Option<(i64, State)>,
     pub(crate) held: usize,
@@ -81,13 +87,8 @@ pub(crate) struct Tally {
 }
 
 impl Flow {
-    pub(crate) fn new(
-        key: Key,
-        way: usize,
-        transport: Transport,
-        ts: i64,
-        syn: Option<bool>,
-    ) -> Self {
+    pub(crate) fn new(key: Key, way: usize, ts: i64, syn: Option<bool>, outer: Outer) -> Self {
+        let transport = key.transport;
         let client = match syn {
             Some(is_answer) => {
                 if is_answer {
@@ -100,7 +101,6 @@ impl Flow {
         };
         let mut flow = Self {
             key,
-            transport,
             facts: Facts {
                 id: flow_id(&key, ts),
                 client: (String::new(), 0),
@@ -114,6 +114,8 @@ impl Flow {
             metrics: Metrics::default(),
             packets: 0,
             last: ts,
+            outer: (outer, way),
+            association: (transport == Transport::Sctp).then(Box::default),
             closing: None,
             held: 0,
             list: List::of(transport),
@@ -145,7 +147,7 @@ impl Flow {
             facts: &self.facts,
             limits: shared.limits,
             seq: &mut self.seq,
-            datagram: self.transport == Transport::Udp,
+            datagram: self.key.transport.is_datagram(),
             lost: &mut shared.tally.strays,
         };
         (cx, &mut self.speech)
@@ -175,18 +177,60 @@ impl Flow {
         }
     }
 
-    pub(crate) fn datagram(&mut self, shared: &mut Shared<'_>, way: usize, ts: i64, it: &Udp<'_>) {
+    pub(crate) fn datagram(
+        &mut self,
+        shared: &mut Shared<'_>,
+        way: usize,
+        ts: i64,
+        it: &Datagram<'_>,
+    ) {
         self.count(ts);
         self.metrics.datagram(way, ts, it.sent);
-        if shared.protocols && !self.speech.silent() {
-            self.orient(way, it.payload);
-            let side = self.side(way);
-            let due = ts.saturating_sub(shared.limits.answer);
-            let (mut cx, speech) = self.context(shared);
-            speech.bytes(&mut cx, side, it.payload, Arrival { ts, seen: 0 });
-            speech.abandon(&mut cx, Some(due));
+        if let Some(association) = self.association.take().filter(|_| shared.protocols) {
+            self.chunks(shared, way, ts, it.payload, association);
+        } else if shared.protocols && !self.speech.silent() {
+            self.unit(shared, way, ts, it.payload);
         }
         self.report(shared, ts);
+    }
+
+    /// A datagram's payload, or a message that SCTP carried.
+    fn unit(&mut self, shared: &mut Shared<'_>, way: usize, ts: i64, payload: &[u8]) {
+        self.orient(way, payload);
+        let side = self.side(way);
+        let due = ts.saturating_sub(shared.limits.answer);
+        let (mut cx, speech) = self.context(shared);
+        speech.bytes(&mut cx, side, payload, Arrival { ts, seen: 0 });
+        speech.abandon(&mut cx, Some(due));
+    }
+
+    /// An SCTP packet: its chunks are rows, the messages in them are read like datagrams.
+    fn chunks(
+        &mut self,
+        shared: &mut Shared<'_>,
+        way: usize,
+        ts: i64,
+        payload: &[u8],
+        mut association: Box<Association>,
+    ) {
+        if let Some(opens) = association.opens(payload)
+            && self.speech.unsettled()
+            && !self.known_client
+        {
+            self.known_client = true;
+            self.client = if opens { way } else { 1 - way };
+            self.name_ends();
+        }
+        let side = self.side(way);
+        let (mut cx, _) = self.context(shared);
+        association.rows(&mut cx, side, payload, Arrival { ts, seen: 0 });
+        let limit = shared.limits.message_bytes;
+        association.messages(way, payload, limit, |message| {
+            if !self.speech.silent() {
+                self.unit(shared, way, ts, message);
+            }
+        });
+        self.association = Some(association);
     }
 
     /// Whether a SYN begins another conversation between the same ends.
@@ -428,20 +472,24 @@ impl Flow {
             self.metrics.first = ts;
         }
         let streams: usize = self.streams.iter().map(Stream::held).sum();
-        self.held = self.speech.held() + streams;
+        let association = self.association.as_ref().map_or(0, |it| it.held());
+        self.held = self.speech.held() + streams + association;
     }
 
     fn row(&self, shared: &mut Shared<'_>, state: State) {
         if !shared.connections {
             return;
         }
-        let transport = match self.transport {
-            Transport::Tcp => "tcp",
-            Transport::Udp => "udp",
-        };
         let node = std::sync::Arc::clone(&shared.tables.node);
-        let row =
-            self.metrics.row(&self.facts, self.client, transport, self.speech.name(), state, &node);
+        let (outer, way) = &self.outer;
+        let carrier =
+            (*outer != Outer::default()).then(|| Wrapping::of(outer, *way != self.client));
+        let known = Known {
+            transport: self.key.transport.name(),
+            protocol: self.speech.name(),
+            wrapping: carrier.as_ref(),
+        };
+        let row = self.metrics.row(&self.facts, self.client, &known, state, &node);
         shared.tables.connections.push(row);
     }
 
@@ -461,6 +509,11 @@ impl Flow {
         }
         let (mut cx, speech) = self.context(shared);
         speech.abandon(&mut cx, None);
+        let association = self.association.take();
+        let (mut cx, _) = self.context(shared);
+        if let Some(mut association) = association {
+            association.abandon(&mut cx);
+        }
         self.row(shared, self.closing.map_or(otherwise, |(_, state)| state));
     }
 }
@@ -486,7 +539,11 @@ fn flow_id(key: &Key, ts: i64) -> [u8; 12] {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let ports = [key.low.1.to_be_bytes(), key.high.1.to_be_bytes()].concat();
     let nanos = (ts % 1_000_000).to_be_bytes();
-    let parts = [&key.low.0[..], &key.high.0, &ports, &nanos, &[u8::from(key.udp)]];
+    let transport = [key.transport as u8];
+    let network = key.network.to_be_bytes();
+    // Most flows are in no overlay; their names owe nothing to it.
+    let network = if key.network == 0 { &[][..] } else { &network };
+    let parts = [&key.low.0[..], &key.high.0, &ports, &nanos, &transport, network];
     for byte in parts.into_iter().flatten() {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
@@ -513,7 +570,7 @@ impl List {
     const fn of(transport: Transport) -> Self {
         match transport {
             Transport::Tcp => Self::Tcp,
-            Transport::Udp => Self::Udp,
+            _ => Self::Udp,
         }
     }
 }

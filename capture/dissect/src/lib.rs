@@ -27,7 +27,9 @@
     )
 )]
 
+mod association;
 mod body;
+mod carrier;
 mod connection;
 mod dissection;
 #[cfg(test)]
@@ -39,6 +41,7 @@ mod flow;
 mod fragment;
 mod input;
 mod limits;
+mod link;
 mod loss;
 mod packet;
 mod packet_row;
@@ -52,7 +55,8 @@ pub use dissection::{Config, Counters, Dissection, Keep};
 pub use exchange::{Exchange, Message, Open, Role, Side, Summary};
 pub use input::{Input, Stop};
 pub use limits::Limits;
+pub use link::Link;
 pub use loss::Loss;
-pub use packet::{Link, Packet};
+pub use packet::Packet;
 pub use protocol::{Dissect, Guess, Head, PROTOCOLS, Protocol, Transport};
 pub use tables::tables;

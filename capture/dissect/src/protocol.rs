@@ -8,13 +8,18 @@ use crate::tables::{AnyRows, Rows};
 
 mod dns;
 mod http;
+mod icmp;
 mod redis;
+mod sctp;
 
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<http::Dissector>(),
+    Protocol::of::<icmp::Dissector>(),
+    Protocol::of::<icmp::DissectorV6>(),
     Protocol::of::<redis::Dissector>(),
+    Protocol::of::<sctp::Dissector>(),
 ];
 
 /// Reads one protocol. The struct holds what a flow must remember between messages.
@@ -75,12 +80,36 @@ pub trait Dissect: Default + Send + 'static {
 }
 
 /// What carries a protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// A stream of bytes.
     Tcp,
     /// Datagrams.
     Udp,
+    /// Messages of an SCTP association, each a unit like a datagram.
+    Sctp,
+    /// ICMP messages.
+    Icmp,
+    /// ICMPv6 messages.
+    Icmpv6,
+}
+
+impl Transport {
+    /// Its name in the `transport` column (OpenTelemetry `network.transport`, where it has one).
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+            Self::Icmp => "icmp",
+            Self::Icmpv6 => "icmpv6",
+        }
+    }
+
+    /// Whether what it carries comes in whole units.
+    pub(crate) const fn is_datagram(self) -> bool {
+        !matches!(self, Self::Tcp)
+    }
 }
 
 /// The first bytes a side sent.

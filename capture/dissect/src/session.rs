@@ -204,6 +204,7 @@ impl<D: Dissect> Session<D> {
         let bytes = std::mem::take(&mut half.used);
         let it = Waiting {
             key: message.key,
+            side,
             body: message.body,
             times: Times { first: begun.ts, last },
             bytes,
@@ -214,7 +215,9 @@ impl<D: Dissect> Session<D> {
         match message.role {
             Role::Request => self.ask(cx, it),
             Role::Response => self.answer(cx, it),
-            Role::Notice if side == Side::Client => self.row(cx, Some(&it), None),
+            Role::Notice if side == Side::Client || message.as_client => {
+                self.row(cx, Some(&it), None)
+            }
             Role::Notice => self.row(cx, None, Some(&it)),
         }
     }
@@ -317,7 +320,11 @@ impl<D: Dissect> Session<D> {
             Exchange { request: request.map(|it| &it.body), response: response.map(|it| &it.body) };
         let (summary, own) = D::record(exchange);
         let node = std::sync::Arc::clone(&cx.tables.node);
-        let envelope = Envelope::new(D::NAME, &node, cx.facts, &occurrence, summary);
+        // Whoever asks is the client, whichever side opened the conversation.
+        let asker = request.map_or_else(|| first.side.other(), |it| it.side);
+        let turned = (asker == Side::Server).then(|| cx.facts.turned());
+        let facts = turned.as_ref().unwrap_or(cx.facts);
+        let envelope = Envelope::new(D::NAME, &node, facts, &occurrence, summary);
         cx.tables.push::<D::Columns>(self.table, envelope, own);
     }
 }

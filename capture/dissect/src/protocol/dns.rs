@@ -1,4 +1,4 @@
-//! DNS over UDP and TCP: RFC 1035 and its successors.
+//! DNS over UDP and TCP: RFC 1035 and its successors; multicast DNS and LLMNR.
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -11,7 +11,8 @@ use crate::input::{Input, Stop};
 use crate::limits::SECOND;
 
 /// Questions to DNS servers and their answers, over UDP and TCP. Names stand without the final
-/// dot and with the escapes of zone files; the root is `.`.
+/// dot and with the escapes of zone files; the root is `.`. What groups ask and answer among
+/// themselves is here too: multicast DNS on port 5353 (RFC 6762), LLMNR on 5355 (RFC 4795).
 #[derive(schema::Record)]
 pub(super) struct Dns<'a> {
     /// Name of the first question; of an update, the zone. OpenTelemetry: `dns.question.name`.
@@ -80,7 +81,7 @@ pub(super) struct Body {
 impl Dissect for Dissector {
     const NAME: &'static str = "dns";
     const TRANSPORTS: &'static [Transport] = &[Transport::Udp, Transport::Tcp];
-    const PORTS: &'static [u16] = &[53];
+    const PORTS: &'static [u16] = &[53, 5353, 5355];
     type Body = Body;
     type Columns = DnsColumns;
 
@@ -90,6 +91,7 @@ impl Dissect for Dissector {
         }
         match head.transport {
             Transport::Udp => judge(head.bytes, head.bytes.len(), head.side),
+            Transport::Sctp | Transport::Icmp | Transport::Icmpv6 => Guess::No,
             Transport::Tcp => match head.bytes {
                 [high, low, message @ ..] => {
                     judge(message, u16::from_be_bytes([*high, *low]).into(), head.side)
@@ -116,12 +118,18 @@ impl Dissect for Dissector {
             let message = input.take(length)?;
             let header = Header::of(message).ok_or(Stop::Lost)?;
             let outline = Outline::of(message).ok_or(Stop::Lost)?;
-            if header.is_response() != (side == Side::Server) {
+            // Of a group, everybody asks and answers from the same port (RFC 6762 §6 and §18.1), and who
+            // asks waits for no answer in particular.
+            let to_group = input.datagram() && header.id == 0 && !header.has(RECURSION_DESIRED);
+            if header.is_response() != (side == Side::Server) && !to_group {
                 return Err(Stop::Lost);
             }
             let answers = header.counts[1].into();
             let body = Body { message: message.into(), more: Vec::new(), answers };
-            if side == Side::Client {
+            if !header.is_response() && to_group {
+                return Ok(Message::notice(body).as_client().incomplete(!outline.whole));
+            }
+            if !header.is_response() {
                 return Ok(Message::request(body).key(header.id.into()).incomplete(!outline.whole));
             }
             if input.datagram() || !self.transfers(&header, open) {
@@ -368,7 +376,8 @@ fn judge(bytes: &[u8], length: usize, side: Side) -> Guess {
         && questions == 1
         && !header.has(RESERVED)
         && outline.kind.is_some_and(|it| TYPES.iter().any(|(known, _)| *known == it))
-        && matches!(outline.class, Some(1 | 3 | 4 | 254 | 255));
+        && // The first bit asks for an answer to the asker alone (RFC 6762 §5.4).
+        && matches!(outline.class.map(|it| it & 0x7fff), Some(1 | 3 | 4 | 254 | 255));
     let is_sound = match side {
         Side::Client => answers == 0 && additional <= 2 && header.code() == 0,
         Side::Server => header.code() <= 10,
@@ -1279,7 +1288,7 @@ const QUESTIONS_SHOWN: usize = 16;
 /// About the largest list of records kept of one exchange.
 const RECORDS_BYTES: usize = 64 << 10;
 /// Multicast DNS, LLMNR and NetBIOS name service: the same format, other protocols.
-const LOOKALIKE_PORTS: [u16; 4] = [5353, 5355, 137, 138];
+const LOOKALIKE_PORTS: [u16; 2] = [137, 138];
 const SECTIONS: [&str; 3] = ["answer", "authority", "additional"];
 /// RFC 2136 §2.
 const UPDATE_SECTIONS: [&str; 3] = ["prerequisite", "update", "additional"];
@@ -1529,6 +1538,7 @@ mod tests {
             bytes: 0,
             incomplete: false,
             start: 0,
+            side: Side::Client,
             seen: 0,
         });
         Open { requests: requests.collect(), ..Open::default() }

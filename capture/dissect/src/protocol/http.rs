@@ -926,6 +926,7 @@ mod tests {
                     bytes: 0,
                     incomplete,
                     start: 0,
+                    side: Side::Client,
                     seen: 0,
                 });
             } else {

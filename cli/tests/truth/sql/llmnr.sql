@@ -1,0 +1,9 @@
+/*  */
+select client_ip, client_port, server_ip, server_port,
+       opcode as op,
+       case target when '.' then '<Root>' else target end as res,
+       -- the header's own four bits; `status` has those of EDNS above them
+       status % 16 as code,
+       cast(ts as bigint) as ts
+from dns
+where server_port = 5355 or client_port = 5355
