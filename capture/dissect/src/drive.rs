@@ -1,4 +1,5 @@
 //! For tests: leads one dissector through a scripted conversation, as a flow does.
+use schema::value::Columns;
 use serde_json::{Map, Value};
 
 use crate::envelope::Facts;
@@ -6,7 +7,7 @@ use crate::exchange::Side;
 use crate::limits::Limits;
 use crate::protocol::{Dissect, PROTOCOLS};
 use crate::session::{Arrival, Context, Session, Work};
-use crate::tables::Tables;
+use crate::tables::{Tables, builder_of};
 
 #[path = "../tests/support/json.rs"]
 mod json;
@@ -33,8 +34,8 @@ pub(crate) fn server(bytes: impl AsRef<[u8]>) -> Step {
 }
 
 /// The rows of a stream that comes in pieces of at most `piece` bytes, a millisecond each: the
-/// protocol's own columns and the summary's, nulls left out; then `lost` if it was given up, or
-/// what it becomes.
+/// protocol's own columns and the summary's, nulls left out; then those that it gives in other
+/// tables, with `protocol`; then `lost` if it was given up, or what it becomes.
 pub(crate) fn stream<D: Dissect>(steps: &[Step], piece: usize) -> Vec<Value> {
     drive::<D>(steps, Some(piece))
 }
@@ -54,8 +55,8 @@ pub(crate) fn however_cut<D: Dissect>(steps: &[Step]) -> Vec<Value> {
 }
 
 fn drive<D: Dissect>(steps: &[Step], piece: Option<usize>) -> Vec<Value> {
-    let table = PROTOCOLS.iter().position(|it| it.name == D::NAME).unwrap();
-    let mut session = Session::<D>::new(table);
+    let place = PROTOCOLS.iter().position(|it| it.name == D::NAME).unwrap();
+    let mut session = Session::<D>::new(builder_of(place));
     let mut tables = Tables::new("node", true);
     let facts = Facts {
         id: *b"000000000000",
@@ -101,8 +102,11 @@ fn drive<D: Dissect>(steps: &[Step], piece: Option<usize>) -> Vec<Value> {
     };
     session.abandon(&mut cx, None);
     let batches = tables.take();
-    let rows = batches.iter().filter(|(table, _)| table.name == D::NAME);
-    let mut rows: Vec<Value> = rows.flat_map(|it| json::objects(&it.1)).map(tidy).collect();
+    let mut rows = Vec::new();
+    for own in [true, false] {
+        let of = batches.iter().filter(|(table, _)| (table.name == D::Columns::TABLE.name) == own);
+        rows.extend(of.flat_map(|it| json::objects(&it.1)).map(|it| tidy(it, own)));
+    }
     match outcome {
         Some(crate::session::Ended::Lost) => rows.push("lost".into()),
         Some(crate::session::Ended::Becomes { name, .. }) => {
@@ -114,11 +118,13 @@ fn drive<D: Dissect>(steps: &[Step], piece: Option<usize>) -> Vec<Value> {
 }
 
 /// Without what every row of a drive has alike.
-fn tidy(mut row: Map<String, Value>) -> Value {
+fn tidy(mut row: Map<String, Value>, own: bool) -> Value {
+    if own {
+        row.remove("protocol");
+    }
     for name in [
         "ts",
         "duration",
-        "protocol",
         "client_ip",
         "client_port",
         "server_ip",

@@ -93,7 +93,7 @@ impl Facts {
 }
 
 /// What a row says of one exchange.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Occurrence {
     pub(crate) ts: i64,
     pub(crate) duration: Option<i64>,

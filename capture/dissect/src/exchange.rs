@@ -2,6 +2,8 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use crate::session::Arrival;
+
 /// Who of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
@@ -49,6 +51,14 @@ pub struct Message<B> {
     /// Of a notice: whether its sender counts as the client, whoever opened the conversation. A
     /// request's sender always does.
     pub as_client: bool,
+    /// What that protocol should know, see [`crate::Dissect::handed`].
+    pub note: String,
+    /// When it began, if not with the bytes it was read from: streams may be interleaved.
+    pub begun: Option<Moment>,
+    /// When its last byte came, if not with the bytes it was read from.
+    pub ended: Option<Moment>,
+    /// How long it was, if not as long as the bytes it was read from.
+    pub bytes: Option<u64>,
 }
 
 impl<B> Message<B> {
@@ -61,6 +71,10 @@ impl<B> Message<B> {
             incomplete: false,
             becomes: None,
             as_client: false,
+            note: String::new(),
+            begun: None,
+            ended: None,
+            bytes: None,
         }
     }
 
@@ -96,6 +110,44 @@ impl<B> Message<B> {
     #[must_use]
     pub fn becomes(self, name: &'static str) -> Self {
         Self { becomes: Some(name), ..self }
+    }
+
+    /// With a note for the protocol that it becomes.
+    #[must_use]
+    pub fn note(self, note: String) -> Self {
+        Self { note, ..self }
+    }
+
+    /// Whose first byte came before those it was read from.
+    #[must_use]
+    pub fn begun(self, at: Moment) -> Self {
+        Self { begun: Some(at), ..self }
+    }
+
+    /// Whose last byte came before those it was read from.
+    #[must_use]
+    pub fn ended(self, at: Moment) -> Self {
+        Self { ended: Some(at), ..self }
+    }
+
+    /// Of so many bytes.
+    #[must_use]
+    pub fn bytes(self, bytes: u64) -> Self {
+        Self { bytes: Some(bytes), ..self }
+    }
+}
+
+/// When and where in its side's stream a byte was read; see [`crate::Input::now`].
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub(crate) arrival: Arrival,
+    pub(crate) offset: u64,
+}
+
+impl Moment {
+    /// When the byte was captured: nanoseconds since 1970.
+    pub fn ts(self) -> i64 {
+        self.arrival.ts
     }
 }
 

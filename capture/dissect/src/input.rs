@@ -2,6 +2,8 @@
 use memchr::memmem;
 
 use crate::Limits;
+use crate::exchange::Moment;
+use crate::session::Arrival;
 
 /// Why parsing stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +23,30 @@ pub struct Input<'a> {
     kept: usize,
     datagram: bool,
     limits: &'a Limits,
+    /// How many of the bytes came earlier than the rest, and when the first of either came.
+    earlier: usize,
+    arrivals: [Arrival; 2],
+    /// Where in the stream the bytes begin.
+    offset: u64,
 }
 
 impl<'a> Input<'a> {
     /// Over bytes of a stream, or over one datagram.
     pub fn new(bytes: &'a [u8], datagram: bool, limits: &'a Limits) -> Self {
-        Self { bytes, at: 0, kept: 0, datagram, limits }
+        let arrivals = [Arrival::default(); 2];
+        Self { bytes, at: 0, kept: 0, datagram, limits, earlier: 0, arrivals, offset: 0 }
+    }
+
+    /// Of which the first so many came earlier than the rest, and which begin there in the stream.
+    pub(crate) fn arrived(self, earlier: usize, arrivals: [Arrival; 2], offset: u64) -> Self {
+        Self { earlier, arrivals, offset, ..self }
+    }
+
+    /// When the next byte came. What begins with the bytes read now need not ask.
+    pub fn now(&self) -> Moment {
+        let [earlier, latest] = self.arrivals;
+        let arrival = if self.at < self.earlier { earlier } else { latest };
+        Moment { arrival, offset: self.offset + self.at as u64 }
     }
 
     /// Whether this is a datagram: one whole unit, without a length in front.

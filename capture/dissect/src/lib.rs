@@ -52,11 +52,11 @@ mod stream;
 mod tables;
 
 pub use dissection::{Config, Counters, Dissection, Keep};
-pub use exchange::{Exchange, Message, Open, Role, Side, Summary};
+pub use exchange::{Exchange, Message, Moment, Open, Role, Side, Summary};
 pub use input::{Input, Stop};
 pub use limits::Limits;
 pub use link::Link;
 pub use loss::Loss;
 pub use packet::Packet;
 pub use protocol::{Dissect, Guess, Head, PROTOCOLS, Protocol, Transport};
-pub use tables::tables;
+pub use tables::{Also, tables};

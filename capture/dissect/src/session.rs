@@ -1,10 +1,10 @@
 //! A protocol at work on one flow: finds messages in bytes, pairs them, writes rows.
 use crate::envelope::{Envelope, Facts, Occurrence};
-use crate::exchange::{Exchange, Message, Open, Role, Side, Times, Waiting};
+use crate::exchange::{Exchange, Message, Moment, Open, Role, Side, Times, Waiting};
 use crate::input::{Input, Stop};
 use crate::limits::Limits;
 use crate::protocol::Dissect;
-use crate::tables::Tables;
+use crate::tables::{Also, Tables};
 
 /// What a session works with and does not own.
 pub(crate) struct Context<'a> {
@@ -18,7 +18,7 @@ pub(crate) struct Context<'a> {
 }
 
 /// When bytes were captured, and up to where their sender had seen the other side's stream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Arrival {
     pub(crate) ts: i64,
     pub(crate) seen: u64,
@@ -28,8 +28,16 @@ pub(crate) struct Arrival {
 pub(crate) enum Ended {
     /// The bytes are not this protocol. If no message came before, another may try.
     Lost,
-    /// The flow speaks something else from here: its name, and how many of the bytes are left.
-    Becomes { name: &'static str, left: usize },
+    /// The flow speaks something else from here.
+    Becomes {
+        name: &'static str,
+        /// What it should know.
+        note: String,
+        /// How many of the bytes are left.
+        left: usize,
+        /// What the other side has sent already, and when.
+        other: (Vec<u8>, Arrival),
+    },
 }
 
 /// A [`Session`] with its types erased.
@@ -46,6 +54,8 @@ pub(crate) trait Work: Send {
     fn gap(&mut self, cx: &mut Context<'_>, side: Side, missing: u64) -> Result<(), Ended>;
     /// `side` sends no more.
     fn end(&mut self, cx: &mut Context<'_>, side: Side);
+    /// Another protocol led here and left a note.
+    fn handed(&mut self, note: &str);
     /// Writes rows for requests that get no answer any more: all, or those sent before a time.
     fn abandon(&mut self, cx: &mut Context<'_>, before: Option<i64>);
     /// About how many bytes wait here.
@@ -61,8 +71,8 @@ pub(crate) struct Session<D: Dissect> {
     server: Half,
     open: Open<D::Body>,
     open_bytes: usize,
-    /// An answer that came before its request had ended, as HTTP allows.
-    early: Option<Waiting<D::Body>>,
+    /// Answers that came before their requests had ended, as HTTP allows.
+    early: Vec<Waiting<D::Body>>,
     /// Answers went missing while several requests waited: which one is answered is a guess.
     unsure: bool,
     messages: u64,
@@ -74,6 +84,8 @@ pub(crate) struct Session<D: Dissect> {
 #[derive(Default)]
 struct Half {
     held: Vec<u8>,
+    /// When the first of these bytes came.
+    held_at: Arrival,
     /// When the message under way began, and what its sender had seen then.
     begun: Option<Arrival>,
     /// Bytes of the message under way that are used already.
@@ -94,7 +106,7 @@ impl<D: Dissect> Session<D> {
             server: Half::default(),
             open: Open::default(),
             open_bytes: 0,
-            early: None,
+            early: Vec::new(),
             unsure: false,
             messages: 0,
             strayed: 0,
@@ -115,11 +127,18 @@ impl<D: Dissect> Session<D> {
         cx: &mut Context<'_>,
         side: Side,
         bytes: &[u8],
+        earlier: usize,
         at: Arrival,
     ) -> Result<usize, Ended> {
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|it| !it.is_empty()) {
-            let mut input = Input::new(rest, cx.datagram, cx.limits);
+            let half = self.half(side);
+            let (arrivals, offset) = ([half.held_at, at], half.offset);
+            let mut input = Input::new(rest, cx.datagram, cx.limits).arrived(
+                earlier.saturating_sub(done),
+                arrivals,
+                offset,
+            );
             if self.half(side).resync {
                 let found = self.dissector.resync(side, &mut input);
                 let used = if found.is_ok() { input.used() } else { input.committed() };
@@ -150,11 +169,15 @@ impl<D: Dissect> Session<D> {
                     drop(message);
                     self.stray(cx, side)?;
                 }
-                Ok(message) => {
+                Ok(mut message) => {
                     let becomes = message.becomes;
+                    let note = std::mem::take(&mut message.note);
                     self.message(cx, side, message, begun, at.ts);
+                    self.more(cx, side, begun, at.ts);
                     if let Some(name) = becomes {
-                        return Err(Ended::Becomes { name, left: bytes.len() - done });
+                        let other = self.half(side.other());
+                        let other = (std::mem::take(&mut other.held), other.held_at);
+                        return Err(Ended::Becomes { name, note, left: bytes.len() - done, other });
                     }
                 }
                 Err(Stop::More) => break,
@@ -189,6 +212,14 @@ impl<D: Dissect> Session<D> {
         Ok(())
     }
 
+    /// Messages that ended where the last one did.
+    fn more(&mut self, cx: &mut Context<'_>, side: Side, begun: Arrival, last: i64) {
+        for _ in 0..MORE {
+            let Some(message) = self.dissector.more(side) else { break };
+            self.message(cx, side, message, begun, last);
+        }
+    }
+
     fn message(
         &mut self,
         cx: &mut Context<'_>,
@@ -202,15 +233,20 @@ impl<D: Dissect> Session<D> {
         let half = self.half(side);
         half.begun = None;
         let bytes = std::mem::take(&mut half.used);
+        let offset = half.offset.saturating_sub(bytes);
+        let begun = message.begun.unwrap_or(Moment { arrival: begun, offset });
         let it = Waiting {
             key: message.key,
             side,
             body: message.body,
-            times: Times { first: begun.ts, last },
-            bytes,
+            times: Times {
+                first: begun.arrival.ts,
+                last: message.ended.map_or(last, |it| it.arrival.ts),
+            },
+            bytes: message.bytes.unwrap_or(bytes),
             incomplete: message.incomplete,
-            start: half.offset.saturating_sub(bytes),
-            seen: begun.seen,
+            start: begun.offset,
+            seen: begun.arrival.seen,
         };
         match message.role {
             Role::Request => self.ask(cx, it),
@@ -223,7 +259,8 @@ impl<D: Dissect> Session<D> {
     }
 
     fn ask(&mut self, cx: &mut Context<'_>, request: Waiting<D::Body>) {
-        if let Some(response) = self.early.take() {
+        if let Some(at) = self.early.iter().position(|it| it.key == request.key) {
+            let response = self.early.remove(at);
             self.row(cx, Some(&request), Some(&response));
             return;
         }
@@ -245,7 +282,7 @@ impl<D: Dissect> Session<D> {
                     Waiting { incomplete: response.incomplete || self.unsure, ..response };
                 self.row(cx, Some(&request), Some(&response));
             }
-            None if self.asking(&response) => self.early = Some(response),
+            None if self.asking(cx, &response) => self.early.push(response),
             None => self.row(cx, None, Some(&response)),
         }
         if self.open.is_empty() {
@@ -255,9 +292,21 @@ impl<D: Dissect> Session<D> {
     }
 
     /// Whether the answer belongs to the request under way, of which a part was read.
-    fn asking(&self, response: &Waiting<D::Body>) -> bool {
+    fn asking(&self, cx: &Context<'_>, response: &Waiting<D::Body>) -> bool {
+        if response.key != 0 {
+            let room = self.early.len() < cx.limits.open_requests;
+            return room && self.dissector.under_way(Side::Client, response.key);
+        }
         let under_way = self.client.begun.is_some() && self.client.used > 0;
-        under_way && response.key == 0 && self.early.is_none() && !self.client.gapped
+        under_way && self.early.is_empty() && !self.client.gapped
+    }
+
+    /// Whether the answer to this request has begun; of those without a key, to the oldest.
+    fn answering(&self, request: &Waiting<D::Body>) -> bool {
+        match request.key {
+            0 => self.server.begun.is_some() && self.server.used > 0,
+            key => self.dissector.under_way(Side::Server, key),
+        }
     }
 
     /// A message begins. After a gap, order alone no longer tells which request an answer belongs
@@ -316,16 +365,20 @@ impl<D: Dissect> Session<D> {
             seq: *cx.seq,
         };
         *cx.seq += 1;
-        let exchange =
-            Exchange { request: request.map(|it| &it.body), response: response.map(|it| &it.body) };
-        let (summary, own) = D::record(exchange);
+        let exchange = || Exchange {
+            request: request.map(|it| &it.body),
+            response: response.map(|it| &it.body),
+        };
+        let (summary, own) = D::record(exchange());
         let node = std::sync::Arc::clone(&cx.tables.node);
         // Whoever asks is the client, whichever side opened the conversation.
         let asker = request.map_or_else(|| first.side.other(), |it| it.side);
         let turned = (asker == Side::Server).then(|| cx.facts.turned());
         let facts = turned.as_ref().unwrap_or(cx.facts);
-        let envelope = Envelope::new(D::NAME, &node, facts, &occurrence, summary);
+        let envelope = Envelope::new(D::SPOKEN, &node, facts, &occurrence, summary);
         cx.tables.push::<D::Columns>(self.table, envelope, own);
+        let mut also = Also { tables: &mut *cx.tables, facts, occurrence, seq: &mut *cx.seq };
+        D::also(&exchange(), &mut also);
     }
 }
 
@@ -338,14 +391,20 @@ impl<D: Dissect> Work for Session<D> {
         at: Arrival,
     ) -> Result<(), Ended> {
         if self.half(side).held.is_empty() {
-            let used = self.run(cx, side, bytes, at)?;
+            let used = self.run(cx, side, bytes, 0, at)?;
             if let Some(rest) = bytes.get(used..).filter(|it| !it.is_empty()) {
-                self.half(side).held.extend_from_slice(rest);
+                let half = self.half(side);
+                half.held.extend_from_slice(rest);
+                half.held_at = at;
             }
         } else {
             let mut held = std::mem::take(&mut self.half(side).held);
+            let earlier = held.len();
             held.extend_from_slice(bytes);
-            let used = self.run(cx, side, &held, at)?;
+            let used = self.run(cx, side, &held, earlier, at)?;
+            if used >= earlier {
+                self.half(side).held_at = at;
+            }
             if used == held.len() {
                 held = Vec::new();
             } else {
@@ -372,13 +431,19 @@ impl<D: Dissect> Work for Session<D> {
                 half.offset += missing;
                 half.used += missing;
                 // The message may end where the gap does.
-                let mut nothing = Input::new(&[], cx.datagram, cx.limits);
+                let latest = Arrival { ts: last, ..begun };
+                let mut nothing = Input::new(&[], cx.datagram, cx.limits).arrived(
+                    0,
+                    [latest; 2],
+                    self.half(side).offset,
+                );
                 if let Ok(message) = self.dissector.parse(side, &mut nothing, &self.open) {
                     self.message(cx, side, message, begun, last);
+                    self.more(cx, side, begun, last);
                 }
                 return Ok(());
             }
-            if let Some(message) = self.dissector.end(side) {
+            if let Some(message) = self.dissector.cut(side) {
                 self.message(cx, side, message.incomplete(true), begun, last);
             }
         }
@@ -393,27 +458,42 @@ impl<D: Dissect> Work for Session<D> {
 
     fn end(&mut self, cx: &mut Context<'_>, side: Side) {
         let half = self.half(side);
-        let Some(begun) = half.begun else { return };
         let last = half.last;
-        if let Some(message) = self.dissector.end(side) {
+        let begun = half.begun.unwrap_or(Arrival { ts: last, seen: 0 });
+        for _ in 0..MORE {
+            let Some(message) = self.dissector.end(side) else { break };
             self.message(cx, side, message, begun, last);
         }
     }
 
+    fn handed(&mut self, note: &str) {
+        self.dissector.handed(note);
+    }
+
     fn abandon(&mut self, cx: &mut Context<'_>, before: Option<i64>) {
         let due = |it: &Waiting<D::Body>| before.is_none_or(|before| it.times.last < before);
-        while self.open.requests.front().is_some_and(due) {
-            if let Some(request) = self.open.requests.pop_front() {
+        let mut at = 0;
+        while let Some(request) = self.open.requests.get(at).filter(|it| due(it)) {
+            if before.is_some() && self.answering(request) {
+                at += 1;
+            } else if let Some(request) = self.open.requests.remove(at) {
                 self.alone(cx, &request);
             }
         }
-        if let Some(response) = self.early.take_if(|it| due(it)) {
-            self.row(cx, None, Some(&response));
+        let mut at = 0;
+        while let Some(response) = self.early.get(at) {
+            let waits = before.is_some() && self.dissector.under_way(Side::Client, response.key);
+            if due(response) && !waits {
+                let response = self.early.remove(at);
+                self.row(cx, None, Some(&response));
+            } else {
+                at += 1;
+            }
         }
     }
 
     fn held(&self) -> usize {
-        let early = self.early.as_ref().map_or(0, |it| D::weight(&it.body));
+        let early: usize = self.early.iter().map(|it| D::weight(&it.body)).sum();
         let held = self.client.held.len() + self.server.held.len();
         held + early + self.open_bytes + self.dissector.held()
     }
@@ -423,5 +503,29 @@ impl<D: Dissect> Work for Session<D> {
     }
 }
 
+/// What a protocol does that is never spoken: nothing.
+pub(crate) struct Silence;
+
+impl Work for Silence {
+    fn bytes(&mut self, _: &mut Context<'_>, _: Side, _: &[u8], _: Arrival) -> Result<(), Ended> {
+        Err(Ended::Lost)
+    }
+    fn gap(&mut self, _: &mut Context<'_>, _: Side, _: u64) -> Result<(), Ended> {
+        Err(Ended::Lost)
+    }
+    fn end(&mut self, _: &mut Context<'_>, _: Side) {}
+    fn handed(&mut self, _: &str) {}
+    fn abandon(&mut self, _: &mut Context<'_>, _: Option<i64>) {}
+    fn held(&self) -> usize {
+        0
+    }
+    fn messages(&self) -> u64 {
+        0
+    }
+}
+
 /// Strays in a row after which a flow is given up: it speaks something else.
 const STRAYS: u32 = 16;
+
+/// Messages that may end in one place: more is an attack.
+const MORE: usize = 4096;

@@ -180,7 +180,7 @@ impl Speech {
     fn ended(&mut self, cx: &mut Context<'_>, ended: Ended, side: Side, bytes: &[u8], at: Arrival) {
         match ended {
             Ended::Lost => self.give_up(cx),
-            Ended::Becomes { name, left } => {
+            Ended::Becomes { name, note, left, other } => {
                 self.confirm();
                 self.abandon(cx, None);
                 self.early.clear();
@@ -194,6 +194,13 @@ impl Speech {
                         self.state = State::Open;
                     }
                     (None, _) => self.silence(),
+                }
+                if let State::Speaking { work, .. } = &mut self.state {
+                    work.handed(&note);
+                }
+                // It may have gone on before this side agreed.
+                if !other.0.is_empty() {
+                    self.bytes(cx, side.other(), &other.0, other.1);
                 }
                 let from = bytes.len().saturating_sub(left);
                 if let Some(rest) = bytes.get(from..).filter(|it| !it.is_empty()) {

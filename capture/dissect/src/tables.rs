@@ -9,7 +9,8 @@ use schema::Table;
 use schema::value::Columns;
 
 use crate::connection::ConnectionsColumns;
-use crate::envelope::{Envelope, EnvelopeColumns};
+use crate::envelope::{Envelope, EnvelopeColumns, Facts, Occurrence};
+use crate::exchange::Summary;
 use crate::loss::LossesColumns;
 use crate::packet_row::PacketsColumns;
 use crate::protocol::PROTOCOLS;
@@ -21,8 +22,12 @@ pub fn tables() -> &'static [Table] {
 
 static TABLES: LazyLock<(Vec<Table>, Vec<SchemaRef>)> = LazyLock::new(|| {
     let mut tables: Vec<Table> = Vec::new();
-    for protocol in PROTOCOLS {
+    for (builder, protocol) in BUILDERS.iter().zip(PROTOCOLS) {
         let mut table = (protocol.table)();
+        // Several protocols may share one.
+        if *builder < tables.len() {
+            continue;
+        }
         let envelope = EnvelopeColumns::TABLE.fields;
         table.fields = Cow::Owned([envelope.as_ref(), table.fields.as_ref()].concat());
         tables.push(table);
@@ -31,6 +36,25 @@ static TABLES: LazyLock<(Vec<Table>, Vec<SchemaRef>)> = LazyLock::new(|| {
     let schemas = tables.iter().map(Table::arrow).collect();
     (tables, schemas)
 });
+
+/// The builder of each of [`PROTOCOLS`]: those that declare the same table share one.
+static BUILDERS: LazyLock<Vec<usize>> = LazyLock::new(|| {
+    let mut names: Vec<Cow<'static, str>> = Vec::new();
+    let mut builders = Vec::with_capacity(PROTOCOLS.len());
+    for protocol in PROTOCOLS {
+        let name = (protocol.table)().name;
+        builders.push(names.iter().position(|it| *it == name).unwrap_or(names.len()));
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    builders
+});
+
+/// Which builder a protocol's rows go to, by its place in [`PROTOCOLS`].
+pub(crate) fn builder_of(place: usize) -> usize {
+    BUILDERS.get(place).copied().unwrap_or(usize::MAX)
+}
 
 /// Rows of one protocol: the envelope's columns and its own.
 #[derive(Default)]
@@ -106,9 +130,20 @@ pub(crate) struct Tables {
     pub(crate) node: Arc<str>,
 }
 
+impl std::fmt::Debug for Tables {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.debug_struct("Tables").field("rows", &self.rows()).finish_non_exhaustive()
+    }
+}
+
 impl Tables {
     pub(crate) fn new(node: &str, wide: bool) -> Self {
-        let mut protocols: Vec<_> = PROTOCOLS.iter().map(|it| (it.rows)()).collect();
+        let mut protocols: Vec<Box<dyn AnyRows>> = Vec::with_capacity(PROTOCOLS.len());
+        for (builder, protocol) in BUILDERS.iter().zip(PROTOCOLS) {
+            if *builder == protocols.len() {
+                protocols.push((protocol.rows)());
+            }
+        }
         if !wide {
             protocols.iter_mut().for_each(|it| it.leave_wide_out());
         }
@@ -121,7 +156,7 @@ impl Tables {
         }
     }
 
-    /// Adds a row to the protocol's table, the `table`th of [`PROTOCOLS`].
+    /// Adds a row to the protocol's table, see [`builder_of`].
     pub(crate) fn push<C: Columns>(
         &mut self,
         table: usize,
@@ -134,6 +169,11 @@ impl Tables {
             rows.envelope.push(envelope);
             rows.own.push(row);
         }
+    }
+
+    /// The table with these columns.
+    fn place<C: Columns>(&self) -> Option<usize> {
+        self.protocols.iter().position(|it| (&**it as &dyn Any).is::<Rows<C>>())
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -166,5 +206,68 @@ impl Tables {
             }
         }
         batches
+    }
+}
+
+/// Takes the rows that an exchange gives in other tables than its own. They have its addresses and
+/// its times, and positions of their own.
+#[derive(Debug)]
+pub struct Also<'a> {
+    pub(crate) tables: &'a mut Tables,
+    pub(crate) facts: &'a Facts,
+    pub(crate) occurrence: Occurrence,
+    pub(crate) seq: &'a mut u64,
+}
+
+impl Also<'_> {
+    /// Adds a row. `protocol` is what it says was spoken.
+    pub fn row<C: Columns>(
+        &mut self,
+        protocol: &'static str,
+        summary: Summary<'_>,
+        row: C::Row<'_>,
+    ) {
+        self.row_at::<C>(protocol, None, summary, row);
+    }
+
+    /// Adds a row of something that lasted no time, at a moment of its own if there is one.
+    pub fn row_at<C: Columns>(
+        &mut self,
+        protocol: &'static str,
+        ts: Option<i64>,
+        summary: Summary<'_>,
+        row: C::Row<'_>,
+    ) {
+        let Some(table) = self.tables.place::<C>() else { return };
+        let mut occurrence = Occurrence { seq: *self.seq, ..self.occurrence };
+        if let Some(ts) = ts {
+            occurrence.ts = ts;
+            occurrence.duration = None;
+        }
+        *self.seq += 1;
+        let node = Arc::clone(&self.tables.node);
+        let envelope = Envelope::new(protocol, &node, self.facts, &occurrence, summary);
+        self.tables.push::<C>(table, envelope, row);
+    }
+
+    /// When the exchange began: nanoseconds since 1970.
+    pub fn ts(&self) -> i64 {
+        self.occurrence.ts
+    }
+
+    /// Whether parts of the exchange were not captured.
+    pub fn is_incomplete(&self) -> bool {
+        self.occurrence.incomplete
+    }
+
+    /// Says that parts were not captured, of the rows that come now.
+    pub fn incomplete(&mut self) {
+        self.occurrence.incomplete = true;
+    }
+
+    /// Counts bytes of their own for the rows that come now.
+    pub fn bytes(&mut self, request: u64, response: u64) {
+        self.occurrence.request_bytes = request;
+        self.occurrence.response_bytes = response;
     }
 }

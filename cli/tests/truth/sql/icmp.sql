@@ -1,6 +1,8 @@
-/*  */
-select client_ip, 0 as client_port, server_ip, 0 as server_port,
+/* A reply whose echo was not captured: there its sender stands first, here its receiver, who must have asked. */
+with named as (select *, message_type = 0 and response_type is null as lone_reply from icmp)
+select case when lone_reply then server_ip else client_ip end as client_ip, 0 as client_port,
+       case when lone_reply then client_ip else server_ip end as server_ip, 0 as server_port,
        message_type as op,
        response_type as code,
        cast(ts as bigint) as ts
-from icmp
+from named
