@@ -92,6 +92,16 @@ pub(crate) struct Connections<'a> {
     keepalives: u64,
     /// What was seen, as a sum: SYN 1, SYN-ACK 2, ACK 4, data 8, FIN 16, RST 32.
     completeness: Code,
+    /// The name by which the client calls the server, from a TLS or QUIC handshake (SNI).
+    /// OpenTelemetry: `tls.client.server_name`.
+    server_name: Option<Cow<'a, str>>,
+    /// What is spoken within the encryption, such as `h2`, from the same handshake (ALPN).
+    /// OpenTelemetry: `tls.next_protocol`.
+    alpn: Option<Label<'a>>,
+    /// Whether it was encrypted, at least from some moment on.
+    encrypted: bool,
+    /// The conversation that announced this one, as FTP's commands do for each transfer of data.
+    parent_flow_id: Option<Id<'a>>,
     /// What carried its first packet, from the outermost, such as `vxlan` or `gre+erspan`; null if
     /// nothing did.
     tunnel: Option<Cow<'a, str>>,
@@ -115,6 +125,10 @@ pub(crate) struct Known<'a> {
     pub(crate) transport: &'static str,
     pub(crate) protocol: Option<&'static str>,
     pub(crate) wrapping: Option<&'a Wrapping>,
+    pub(crate) server_name: Option<&'a str>,
+    pub(crate) alpn: Option<&'a str>,
+    pub(crate) encrypted: bool,
+    pub(crate) parent: Option<&'a str>,
 }
 
 /// What a conversation was wrapped in, as text.
@@ -416,6 +430,10 @@ impl Metrics {
             fins: self.fins,
             keepalives: self.keepalives,
             completeness: Code(self.completeness),
+            server_name: known.server_name.map(Cow::Borrowed),
+            alpn: known.alpn.map(Label::from),
+            encrypted: known.encrypted,
+            parent_flow_id: known.parent.map(Id),
             tunnel: known.wrapping.and_then(|it| it.name.as_deref()).map(Cow::Borrowed),
             tunnel_id: known.wrapping.and_then(|it| it.id),
             tunnel_client_ip: known.wrapping.and_then(|it| it.client.as_deref()).map(Cow::Borrowed),

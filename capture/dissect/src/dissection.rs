@@ -7,6 +7,7 @@ use schema::value::{Body, Code, Id, Label, Size, Time};
 
 use crate::carrier::Outer;
 use crate::connection::State;
+use crate::expected::Expected;
 use crate::flow::{Flow, Flows, Key, List, Shared, Tally};
 use crate::fragment::Fragments;
 use crate::limits::{Limits, SECOND};
@@ -86,6 +87,7 @@ pub struct Dissection {
     tables: Tables,
     counters: Counters,
     tally: Tally,
+    expected: Expected,
     /// The latest time seen.
     now: i64,
     /// When the ledger was last written.
@@ -111,6 +113,7 @@ impl Dissection {
             tables,
             counters: Counters::default(),
             tally: Tally::default(),
+            expected: Expected::default(),
             now: i64::MIN,
             ledger: None,
             swept: i64::MIN,
@@ -242,7 +245,11 @@ impl Dissection {
         }
         let place = found.unwrap_or_else(|| {
             let syn = it.syn.then_some(it.ack.is_some());
-            self.begin(Flow::new(key, way, ts, syn, outer))
+            let mut flow = Flow::new(key, way, ts, syn, outer);
+            if let Some((listens, it)) = self.expected.take(key.ends(), ts) {
+                flow.announced(listens, &it);
+            }
+            self.begin(flow)
         });
         self.with(place, |flow, shared| flow.segment(shared, way, ts, it));
         place
@@ -271,6 +278,7 @@ impl Dissection {
             tables: &mut self.tables,
             limits: &self.config.limits,
             tally: &mut self.tally,
+            expected: &mut self.expected,
             protocols: self.config.keep.protocols,
             connections: self.config.keep.connections,
         };
@@ -296,6 +304,7 @@ impl Dissection {
             tables: &mut self.tables,
             limits: &self.config.limits,
             tally: &mut self.tally,
+            expected: &mut self.expected,
             protocols: self.config.keep.protocols,
             connections: self.config.keep.connections,
         };

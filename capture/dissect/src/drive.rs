@@ -64,6 +64,7 @@ fn drive<D: Dissect>(steps: &[Step], piece: Option<usize>) -> Vec<Value> {
         server: ("192.0.2.2".to_owned(), *D::PORTS.first().unwrap_or(&1)),
     };
     let limits = Limits::default();
+    let mut learned = Vec::new();
     let (mut seq, mut lost, mut ts, mut outcome) = (0, 0, 0, None);
     for step in steps {
         let mut cx = Context {
@@ -73,6 +74,7 @@ fn drive<D: Dissect>(steps: &[Step], piece: Option<usize>) -> Vec<Value> {
             seq: &mut seq,
             datagram: piece.is_none(),
             lost: &mut lost,
+            learned: &mut learned,
         };
         let result = match step {
             Step::Sends(side, bytes) => {
@@ -99,6 +101,7 @@ fn drive<D: Dissect>(steps: &[Step], piece: Option<usize>) -> Vec<Value> {
         seq: &mut seq,
         datagram: piece.is_none(),
         lost: &mut lost,
+        learned: &mut learned,
     };
     session.abandon(&mut cx, None);
     let batches = tables.take();

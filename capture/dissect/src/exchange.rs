@@ -1,6 +1,7 @@
 //! Messages, and the one rule by which they become exchanges.
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use crate::session::Arrival;
 
@@ -59,6 +60,21 @@ pub struct Message<B> {
     pub ended: Option<Moment>,
     /// How long it was, if not as long as the bytes it was read from.
     pub bytes: Option<u64>,
+    /// What it tells of conversations, as few messages do.
+    pub learned: Option<Box<Learned>>,
+}
+
+/// What a message tells of its conversation, or of another to come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// The name by which the client calls the server (TLS's SNI).
+    pub server_name: Option<String>,
+    /// The protocol agreed on within the encryption (TLS's ALPN), or the first one offered.
+    pub alpn: Option<String>,
+    /// Whether what follows is encrypted.
+    pub encrypted: bool,
+    /// Where somebody will listen for a conversation that belongs to this one, and what it speaks.
+    pub announces: Option<(IpAddr, u16, &'static str)>,
 }
 
 impl<B> Message<B> {
@@ -75,6 +91,7 @@ impl<B> Message<B> {
             begun: None,
             ended: None,
             bytes: None,
+            learned: None,
         }
     }
 
@@ -92,6 +109,12 @@ impl<B> Message<B> {
     #[must_use]
     pub fn as_client(self) -> Self {
         Self { as_client: true, ..self }
+    }
+
+    /// That tells something of conversations.
+    #[must_use]
+    pub fn learned(self, learned: Learned) -> Self {
+        Self { learned: Some(Box::new(learned)), ..self }
     }
 
     /// With the key that pairs it.

@@ -5,7 +5,8 @@ use crate::association::Association;
 use crate::carrier::Outer;
 use crate::connection::{Known, Metrics, State, Wrapping};
 use crate::envelope::Facts;
-use crate::exchange::Side;
+use crate::exchange::{Learned, Side};
+use crate::expected::{Announcement, Expected};
 use crate::limits::Limits;
 use crate::packet::{Datagram, Ends, Ip, Tcp};
 use crate::protocol::{PROTOCOLS, Transport};
@@ -25,6 +26,11 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    /// Both ends; a direction of 0 comes from the first.
+    pub(crate) fn ends(&self) -> [(Ip, u16); 2] {
+        [self.low, self.high]
+    }
+
     /// The key, and the direction of a packet: 0 from the low end to the high one, or 1.
     pub(crate) fn of(ends: &Ends, transport: Transport, network: u32) -> (Self, usize) {
         if ends.source <= ends.destination {
@@ -55,6 +61,8 @@ pub(crate) struct Flow {
     pub(crate) last: i64,
     /// What its first packet was wrapped in, and that packet's direction.
     outer: (Outer, usize),
+    /// What messages told of it, and who announced it.
+    about: About,
     /// Of SCTP: what tells its chunks apart.
     association: Option<Box<Association>>,
     /// Since when it is over, and how.
@@ -65,11 +73,22 @@ pub(crate) struct Flow {
     newer: u32,
 }
 
+/// What is known of a conversation from its messages.
+#[derive(Default)]
+struct About {
+    learned: Vec<Learned>,
+    server_name: Option<Box<str>>,
+    alpn: Option<Box<str>>,
+    encrypted: bool,
+    parent: Option<[u8; 12]>,
+}
+
 /// What flows work with.
 pub(crate) struct Shared<'a> {
     pub(crate) tables: &'a mut Tables,
     pub(crate) limits: &'a Limits,
     pub(crate) tally: &'a mut Tally,
+    pub(crate) expected: &'a mut Expected,
     /// Whether protocols are read, or only connections.
     pub(crate) protocols: bool,
     pub(crate) connections: bool,
@@ -115,6 +134,7 @@ impl Flow {
             packets: 0,
             last: ts,
             outer: (outer, way),
+            about: About::default(),
             association: (transport == Transport::Sctp).then(Box::default),
             closing: None,
             held: 0,
@@ -149,6 +169,7 @@ impl Flow {
             seq: &mut self.seq,
             datagram: self.key.transport.is_datagram(),
             lost: &mut shared.tally.strays,
+            learned: &mut self.about.learned,
         };
         (cx, &mut self.speech)
     }
@@ -191,6 +212,7 @@ impl Flow {
         } else if shared.protocols && !self.speech.silent() {
             self.unit(shared, way, ts, it.payload);
         }
+        self.learn(shared, ts);
         self.report(shared, ts);
     }
 
@@ -281,6 +303,7 @@ impl Flow {
         if it.rst || (it.fin && self.closing.is_none()) || self.is_ended() {
             self.close(it.rst, ts);
         }
+        self.learn(shared, ts);
         self.report(shared, ts);
     }
 
@@ -461,6 +484,40 @@ impl Flow {
         }
     }
 
+    /// Takes note of what messages told.
+    fn learn(&mut self, shared: &mut Shared<'_>, ts: i64) {
+        for it in self.about.learned.drain(..) {
+            self.about.encrypted |= it.encrypted;
+            if let Some(name) = it.server_name {
+                self.about.server_name = Some(name.into());
+            }
+            if let Some(name) = it.alpn {
+                self.about.alpn = Some(name.into());
+            }
+            if let Some((ip, port, protocol)) = it.announces {
+                let ip = match ip {
+                    std::net::IpAddr::V4(it) => it.to_ipv6_mapped().octets(),
+                    std::net::IpAddr::V6(it) => it.octets(),
+                };
+                let parent = self.facts.id;
+                shared.expected.insert((ip, port), Announcement { ts, protocol, parent });
+                // Behind a translating router the address announced is not the one called.
+                for (own, _) in [self.key.low, self.key.high] {
+                    shared.expected.insert((own, port), Announcement { ts, protocol, parent });
+                }
+            }
+        }
+    }
+
+    /// Another conversation announced this one, and who listens in it.
+    pub(crate) fn announced(&mut self, listens: usize, it: &Announcement) {
+        self.about.parent = Some(it.parent);
+        self.client = 1 - listens;
+        self.known_client = true;
+        self.speech.presume(it.protocol);
+        self.name_ends();
+    }
+
     /// A row for each interval of a conversation that stays open.
     fn report(&mut self, shared: &mut Shared<'_>, ts: i64) {
         if ts.saturating_sub(self.metrics.first) >= shared.limits.report {
@@ -488,6 +545,10 @@ impl Flow {
             transport: self.key.transport.name(),
             protocol: self.speech.name(),
             wrapping: carrier.as_ref(),
+            server_name: self.about.server_name.as_deref(),
+            alpn: self.about.alpn.as_deref(),
+            encrypted: self.about.encrypted,
+            parent: self.about.parent.as_ref().and_then(|it| std::str::from_utf8(it).ok()),
         };
         let row = self.metrics.row(&self.facts, self.client, &known, state, &node);
         shared.tables.connections.push(row);

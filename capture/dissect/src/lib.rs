@@ -37,6 +37,7 @@ mod dissection;
 mod drive;
 mod envelope;
 mod exchange;
+mod expected;
 mod flow;
 mod fragment;
 mod input;
@@ -52,7 +53,7 @@ mod stream;
 mod tables;
 
 pub use dissection::{Config, Counters, Dissection, Keep};
-pub use exchange::{Exchange, Message, Moment, Open, Role, Side, Summary};
+pub use exchange::{Exchange, Learned, Message, Moment, Open, Role, Side, Summary};
 pub use input::{Input, Stop};
 pub use limits::Limits;
 pub use link::Link;

@@ -1,6 +1,6 @@
 //! A protocol at work on one flow: finds messages in bytes, pairs them, writes rows.
 use crate::envelope::{Envelope, Facts, Occurrence};
-use crate::exchange::{Exchange, Message, Moment, Open, Role, Side, Times, Waiting};
+use crate::exchange::{Exchange, Learned, Message, Moment, Open, Role, Side, Times, Waiting};
 use crate::input::{Input, Stop};
 use crate::limits::Limits;
 use crate::protocol::Dissect;
@@ -15,6 +15,8 @@ pub(crate) struct Context<'a> {
     pub(crate) datagram: bool,
     /// Places where bytes made no sense or were missed.
     pub(crate) lost: &'a mut u64,
+    /// What messages told of conversations.
+    pub(crate) learned: &'a mut Vec<Learned>,
 }
 
 /// When bytes were captured, and up to where their sender had seen the other side's stream.
@@ -230,6 +232,7 @@ impl<D: Dissect> Session<D> {
     ) {
         self.messages += 1;
         self.strayed = 0;
+        cx.learned.extend(message.learned.map(|it| *it));
         let half = self.half(side);
         half.begun = None;
         let bytes = std::mem::take(&mut half.used);

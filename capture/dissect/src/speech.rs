@@ -49,6 +49,17 @@ impl Speech {
         self.name
     }
 
+    /// Another conversation said what this one speaks.
+    pub(crate) fn presume(&mut self, name: &'static str) {
+        match PROTOCOLS.iter().position(|it| it.name == name) {
+            Some(place) => self.speak(place),
+            None => {
+                self.name = Some(name);
+                self.silence();
+            }
+        }
+    }
+
     /// Whether nobody listens any more.
     pub(crate) fn silent(&self) -> bool {
         matches!(self.state, State::Silent)

@@ -171,27 +171,32 @@ impl Dissect for DissectorV6 {
 /// Whoever sends anything but a reply asks.
 fn guess(head: &Head<'_>, replies: &[u8]) -> Guess {
     match head.bytes {
-        [kind, _, _, _, ..] if replies.contains(kind) == (head.side == Side::Server) => Guess::Sure,
-        [_, _, _, _, ..] => Guess::Maybe,
-        _ => Guess::No,
+        [kind, ..] if replies.contains(kind) == (head.side == Side::Server) => Guess::Sure,
+        [_, ..] => Guess::Maybe,
+        [] => Guess::No,
     }
 }
 
 fn message(input: &mut Input<'_>, echo: u8, reply: u8) -> Result<Message<Body>, Stop> {
-    let (kind, code) = (input.u8()?, input.u8()?);
-    input.u16()?;
+    let kind = input.u8()?;
     let rest = input.rest();
     input.take(rest.len())?;
+    let code = rest.first().copied().unwrap_or_default();
+    let is_cut = rest.len() < 7;
+    let rest = rest.get(3..).unwrap_or_default();
     let kept = rest.get(..KEPT_BYTES).unwrap_or(rest).to_vec();
     let id = kept.first_chunk::<4>().map_or(0, |it| u64::from(u32::from_be_bytes(*it)));
     let body = Body { kind, code, size: rest.len() as u64, kept };
-    Ok(if kind == echo {
+    let message = if is_cut {
+        Message::notice(body).as_client()
+    } else if kind == echo {
         Message::request(body).key(id)
     } else if kind == reply {
         Message::response(body).key(id)
     } else {
         Message::notice(body).as_client()
-    })
+    };
+    Ok(message.incomplete(is_cut))
 }
 
 fn summary<'a>(
