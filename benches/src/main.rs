@@ -69,7 +69,8 @@ fn compare(bench: &Bench) -> Result<()> {
     println!("machine: {}", machine());
     let work = TempDir::new()?;
     http(bench, &tools, &binary, work.path())?;
-    mix(bench, &tools, &binary, work.path())
+    mix(bench, &tools, &binary, work.path())?;
+    protocols(&binary, work.path())
 }
 
 fn http(bench: &Bench, tools: &Path, binary: &Path, work: &Path) -> Result<()> {
@@ -174,6 +175,109 @@ fn mix(bench: &Bench, tools: &Path, binary: &Path, work: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+/// Each protocol of the mix in a capture of its own: who, when, what, of what, how it ended, as tshark prints it and as
+/// `kubeshark query` does.
+fn protocols(binary: &Path, work: &Path) -> Result<()> {
+    let Some(tshark) = peer("tshark", &["tshark"]) else { return Ok(()) };
+    println!(
+        "\n{:12} {:>8} {:>9} {:>14} {:>14} {:>8}",
+        "protocol", "MB", "exchanges", "µs/exchange", "tshark's", "ratio"
+    );
+    for it in PROTOCOLS {
+        let file = work.join(it.name).with_extension("pcap");
+        modes::part(&work.join("mix.pcap"), &file, it.packets)?;
+        let from = format!("from {} {}", it.table, it.rows);
+        let exchanges = count(binary, &file, &format!("select count(*) as n {from}"))?;
+        ensure!(exchanges > 0, "no {} exchange found", it.name);
+        let sql = format!("select ts, client_ip, server_ip, verb, target, status, duration {from}");
+        let ours = Cost::of(query(binary, &file, &sql))?;
+        let mut command = Command::new(&tshark);
+        command.args(["-n", "-r"]).arg(&file).args(["-Y", it.display, "-T", "fields"]);
+        for field in ["frame.time_epoch", "ip.src", "ip.dst"].iter().chain(it.fields) {
+            command.args(["-e", field]);
+        }
+        let theirs = Cost::of(&mut command)?;
+        #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
+        let megabytes = std::fs::metadata(&file)?.len() as f64 / 1e6;
+        let micros = |cost: &Cost| cost.cpu_seconds * 1e6 / per(exchanges, 1);
+        println!(
+            "{:12} {megabytes:8.1} {exchanges:9} {:14.1} {:14.1} {:8.1}",
+            it.name,
+            micros(&ours),
+            micros(&theirs),
+            theirs.cpu_seconds / ours.cpu_seconds
+        );
+    }
+    Ok(())
+}
+
+/// A protocol that is measured by itself.
+struct Measured {
+    name: &'static str,
+    /// Its packets in the mix, as libpcap's filter says it.
+    packets: &'static str,
+    table: &'static str,
+    rows: &'static str,
+    display: &'static str,
+    fields: &'static [&'static str],
+}
+
+const PROTOCOLS: &[Measured] = &[
+    Measured {
+        name: "HTTP/1",
+        packets: "tcp port 80 or tcp port 8080",
+        table: "http",
+        rows: "where version <> '2'",
+        display: "http",
+        fields: &["http.request.method", "http.request.uri", "http.response.code", "http.time"],
+    },
+    Measured {
+        name: "HTTP/2",
+        packets: "tcp port 8082 or tcp port 50051",
+        table: "http",
+        rows: "where version = '2'",
+        display: "http2",
+        fields: &[
+            "http2.headers.method",
+            "http2.headers.path",
+            "http2.headers.status",
+            "http2.time",
+        ],
+    },
+    Measured {
+        name: "Kafka",
+        packets: "tcp port 9092",
+        table: "kafka",
+        rows: "",
+        display: "kafka",
+        fields: &["kafka.api_key", "kafka.topic_name", "kafka.error", "kafka.correlation_id"],
+    },
+    Measured {
+        name: "PostgreSQL",
+        packets: "tcp port 5432",
+        table: "postgresql",
+        rows: "",
+        display: "pgsql",
+        fields: &["pgsql.type", "pgsql.query", "pgsql.tag", "pgsql.code"],
+    },
+    Measured {
+        name: "DNS",
+        packets: "port 53",
+        table: "dns",
+        rows: "",
+        display: "dns",
+        fields: &["dns.qry.type", "dns.qry.name", "dns.flags.rcode", "dns.time"],
+    },
+    Measured {
+        name: "Redis",
+        packets: "tcp port 6379",
+        table: "redis",
+        rows: "",
+        display: "resp",
+        fields: &["resp.bulk_string.value", "resp.string", "resp.error", "resp.array_length"],
+    },
+];
 
 /// A file, and what every reader of it is measured by.
 struct Table {

@@ -25,6 +25,22 @@ pub(crate) fn pcap_loop(file: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Writes those packets of a capture that a filter lets through to another.
+pub(crate) fn part(from: &Path, to: &Path, filter: &str) -> Result<()> {
+    let mut capture = pcap::Capture::from_file(from)?;
+    capture.filter(filter, true)?;
+    let mut out = capture.savefile(to)?;
+    loop {
+        match capture.next_packet() {
+            Ok(packet) => out.write(&packet),
+            Err(pcap::Error::NoMorePackets) => break,
+            Err(why) => return Err(why.into()),
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
 /// Rows of every table, dropped.
 pub(crate) fn dissect(file: &Path) -> Result<()> {
     let mut rows = 0;
