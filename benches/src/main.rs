@@ -242,7 +242,7 @@ const PROTOCOLS: &[Measured] = &[
             "http2.headers.method",
             "http2.headers.path",
             "http2.headers.status",
-            "http2.time",
+            "http2.streamid",
         ],
     },
     Measured {
@@ -275,7 +275,7 @@ const PROTOCOLS: &[Measured] = &[
         table: "redis",
         rows: "",
         display: "resp",
-        fields: &["resp.bulk_string.value", "resp.string", "resp.error", "resp.array_length"],
+        fields: &["resp.bulk_string.value", "resp.string", "resp.error", "resp.integer"],
     },
 ];
 
