@@ -16,7 +16,8 @@ use crate::{
 /// The folders that hold fuzz targets; each is a workspace of its own.
 const FOLDERS: &[&str] = &["capture/dissect/fuzz"];
 
-/// `cargo xtask fuzz [SECONDS]`: every target for that long, starting from the fixtures.
+/// `cargo xtask fuzz [SECONDS]`: every target for that long, starting from the fixtures, and from the
+/// shared captures where they are.
 pub(crate) fn run(rest: &[String]) -> Result<()> {
     let seconds: u32 = match rest {
         [] => SECONDS,
@@ -56,7 +57,7 @@ fn fuzz(folder: &Path, target: &Path, binary: &Path, name: &str, seconds: u32) -
     fs::create_dir_all(&work)?;
     fs::create_dir_all(&found)?;
     let begin = target.join("seeds").join(name);
-    seeds::write(name, &folder.join("../fixtures"), &begin)?;
+    seeds::write(name, &folder.join("../fixtures"), &root().join("../shared/corpus/pcap"), &begin)?;
     let mut command = Command::new(binary);
     // New inputs go to the first folder; the seeds are only read.
     command.arg(&work).arg(&begin);
@@ -96,4 +97,4 @@ const COVERAGE: &[&str] = &[
     "-Coverflow-checks=on",
 ];
 
-const SECONDS: u32 = 20;
+const SECONDS: u32 = 30;

@@ -8,9 +8,16 @@ use std::{
 use anyhow::{Context as _, Result};
 
 /// Writes the seeds of a target into `folder`; a target that is not known here begins with nothing.
-pub(super) fn write(target: &str, fixtures: &Path, folder: &Path) -> Result<()> {
+pub(super) fn write(target: &str, fixtures: &Path, corpus: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
-    for capture in captures(fixtures)? {
+    let mut captures_of_both = captures(fixtures)?;
+    if corpus.is_dir() {
+        captures_of_both.extend(captures(corpus)?);
+    }
+    for capture in captures_of_both {
+        if fs::metadata(&capture)?.len() > CAPTURE_BYTES {
+            continue;
+        }
         let bytes = fs::read(&capture).with_context(|| capture.display().to_string())?;
         let name = capture.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let packets = packets(&bytes);
@@ -41,46 +48,58 @@ fn corridors(packets: &[&[u8]]) -> Vec<Vec<u8>> {
     packets.chunks(PACKETS).map(seed).collect()
 }
 
-/// What the two sides sent as the target `protocols` reads it: a port's place, then pieces of a side and a length.
+/// What the two sides sent as the target `protocols` reads it: transport and port, then pieces of a side and a length.
 fn conversations(packets: &[&[u8]]) -> Vec<Vec<u8>> {
-    let mut flows: Vec<([u8; 2], Vec<u8>)> = Vec::new();
-    for (from, to, payload) in packets.iter().filter_map(|it| tcp(it)) {
-        let place = flows.iter().position(|(client, _)| *client == from || *client == to);
+    let mut flows: Vec<([u8; 3], Vec<u8>)> = Vec::new();
+    for it in packets.iter().filter_map(|it| payload(it)) {
+        let Payload { udp, from, to, bytes } = it;
+        let place = flows
+            .iter()
+            .position(|(client, _)| client[0] == udp && (client[1..] == from || client[1..] == to));
         let place = place.unwrap_or_else(|| {
-            flows.push((from, Vec::new()));
+            flows.push(([udp, from[0], from[1]], vec![udp, to[0], to[1]]));
             flows.len() - 1
         });
         let (client, script) = &mut flows[place];
-        for piece in payload.chunks(usize::from(u8::MAX)) {
-            script.push(u8::from(*client != from));
+        for piece in bytes.chunks(usize::from(u8::MAX)) {
+            script.push(u8::from(client[1..] != from));
             script.push(u8::try_from(piece.len()).unwrap_or(u8::MAX));
             script.extend(piece);
         }
     }
-    let mut seeds = Vec::new();
-    for (_, script) in flows.iter().filter(|(_, script)| !script.is_empty()).take(FLOWS) {
-        // Which port has which place is the target's to know: a few of them meet every protocol's.
-        for place in (0..PORTS).step_by(3) {
-            let script = &script[..script.len().min(SCRIPT_BYTES)];
-            seeds.push([&[place], script].concat());
-        }
-    }
-    seeds
+    let scripts = flows.into_iter().map(|(_, script)| script).filter(|it| it.len() > 3).take(FLOWS);
+    scripts.map(|it| it[..it.len().min(SCRIPT_BYTES)].to_vec()).collect()
 }
 
-/// Ports and payload of a TCP segment in IPv4 over Ethernet.
-fn tcp(packet: &[u8]) -> Option<([u8; 2], [u8; 2], &[u8])> {
+/// What a packet carried from one port to another.
+struct Payload<'a> {
+    /// 1 for UDP, 0 for TCP.
+    udp: u8,
+    from: [u8; 2],
+    to: [u8; 2],
+    bytes: &'a [u8],
+}
+
+/// Of a TCP segment or UDP datagram in IPv4 over Ethernet.
+fn payload(packet: &[u8]) -> Option<Payload<'_>> {
     let ip = packet.strip_prefix(packet.get(..12)?)?.strip_prefix(&[8, 0])?;
     let header = usize::from(ip.first()? & 15) * 4;
     let total = usize::from(u16::from_be_bytes([*ip.get(2)?, *ip.get(3)?]));
-    let segment = (*ip.get(9)? == 6).then(|| ip.get(header..total))??;
-    let payload = segment.get(usize::from(segment.get(12)? >> 4) * 4..)?;
-    Some(([segment[0], segment[1]], [segment[2], segment[3]], payload))
+    let inner = ip.get(header..total)?;
+    let (udp, bytes) = match *ip.get(9)? {
+        6 => (0, inner.get(usize::from(inner.get(12)? >> 4) * 4..)?),
+        17 => (1, inner.get(8..)?),
+        _ => return None,
+    };
+    Some(Payload { udp, from: [inner[0], inner[1]], to: [inner[2], inner[3]], bytes })
 }
 
 /// The packets of a classic capture of a little-endian machine, which is what fixtures are.
 fn packets(capture: &[u8]) -> Vec<&[u8]> {
     let mut packets = Vec::new();
+    if !capture.starts_with(&[0xd4, 0xc3, 0xb2, 0xa1]) || capture.get(20) != Some(&1) {
+        return packets;
+    }
     let mut rest = capture.get(24..).unwrap_or_default();
     while let Some(length) = rest.get(8..12) {
         let length = u32::from_le_bytes(length.try_into().unwrap_or_default()) as usize;
@@ -111,8 +130,8 @@ const ETHERNET: u8 = 0;
 const PACKETS: usize = 40;
 /// Conversations taken of a capture.
 const FLOWS: usize = 8;
-/// Places of ports that are tried.
-const PORTS: u8 = 15;
+/// Larger captures say no more about a protocol.
+const CAPTURE_BYTES: u64 = 64 << 10;
 /// Longer inputs are slow and find no more.
 const SCRIPT_BYTES: usize = 8 << 10;
 
@@ -126,15 +145,18 @@ mod tests {
         ip.extend([0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 24, 0, 0, 0, 0, 0, 0]);
         ip.extend(b"abc");
         let packet = [&[0; 12][..], &[8, 0], &ip].concat();
-        let mut capture = vec![0; 24 + 8];
+        let mut capture = vec![0xd4, 0xc3, 0xb2, 0xa1];
+        capture.extend([0; 16]);
+        capture.extend([1, 0, 0, 0]);
+        capture.extend([0; 8]);
         let length = u32::try_from(packet.len()).unwrap().to_le_bytes();
         capture.extend(length.into_iter().chain(length));
         capture.extend(&packet);
 
         let packets = packets(&capture);
         assert_eq!(packets, [&packet[..]]);
-        assert_eq!(conversations(&packets)[0], b"\x00\x00\x03abc");
+        assert_eq!(conversations(&packets)[0], b"\x00\x00\x50\x00\x03abc");
         assert_eq!(corridors(&packets)[0][..4], [0, 1, 0, 57]);
-        assert!(tcp(&packet[..30]).is_none());
+        assert!(payload(&packet[..30]).is_none());
     }
 }
