@@ -38,6 +38,9 @@ pub(crate) struct Capture {
     /// How long rows are kept, such as `90m`, `24h` or `7d`; else as long as there is room.
     #[arg(long, value_name = "AGE")]
     keep_age: Option<Age>,
+    /// How much of each message's body is kept, as sent; unpacked it may take four times as much. What is cut is marked.
+    #[arg(long, value_name = "SIZE", default_value = "64KiB")]
+    body_bytes: Size,
 }
 
 impl Capture {
@@ -63,7 +66,7 @@ impl Capture {
             node: self.node.map_or_else(host, Ok)?,
             store: self.store,
             inputs,
-            limits: Limits::default(),
+            limits: limits(self.body_bytes),
             keep: Keep { packets: self.keep_packet_bytes.0 > 0, ..Keep::default() },
             storage: StoreOptions {
                 keep_bytes_records: self.keep_bytes.0,
@@ -72,6 +75,18 @@ impl Capture {
                 ..StoreOptions::default()
             },
         })
+    }
+}
+
+/// The capture path's bounds, with room for bodies as asked for.
+pub(crate) fn limits(body_bytes: Size) -> Limits {
+    let body_bytes = usize::try_from(body_bytes.0).unwrap_or(usize::MAX);
+    let bounds = Limits::default();
+    Limits {
+        body_bytes,
+        decompressed_bytes: body_bytes.saturating_mul(4),
+        flow_bytes: bounds.flow_bytes.max(body_bytes.saturating_mul(4)),
+        ..bounds
     }
 }
 

@@ -15,7 +15,7 @@ use schema::Kind;
 use tokio::runtime::Runtime;
 use worker::{Config, Inputs, Keep, StoreOptions, Worker};
 
-use crate::capture::{self, Age};
+use crate::capture::{self, Age, Size};
 use crate::hub;
 use crate::place::{Answer, Place};
 use crate::progress;
@@ -30,14 +30,19 @@ pub(crate) struct Local {
 
 impl Local {
     /// Reads the files, keeping what the question can be about. `packets`: the answer is to be packets.
-    pub(crate) fn read(files: &[PathBuf], request: &QueryRequest, packets: bool) -> Result<Self> {
+    pub(crate) fn read(
+        files: &[PathBuf],
+        request: &QueryRequest,
+        packets: bool,
+        body_bytes: Size,
+    ) -> Result<Self> {
         let node = capture::host()?;
         let runtime = crate::commands::runtime()?;
         let config = Config {
             node: node.clone(),
             store: None,
             inputs: Inputs::Files(files.to_vec()),
-            limits: worker::Limits::default(),
+            limits: capture::limits(body_bytes),
             keep: keep(request, packets),
             storage: StoreOptions {
                 keep_bytes_records: u64::MAX,

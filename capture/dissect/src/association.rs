@@ -65,8 +65,10 @@ impl Association {
             self.chunks = place.and_then(|it| Some((PROTOCOLS.get(it)?.open)(it)));
         }
         if let Some(chunks) = &mut self.chunks {
-            // What is no chunk ends the packet, not the association.
-            let _ = chunks.bytes(cx, side, packet, at);
+            // What is no chunk ends the packet, not the association: the next one is read anew.
+            if chunks.bytes(cx, side, packet, at).is_err() {
+                *cx.lost += 1;
+            }
             chunks.abandon(cx, Some(at.ts.saturating_sub(cx.limits.answer)));
         }
     }

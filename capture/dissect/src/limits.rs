@@ -16,6 +16,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes a compressed body may grow to.
     pub decompressed_bytes: usize,
+    /// Bytes of one conversation's requests that wait for an answer; the oldest goes unanswered.
+    pub flow_bytes: usize,
     /// Requests of one conversation that wait for an answer.
     pub open_requests: usize,
     /// Bytes looked at before a conversation's protocol is called unknown.
@@ -42,6 +44,7 @@ impl Default for Limits {
             message_bytes: 1 << 20,
             body_bytes: 64 << 10,
             decompressed_bytes: 256 << 10,
+            flow_bytes: 4 << 20,
             open_requests: 1024,
             guess_bytes: 4096,
             tcp_idle: 300 * SECOND,

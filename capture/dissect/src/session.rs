@@ -275,6 +275,11 @@ impl<D: Dissect> Session<D> {
         }
         self.open_bytes += D::weight(&request.body);
         self.open.requests.push_back(request);
+        while self.open_bytes > cx.limits.flow_bytes && self.open.len() > 1 {
+            let Some(oldest) = self.open.requests.pop_front() else { break };
+            *cx.lost += 1;
+            self.alone(cx, &oldest);
+        }
     }
 
     fn answer(&mut self, cx: &mut Context<'_>, response: Waiting<D::Body>) {

@@ -15,7 +15,7 @@ use clap::Args;
 
 use super::complain;
 use crate::Outcome;
-use crate::capture::Age;
+use crate::capture::{Age, Size};
 use crate::format::pcapng::{self, are_packets};
 use crate::format::{self, Format};
 use crate::hub::{self, Hub};
@@ -40,6 +40,9 @@ pub(crate) struct Query {
     read: Vec<PathBuf>,
     #[command(flatten)]
     hub: Hub,
+    /// How much of each message's body is kept of what is read.
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", requires = "read")]
+    body_bytes: Size,
     /// A filter, as an option.
     #[arg(long, value_name = "EXPRESSION", conflicts_with = "question")]
     filter: Option<String>,
@@ -77,7 +80,7 @@ impl Query {
             return self.answer(&self.hub, request);
         }
         let packets = self.format == Format::Pcapng;
-        let local = Local::read(&self.read, &request, packets)?;
+        let local = Local::read(&self.read, &request, packets, self.body_bytes)?;
         let outcome = self.answer(&local, request)?;
         // Said after the rows: they are what was good.
         for damage in local.damage() {
