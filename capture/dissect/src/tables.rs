@@ -1,6 +1,7 @@
 //! Where rows gather, a builder for each table.
 use std::any::Any;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::{ArrayRef, RecordBatch};
@@ -126,6 +127,10 @@ pub(crate) struct Tables {
     pub(crate) connections: Plain<ConnectionsColumns>,
     pub(crate) packets: Plain<PacketsColumns>,
     pub(crate) losses: Plain<LossesColumns>,
+    /// Rows of protocols.
+    n_rows: usize,
+    /// How many rows there were when their bytes were summed up, and the sum.
+    weighed: Cell<(usize, usize)>,
     /// The node that every row names.
     pub(crate) node: Arc<str>,
 }
@@ -152,6 +157,8 @@ impl Tables {
             connections: Plain::default(),
             packets: Plain::default(),
             losses: Plain::default(),
+            n_rows: 0,
+            weighed: Cell::default(),
             node: node.into(),
         }
     }
@@ -165,6 +172,7 @@ impl Tables {
     ) {
         let rows = self.protocols.get_mut(table).map(|it| &mut **it as &mut dyn Any);
         if let Some(rows) = rows.and_then(|it| it.downcast_mut::<Rows<C>>()) {
+            self.n_rows += 1;
             rows.len += 1;
             rows.envelope.push(envelope);
             rows.own.push(row);
@@ -177,11 +185,19 @@ impl Tables {
     }
 
     pub(crate) fn rows(&self) -> usize {
-        self.each().map(AnyRows::len).sum()
+        self.n_rows + self.connections.len + self.packets.len + self.losses.len
     }
 
+    /// About how many bytes the rows take. Asked for every packet, so it is summed up, over some
+    /// thousand columns, only once in a while.
     pub(crate) fn bytes(&self) -> usize {
-        self.each().map(AnyRows::bytes).sum()
+        let (rows, (weighed, bytes)) = (self.rows(), self.weighed.get());
+        if rows < weighed + WEIGHED_ROWS {
+            return bytes;
+        }
+        let bytes = self.each().filter(|it| it.len() > 0).map(AnyRows::bytes).sum();
+        self.weighed.set((rows, bytes));
+        bytes
     }
 
     fn each(&self) -> impl Iterator<Item = &dyn AnyRows> {
@@ -196,6 +212,8 @@ impl Tables {
         let rows = self.protocols.iter_mut().map(|it| &mut **it).chain(plain);
         let (tables, schemas) = &*TABLES;
         let mut batches = Vec::new();
+        self.n_rows = 0;
+        self.weighed = Cell::default();
         for ((table, schema), rows) in tables.iter().zip(schemas).zip(rows) {
             if rows.len() == 0 {
                 continue;
@@ -271,3 +289,6 @@ impl Also<'_> {
         self.occurrence.response_bytes = response;
     }
 }
+
+/// Rows after which their bytes are summed up anew.
+const WEIGHED_ROWS: usize = 16;
