@@ -10,11 +10,11 @@ use clap::ValueEnum;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use server::cells;
 
 mod json;
 pub(crate) mod pcapng;
 mod table;
-mod text;
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -130,14 +130,14 @@ struct Csv<W: Write> {
 impl<W: Write> Csv<W> {
     fn new(out: W, schema: &Schema) -> Result<Self, Error> {
         let out = CsvBuilder::new().with_header(true).build(out);
-        Ok(Self { out, schema: text::flat_schema(schema), any: false })
+        Ok(Self { out, schema: cells::flat_schema(schema), any: false })
     }
 }
 
 impl<W: Write> Rows for Csv<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         self.any = true;
-        Ok(self.out.write(&text::flat(batch, &self.schema)?)?)
+        Ok(self.out.write(&cells::flat(batch, &self.schema)?)?)
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), Error> {

@@ -10,9 +10,10 @@ use arrow_array::types::Int64Type;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{DataType, Schema, SchemaRef};
 use schema::{Field, Kind};
+use server::cells;
 use unicode_width::UnicodeWidthChar;
 
-use super::{Error, Rows, text};
+use super::{Error, Rows};
 
 /// Columns; or, where they would not fit the terminal, a value a line.
 pub(super) struct Table<W: Write> {
@@ -36,13 +37,13 @@ enum Layout {
 impl<W: Write> Table<W> {
     pub(super) fn new(out: W, schema: &Schema, width: Option<usize>) -> Self {
         let fields = schema.fields().iter().map(|it| Field::from_arrow(it)).collect();
-        let flat = text::flat_schema(schema);
+        let flat = cells::flat_schema(schema);
         Self { out, fields, flat, width, waiting: Vec::new(), layout: None, rows: 0 }
     }
 
     fn cells(&self, batch: &RecordBatch) -> Result<Vec<Vec<String>>, Error> {
         let options = FormatOptions::default().with_display_error(true);
-        let flat = text::flat(batch, &self.flat)?;
+        let flat = cells::flat(batch, &self.flat)?;
         let mut rows = vec![Vec::with_capacity(self.fields.len()); batch.num_rows()];
         for (column, field) in flat.columns().iter().zip(&self.fields) {
             let format = ArrayFormatter::try_new(column, &options)?;

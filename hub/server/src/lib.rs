@@ -15,6 +15,7 @@
 
 mod accounts;
 mod auth;
+pub mod cells;
 mod engine;
 mod error;
 mod format;
