@@ -6,14 +6,21 @@ use crate::input::{Input, Stop};
 use crate::session::{Session, Work};
 use crate::tables::{AnyRows, Rows};
 
+mod amqp;
+mod brokers;
 mod dns;
 mod http;
+mod mqtt;
+mod nats;
 mod redis;
 
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
+    Protocol::of::<amqp::Dissector>(),
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<http::Dissector>(),
+    Protocol::of::<mqtt::Dissector>(),
+    Protocol::of::<nats::Dissector>(),
     Protocol::of::<redis::Dissector>(),
 ];
 
