@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use schema::value::{Body as Bytes, Code, Duration, Json, Label, Size, Texts, Time, text};
 
-use super::brokers::{SECRET, quote, sender};
+use super::brokers::{Order, SECRET, quote, sender};
 use super::{Dissect, Guess, Head, Transport};
 use crate::body::{Payload, decompress};
 use crate::exchange::{Exchange, Message, Open, Side, Summary};
@@ -112,8 +112,9 @@ pub(super) struct Amqp<'a> {
 pub(super) struct Dissector {
     client: Half,
     server: Half,
-    /// How often a channel was closed, by its number: what was asked before is not answered after.
-    closed: Vec<(u16, u16)>,
+    /// How often a channel was opened or closed, by its number.
+    lives: Vec<(u16, u16)>,
+    order: Order,
 }
 
 /// One direction.
@@ -123,6 +124,8 @@ struct Half {
     contents: Vec<Content>,
     /// The frame of a message's body that is under way.
     frame: Option<Frame>,
+    /// Looks for a method, and not for the first time.
+    is_searching: bool,
 }
 
 #[derive(Debug)]
@@ -191,13 +194,13 @@ impl Dissect for Dissector {
         &mut self,
         side: Side,
         input: &mut Input<'_>,
-        _open: &Open<Body>,
+        open: &Open<Body>,
     ) -> Result<Message<Body>, Stop> {
         loop {
             if let Some(content) = self.body_frame(side, input)? {
                 return Ok(content.message());
             }
-            if let Some(message) = self.frame(side, input)? {
+            if let Some(message) = self.frame(side, input, open)? {
                 return Ok(message);
             }
             input.commit();
@@ -229,7 +232,7 @@ impl Dissect for Dissector {
         let consumer_tag = consumer_tag.or(reply.consumer_tag).or(method.consumer_tag);
         let version = asked.and_then(Body::version);
         let target = match (asked.map(|it| it.kind), exchange, routing_key, queue) {
-            (Some(Kind::Header), ..) => version.unwrap_or_default().into(),
+            (Some(Kind::Header), ..) => version.unwrap_or_default(),
             (Some(Kind::Method(50 | 60, 10..=39 | 70)), .., Some(queue)) => text(queue),
             (Some(Kind::Method(60, _)), Some(b""), Some(key), _) => text(key),
             (Some(Kind::Method(60, _)), Some(exchange), Some(b""), _) => text(exchange),
@@ -238,7 +241,10 @@ impl Dissect for Dissector {
             }
             (.., Some(queue)) => text(queue),
             (_, Some(exchange), ..) => text(exchange),
-            _ => text(method.virtual_host.or(consumer_tag).unwrap_or_default()),
+            _ => match method.failed_method.filter(|it| *it != (0, 0)) {
+                Some((class, method)) => method_name(class, method),
+                None => text(method.virtual_host.or(consumer_tag).unwrap_or_default()),
+            },
         };
         let summary = Summary {
             verb: name.clone(),
@@ -323,7 +329,7 @@ impl Dissect for Dissector {
     fn held(&self) -> usize {
         let contents = self.client.contents.iter().chain(&self.server.contents);
         let contents: usize = contents.map(|it| Self::weight(&it.body)).sum();
-        contents + self.closed.capacity() * size_of::<(u16, u16)>()
+        contents + self.lives.capacity() * size_of::<(u16, u16)>()
     }
 
     fn gap(&mut self, side: Side, missing: u64) -> Result<(), Stop> {
@@ -340,7 +346,12 @@ impl Dissect for Dissector {
     }
 
     fn resync(&mut self, side: Side, input: &mut Input<'_>) -> Result<(), Stop> {
-        *self.half(side) = Half::default();
+        let half = self.half(side);
+        let is_searching = half.is_searching;
+        *half = Half { is_searching: true, ..Half::default() };
+        if !is_searching {
+            self.order.lose(side);
+        }
         let rest = input.rest();
         // A message whose method was lost is nothing: the next method is looked for.
         let is_start = |at: &usize| {
@@ -349,6 +360,7 @@ impl Dissect for Dissector {
         };
         match (0..rest.len()).find(is_start) {
             Some(at) => {
+                self.half(side).is_searching = false;
                 input.take(at)?;
                 input.commit();
                 Ok(())
@@ -406,7 +418,12 @@ impl Dissector {
     }
 
     /// Reads the next frame, of a body only its start.
-    fn frame(&mut self, side: Side, input: &mut Input<'_>) -> Result<Option<Message<Body>>, Stop> {
+    fn frame(
+        &mut self,
+        side: Side,
+        input: &mut Input<'_>,
+        open: &Open<Body>,
+    ) -> Result<Option<Message<Body>>, Stop> {
         if input.rest().first() == Some(&b'A') {
             return self.header(side, input).map(Some);
         }
@@ -433,7 +450,7 @@ impl Dissector {
             METHOD => {
                 let bytes = input.take(whole.ok_or(Stop::Lost)?)?;
                 end(input)?;
-                self.method(side, channel, bytes, input)
+                self.method(side, channel, bytes, input, open)
             }
             _ if size == 0 && channel == 0 => {
                 end(input)?;
@@ -451,7 +468,7 @@ impl Dissector {
         body.arguments = bytes.to_vec();
         let message = Message::notice(body);
         // They share no more than the header.
-        Ok(if name.starts_with("0-9") || name == "0-8" {
+        Ok(if name.starts_with("0-9") || name.starts_with("0-8") {
             message
         } else {
             message.becomes("amqp-other")
@@ -464,6 +481,7 @@ impl Dissector {
         channel: u16,
         bytes: &[u8],
         input: &Input<'_>,
+        open: &Open<Body>,
     ) -> Result<Option<Message<Body>>, Stop> {
         let mut it = Reader(bytes);
         let (Some(class), Some(method)) = (it.u16(), it.u16()) else { return Err(Stop::Lost) };
@@ -489,7 +507,11 @@ impl Dissector {
         let half = self.half(side);
         // What was under way on the channel has no end.
         half.contents.retain(|it| it.body.channel != channel);
-        let key = self.key(&body);
+        // What was asked on a channel before is not answered after it is opened again.
+        if (class, method) == (20, 10) {
+            self.renew(channel);
+        }
+        let key = self.key(&body, open);
         if matches!((class, method), (60, 40 | 50 | 60 | 71)) {
             body.has_content = true;
             let half = self.half(side);
@@ -500,7 +522,7 @@ impl Dissector {
             return Ok(None);
         }
         if matches!((class, method), (20, 41)) {
-            self.close(channel);
+            self.renew(channel);
         }
         let is_one_way = no_wait || ONE_WAY.contains(&(class, method));
         Ok(Some(match body.answers() {
@@ -534,28 +556,26 @@ impl Dissector {
     }
 
     /// What a request and its answer have in common.
-    fn key(&self, body: &Body) -> u64 {
+    fn key(&self, body: &Body, open: &Open<Body>) -> u64 {
         let Kind::Method(class, method) = body.kind else { return 0 };
-        let (awaited, asker) = match body.answers() {
-            Some(asked) => (asked, body.side.other()),
-            None => (method, body.side),
+        let life = self.lives.iter().find(|it| it.0 == body.channel).map_or(0, |it| it.1);
+        let kind = |awaited: u16| {
+            u64::from(life) << 32
+                | u64::from(class & 0xff) << 24
+                | u64::from(awaited & 0xff) << 16
+                | u64::from(body.channel)
         };
-        let closed = self.closed.iter().find(|it| it.0 == body.channel).map_or(0, |it| it.1);
-        // The answer to a close ends a channel and belongs to what came before.
-        let closed = if (class, awaited) == (20, 40) { 0 } else { closed };
-        1 << 63
-            | u64::from(asker == Side::Server) << 62
-            | u64::from(closed) << 32
-            | u64::from(class & 0xff) << 24
-            | u64::from(awaited & 0xff) << 16
-            | u64::from(body.channel)
+        match body.answers() {
+            Some(asked) => self.order.answer(body.side.other(), kind(asked), open),
+            None => self.order.ask(body.side, kind(method), open),
+        }
     }
 
-    fn close(&mut self, channel: u16) {
-        if let Some(it) = self.closed.iter_mut().find(|it| it.0 == channel) {
+    fn renew(&mut self, channel: u16) {
+        if let Some(it) = self.lives.iter_mut().find(|it| it.0 == channel) {
             it.1 = it.1.wrapping_add(1);
-        } else if self.closed.len() < CHANNELS {
-            self.closed.push((channel, 1));
+        } else if self.lives.len() < CHANNELS {
+            self.lives.push((channel, 1));
         }
     }
 }
@@ -605,7 +625,7 @@ impl Body {
         layout(class, method)?.4
     }
 
-    fn version(&self) -> Option<&'static str> {
+    fn version(&self) -> Option<Cow<'static, str>> {
         let bytes = self.arguments.get(..8)?.try_into().ok()?;
         version(bytes).filter(|_| self.kind == Kind::Header)
     }
@@ -616,17 +636,20 @@ fn end(input: &mut Input<'_>) -> Result<(), Stop> {
 }
 
 /// The name of the version that a header asks for.
-fn version(header: [u8; 8]) -> Option<&'static str> {
-    match &header {
-        b"AMQP\x00\x00\x09\x01" => Some("0-9-1"),
-        b"AMQP\x01\x01\x00\x09" | b"AMQP\x01\x01\x09\x01" | b"AMQP\x01\x01\x09\x00" => Some("0-9"),
-        b"AMQP\x01\x01\x08\x00" | b"AMQP\x01\x01\x00\x08" => Some("0-8"),
-        b"AMQP\x01\x01\x00\x0a" => Some("0-10"),
-        b"AMQP\x00\x01\x00\x00" => Some("1.0"),
-        b"AMQP\x02\x01\x00\x00" => Some("1.0 with TLS"),
-        b"AMQP\x03\x01\x00\x00" => Some("1.0 with SASL"),
-        _ => None,
-    }
+fn version(header: [u8; 8]) -> Option<Cow<'static, str>> {
+    let name = match &header {
+        b"AMQP\x01\x01\x00\x09" => "0-9",
+        b"AMQP\x01\x01\x08\x00" | b"AMQP\x01\x01\x00\x08" => "0-8",
+        b"AMQP\x01\x01\x00\x0a" => "0-10",
+        b"AMQP\x00\x01\x00\x00" => "1.0",
+        b"AMQP\x02\x01\x00\x00" => "1.0 with TLS",
+        b"AMQP\x03\x01\x00\x00" => "1.0 with SASL",
+        [b'A', b'M', b'Q', b'P', 0..=3, major @ 0..=9, minor @ 0..=19, revision @ 0..=99] => {
+            return Some(format!("{major}-{minor}-{revision}").into());
+        }
+        _ => return None,
+    };
+    Some(name.into())
 }
 
 #[derive(PartialEq, Eq)]
@@ -1131,7 +1154,7 @@ const LOOKED_BYTES: usize = 4 << 10;
 /// Messages of one direction under way at once, each on its channel.
 const CONTENTS: usize = 64;
 
-/// Channels whose closing is noted.
+/// Channels whose lives are counted.
 const CHANNELS: usize = 4096;
 
 /// Bytes of a user's name.
@@ -1142,3 +1165,296 @@ const JSON_BYTES: usize = 32 << 10;
 
 /// How deep tables lie in each other.
 const DEPTH: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::drive::{self, Step, client, server};
+
+    fn frame(kind: u8, channel: u16, content: &[u8]) -> Vec<u8> {
+        let size = u32::try_from(content.len()).unwrap();
+        [&[kind], &channel.to_be_bytes()[..], &size.to_be_bytes(), content, &[FRAME_END]].concat()
+    }
+
+    fn method(channel: u16, class: u16, method: u16, arguments: &[u8]) -> Vec<u8> {
+        frame(METHOD, channel, &[&class.to_be_bytes(), &method.to_be_bytes(), arguments].concat())
+    }
+
+    fn content(channel: u16, properties: &[u8], body: &[u8]) -> Vec<u8> {
+        let size = u64::try_from(body.len()).unwrap();
+        let header = [&[0, 60, 0, 0], &size.to_be_bytes()[..], properties].concat();
+        let mut bytes = frame(HEADER, channel, &header);
+        for part in body.chunks(10) {
+            bytes.extend(frame(BODY, channel, part));
+        }
+        bytes
+    }
+
+    fn short(text: &str) -> Vec<u8> {
+        [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
+    }
+
+    fn long(bytes: &[u8]) -> Vec<u8> {
+        [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
+    }
+
+    fn publish(channel: u16, exchange: &str, key: &str, body: &[u8]) -> Vec<u8> {
+        let arguments = [&[0, 0], &short(exchange)[..], &short(key), &[0]].concat();
+        [method(channel, 60, 40, &arguments), content(channel, &[0, 0], body)].concat()
+    }
+
+    fn declare(channel: u16, queue: &str, bits: u8) -> Vec<u8> {
+        method(channel, 50, 10, &[&[0, 0], &short(queue)[..], &[bits], &long(b"")].concat())
+    }
+
+    fn rows(steps: &[Step]) -> Vec<Value> {
+        drive::however_cut::<Dissector>(steps)
+    }
+
+    /// Of each row, what the columns named say.
+    fn columns(rows: &[Value], names: &[&str]) -> Value {
+        rows.iter().map(|row| names.iter().map(|it| row[it].clone()).collect::<Value>()).collect()
+    }
+
+    #[test]
+    fn a_message_is_one_row_with_its_properties() {
+        let table = [
+            &short("a")[..],
+            b"I",
+            &7_i32.to_be_bytes(),
+            &short("b"),
+            b"F",
+            &long(&[&short("c")[..], b"t\x01"].concat()),
+        ]
+        .concat();
+        let properties = [
+            &0b1011_1000_0000_0000_u16.to_be_bytes()[..],
+            &short("text/plain"),
+            &long(&table),
+            &[2, 5],
+        ];
+        let arguments = [&[0, 0], &short("orders")[..], &short("new"), &[1]].concat();
+        let bytes =
+            [method(3, 60, 40, &arguments), content(3, &properties.concat(), b"fourteen bytes")];
+        let rows = rows(&[client(bytes.concat())]);
+        assert_eq!(
+            rows,
+            [json!({
+                "verb": "basic.publish", "target": "orders:new", "method": "basic.publish",
+                "sender": "client", "channel": 3, "exchange": "orders", "routing_key": "new",
+                "flags": ["mandatory"], "content_type": "text/plain", "delivery_mode": 2, "priority": 5,
+                "headers": r#"{"a":7,"b":{"c":true}}"#, "body": "666f75727465656e206279746573", "body_size": 14,
+            })]
+        );
+    }
+
+    #[test]
+    fn answers_find_their_methods_on_their_channel() {
+        let ok = |channel, name: &str| {
+            method(
+                channel,
+                50,
+                11,
+                &[&short(name)[..], &3_u32.to_be_bytes(), &[0, 0, 0, 1]].concat(),
+            )
+        };
+        let rows = rows(&[
+            client([declare(1, "", 2), declare(2, "b", 0)].concat()),
+            server([ok(2, "b"), ok(1, "made.up")].concat()),
+            client([method(1, 60, 70, &[&[0, 0], &short("b")[..], &[0]].concat())].concat()),
+            server(
+                [
+                    method(
+                        1,
+                        60,
+                        71,
+                        &[&9_u64.to_be_bytes(), &[1][..], &short(""), &short("b"), &[0, 0, 0, 4]]
+                            .concat(),
+                    ),
+                    content(1, &[0, 0], b"hello"),
+                ]
+                .concat(),
+            ),
+            client(method(1, 60, 70, &[&[0, 0], &short("b")[..], &[0]].concat())),
+            server(method(1, 60, 72, &short(""))),
+        ]);
+        let names = ["method", "response_method", "channel", "queue", "message_count", "body"];
+        assert_eq!(
+            columns(&rows, &names),
+            json!([
+                ["queue.declare", "queue.declare-ok", 2, "b", 3, null],
+                ["queue.declare", "queue.declare-ok", 1, "made.up", 3, null],
+                ["basic.get", "basic.get-ok", 1, "b", 4, "68656c6c6f"],
+                ["basic.get", "basic.get-empty", 1, "b", null, null],
+            ])
+        );
+    }
+
+    #[test]
+    fn a_closed_channel_answers_nothing_any_more() {
+        let close = [&404_u16.to_be_bytes()[..], &short("NOT_FOUND"), &[0, 50, 0, 10]].concat();
+        let rows = rows(&[
+            client(declare(1, "none", 1)),
+            server(method(1, 20, 40, &close)),
+            client(
+                [method(1, 20, 41, b""), method(1, 20, 10, &short("")), declare(1, "some", 0)]
+                    .concat(),
+            ),
+            server(
+                [
+                    method(1, 20, 11, &long(b"")),
+                    method(1, 50, 11, &[&short("some")[..], &[0; 8]].concat()),
+                ]
+                .concat(),
+            ),
+        ]);
+        let names =
+            ["method", "sender", "response_method", "target", "status", "error", "failed_method"];
+        assert_eq!(
+            columns(&rows, &names),
+            json!([
+                [
+                    "channel.close",
+                    "server",
+                    "channel.close-ok",
+                    "queue.declare",
+                    404,
+                    "NOT_FOUND",
+                    "queue.declare"
+                ],
+                ["channel.open", "client", "channel.open-ok", "", null, null, null],
+                ["queue.declare", "client", "queue.declare-ok", "some", null, null, null],
+                ["queue.declare", "client", null, "none", null, null, null],
+            ])
+        );
+    }
+
+    #[test]
+    fn what_lets_someone_in_is_not_kept() {
+        let start = [&[0, 9], &long(b"")[..], &long(b"PLAIN AMQPLAIN"), &long(b"en_US")].concat();
+        let answer =
+            [&long(b"")[..], &short("PLAIN"), &long(b"\0guest\0secret"), &short("en_US")].concat();
+        let rows = rows(&[
+            client(b"AMQP\x00\x00\x09\x01"),
+            server(method(0, 10, 10, &start)),
+            client(method(0, 10, 11, &answer)),
+            client(method(0, 10, 70, &[&long(b"secret")[..], &short("old")].concat())),
+        ]);
+        let names = ["method", "sender", "mechanism", "user_name"];
+        assert_eq!(
+            columns(&rows, &names),
+            json!([
+                ["protocol-header", "client", null, null],
+                ["connection.start", "server", "PLAIN", "guest"],
+                ["connection.update-secret", "client", null, null],
+            ])
+        );
+        let (kept, user) = without_secrets(10, 11, &answer);
+        assert!(!text(&kept).contains("secret") && text(&kept).contains("***"), "{kept:?}");
+        assert_eq!(user.as_deref(), Some("guest"));
+        let table =
+            [&short("LOGIN")[..], b"S", &long(b"me"), &short("PASSWORD"), b"S", &long(b"secret")];
+        let answer =
+            [&long(b"")[..], &short("AMQPLAIN"), &long(&table.concat()), &short("")].concat();
+        let (kept, user) = without_secrets(10, 11, &answer);
+        assert!(!text(&kept).contains("secret"), "{kept:?}");
+        assert_eq!(user.as_deref(), Some("me"));
+        assert_eq!(without_secrets(10, 21, b"\0\0\0\x09secret").0, b"");
+    }
+
+    #[test]
+    fn messages_of_several_channels_may_be_mixed() {
+        let first = publish(1, "", "one", b"0123456789abcdefghij");
+        let second = publish(2, "", "two", b"x");
+        let (head, tail) = first.split_at(first.len() - 18);
+        let rows = rows(&[client([head, &second, &frame(HEARTBEAT, 0, b""), tail].concat())]);
+        assert_eq!(
+            columns(&rows, &["verb", "target", "body_size"]),
+            json!([
+                ["basic.publish", "two", 1],
+                ["heartbeat", "", null],
+                ["basic.publish", "one", 20]
+            ])
+        );
+    }
+
+    #[test]
+    fn loss_costs_what_it_touches() {
+        let message = publish(1, "", "one", b"0123456789");
+        let (head, tail) = message.split_at(message.len() - 6);
+        let within = [
+            client(head),
+            Step::Loses(Side::Client, 5),
+            client(tail.get(5..).unwrap()),
+            client(declare(1, "a", 16)),
+        ];
+        let rows = rows(&within);
+        assert_eq!(
+            columns(&rows, &["target", "incomplete", "body_size", "flags"]),
+            json!([["one", true, 10, []], ["a", null, null, ["no-wait"]]])
+        );
+        let across = [
+            client(head),
+            Step::Loses(Side::Client, 5000),
+            client(b"rest of a body\xce"),
+            client(&message),
+        ];
+        assert_eq!(
+            columns(&self::rows(&across), &["target", "incomplete", "body_size"]),
+            json!([["one", true, 5], ["one", null, 10]])
+        );
+    }
+
+    #[test]
+    fn other_versions_are_named_and_left_alone() {
+        let rows = rows(&[client(b"AMQP\x03\x01\x00\x00"), server(b"AMQP\x03\x01\x00\x00")]);
+        assert_eq!(rows[0]["target"], "1.0 with SASL");
+        assert_eq!(rows[1], "becomes amqp-other");
+        let refused =
+            self::rows(&[client(b"AMQP\x00\x00\x09\x01"), server(b"AMQP\x00\x01\x00\x00")]);
+        assert_eq!(refused[1]["error"], "the server speaks another version");
+    }
+
+    #[test]
+    fn tables_in_tables_end_somewhere() {
+        let mut bytes = short("a");
+        bytes.push(b'V');
+        for _ in 0..40 {
+            bytes = [&short("a")[..], b"F", &long(&bytes)].concat();
+        }
+        let json = table(&bytes);
+        assert!(json.starts_with(r#"{"a":{"a":"#) && json.contains("null"), "{json}");
+        assert!(serde_json::from_str::<Value>(&json).is_ok(), "{json}");
+        let odd = [
+            &short("f")[..],
+            b"d",
+            &f64::NAN.to_be_bytes(),
+            &short("d"),
+            b"D\x02",
+            &150_i32.to_be_bytes(),
+            &short("l"),
+            b"A",
+            &long(b"b\xffu\x01\x00V"),
+            &short("?"),
+            b"?",
+        ]
+        .concat();
+        assert_eq!(table(&odd), r#"{"f":null,"d":150e-2,"l":[-1,256,null],"?":null}"#);
+    }
+
+    #[test]
+    fn only_its_own_bytes_are_taken_for_it() {
+        let guess = |bytes: &[u8], side, port| {
+            Dissector::guess(&Head { bytes, side, transport: Transport::Tcp, port })
+        };
+        assert_eq!(guess(b"AMQP\x00\x00\x09\x01", Side::Client, 1), Guess::Sure);
+        assert_eq!(guess(b"AM", Side::Client, 1), Guess::More);
+        assert_eq!(guess(b"AMQPlain", Side::Client, 5672), Guess::No);
+        assert_eq!(guess(&declare(1, "a", 0), Side::Client, 1), Guess::Sure);
+        assert_eq!(guess(&frame(BODY, 1, b"abc"), Side::Client, 1), Guess::No);
+        assert_eq!(guess(&frame(BODY, 1, b"abc"), Side::Client, 5672), Guess::Maybe);
+        assert_eq!(guess(b"\x01\x00\x01\x00\x00\x00\x08\x00\x01", Side::Client, 5672), Guess::No);
+    }
+}

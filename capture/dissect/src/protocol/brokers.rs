@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use schema::value::{Label, text};
 
-use crate::exchange::Side;
+use crate::exchange::{Open, Side};
 
 /// Takes the place of a secret.
 pub(super) const SECRET: &str = "***";
@@ -16,6 +16,48 @@ pub(super) fn sender(side: Side) -> Label<'static> {
         Side::Server => "server".into(),
     }
 }
+
+/// Finds the request of an answer where only order tells: answers come in the order of their
+/// requests, unless some went missing.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    /// How often bytes of the client, and of the server, went missing.
+    losses: [u8; 2],
+}
+
+impl Order {
+    /// Bytes of `side` went missing, and answers with them.
+    pub(super) fn lose(&mut self, side: Side) {
+        let losses = &mut self.losses;
+        let [client, server] = losses;
+        let it = if side == Side::Client { client } else { server };
+        *it = it.wrapping_add(1);
+    }
+
+    /// The key of a request; `kind` must leave the upper sixteen bits alone.
+    pub(super) fn ask<B>(&self, asker: Side, kind: u64, open: &Open<B>) -> u64 {
+        let first = self.key(asker, kind, 0);
+        let waits = [first, first | LATER].iter().any(|it| open.oldest(*it).is_some());
+        if waits { first | LATER } else { first }
+    }
+
+    /// The key of its answer. Who waits for each answer has seen all earlier ones when it asks: after
+    /// a loss, the later request is the one that is answered.
+    pub(super) fn answer<B>(&self, asker: Side, kind: u64, open: &Open<B>) -> u64 {
+        let (now, before) = (self.key(asker, kind, 0), self.key(asker, kind, 1));
+        let keys = [now, now | LATER, before | LATER, before];
+        keys.into_iter().find(|it| open.oldest(*it).is_some()).unwrap_or(now)
+    }
+
+    fn key(&self, asker: Side, kind: u64, ago: u8) -> u64 {
+        let [client, server] = self.losses;
+        let (losses, bit) = if asker == Side::Client { (server, 0) } else { (client, 1) };
+        1 << 63 | bit << 62 | u64::from(losses.wrapping_sub(ago)) << 48 | kind
+    }
+}
+
+/// Marks a request that follows another before its answer.
+const LATER: u64 = 1 << 61;
 
 /// Writes bytes as a JSON string: as text if they are, else their hexadecimal digits.
 pub(super) fn quote(json: &mut String, bytes: &[u8]) {

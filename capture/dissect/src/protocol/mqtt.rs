@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use schema::value::{Body as Bytes, Code, Duration, Json, Label, Size, Texts, text};
 
-use super::brokers::{SECRET, quote, sender};
+use super::brokers::{Members, Order, SECRET, quote, sender, string};
 use super::{Dissect, Guess, Head, Transport};
 use crate::body::Payload;
 use crate::exchange::{Exchange, Message, Open, Side, Summary};
@@ -85,6 +85,7 @@ pub(super) struct Dissector {
     version: u8,
     client: Half,
     server: Half,
+    order: Order,
 }
 
 /// One direction.
@@ -148,12 +149,12 @@ impl Dissect for Dissector {
         &mut self,
         side: Side,
         input: &mut Input<'_>,
-        _open: &Open<Body>,
+        open: &Open<Body>,
     ) -> Result<Message<Body>, Stop> {
         if self.half(side).under_way.is_none() {
             let (first, length) = fixed_header(input)?;
             if first >> 4 != PUBLISH {
-                return self.packet(side, first, length, input);
+                return self.packet(side, first, length, input, open);
             }
             let under_way = self.publish(side, first, length, input)?;
             self.half(side).under_way = Some(under_way);
@@ -272,11 +273,17 @@ impl Dissect for Dissector {
 
     fn resync(&mut self, side: Side, input: &mut Input<'_>) -> Result<(), Stop> {
         let version = self.version;
-        let half = self.half(side);
+        let half = match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        };
         half.under_way = None;
         let rest = input.rest();
         // What comes after a gap is a packet's start, as a rule; elsewhere two bytes prove nothing.
         let is_searching = std::mem::replace(&mut half.is_searching, true);
+        if !is_searching {
+            self.order.lose(side);
+        }
         let is_start = |at: &usize| match rest.get(*at..).and_then(|it| chain(side, it, version)) {
             Some(chain) => *at == 0 && !is_searching || chain.is_strong || chain.is_closed,
             None => false,
@@ -389,6 +396,7 @@ impl Dissector {
         first: u8,
         length: u64,
         input: &mut Input<'_>,
+        open: &Open<Body>,
     ) -> Result<Message<Body>, Stop> {
         let limits = input.limits();
         let length = usize::try_from(length).map_err(|_| Stop::Lost)?;
@@ -410,13 +418,19 @@ impl Dissector {
             _ => false,
         };
         let payload = Payload::default();
-        Ok(message(Body { first, version, side, answers, head, payload, topic: None }))
+        let message = message(Body { first, version, side, answers, head, payload, topic: None });
+        // These have no id.
+        Ok(match first >> 4 {
+            PINGREQ => message.key(self.order.ask(side, PINGREQ.into(), open)),
+            PINGRESP => message.key(self.order.answer(side.other(), PINGREQ.into(), open)),
+            _ => message,
+        })
     }
 }
 
 fn message(body: Body) -> Message<Body> {
     let asker = if body.answers { body.side.other() } else { body.side };
-    let id = || u64::from(Packet::of(&body).id.unwrap_or_default());
+    let id = || u64::from(packet_id(&body).unwrap_or_default());
     let key =
         |kind: u8, id: u64| u64::from(kind) << 32 | u64::from(asker == Side::Server) << 16 | id;
     let key = match body.first >> 4 {
@@ -437,6 +451,14 @@ fn message(body: Body) -> Message<Body> {
     } else {
         Message::request(body).key(key)
     }
+}
+
+fn packet_id(body: &Body) -> Option<u16> {
+    let mut it = Reader(&body.head);
+    if body.first >> 4 == PUBLISH {
+        it.string()?;
+    }
+    it.u16()
 }
 
 /// Type, flags, and how many bytes follow.
@@ -878,9 +900,9 @@ fn error(code: u8, version: u8, properties: &str) -> Cow<'static, str> {
     let reasons = if version == 5 { REASONS } else { OLD_REASONS };
     let known = reasons.iter().find(|it| it.0 == code).map(|it| it.1);
     let name = known.map_or_else(|| format!("code {code}").into(), Cow::Borrowed);
-    let said = super::brokers::Members::of(properties.as_bytes())
+    let said = Members::of(properties.as_bytes())
         .find(|it| it.0 == b"reason_string")
-        .and_then(|it| super::brokers::string(it.1));
+        .and_then(|it| string(it.1));
     match said {
         Some(said) => format!("{name}: {said}").into(),
         None => name,
@@ -1134,3 +1156,253 @@ const LONG_TOPIC_BYTES: usize = 256;
 
 /// Bytes that tell whether a packet begins.
 const START_BYTES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::drive::{self, Step, client, server};
+
+    fn packet(first: u8, content: &[&[u8]]) -> Vec<u8> {
+        let content = content.concat();
+        let mut bytes = vec![first];
+        let mut left = content.len();
+        loop {
+            let more = if left > 0x7f { 0x80 } else { 0 };
+            bytes.push(u8::try_from(left & 0x7f).unwrap() | more);
+            left >>= 7;
+            if left == 0 {
+                break;
+            }
+        }
+        [bytes, content].concat()
+    }
+
+    fn string(text: &str) -> Vec<u8> {
+        [&u16::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat()
+    }
+
+    fn connect(level: u8) -> Vec<u8> {
+        let empty: &[u8] = if level == 5 { &[0] } else { &[] };
+        packet(0x10, &[&string("MQTT"), &[level, 2, 0, 60], empty, &string("me")])
+    }
+
+    fn publish(first: u8, topic: &str, id: &[u8], payload: &[u8]) -> Vec<u8> {
+        packet(first, &[&string(topic), id, payload])
+    }
+
+    fn rows(steps: &[Step]) -> Vec<Value> {
+        drive::however_cut::<Dissector>(steps)
+    }
+
+    /// Of each row, what the columns named say.
+    fn columns(rows: &[Value], names: &[&str]) -> Value {
+        rows.iter().map(|row| names.iter().map(|it| row[it].clone()).collect::<Value>()).collect()
+    }
+
+    #[test]
+    fn who_logs_in_is_told_and_not_with_what() {
+        let bytes = packet(
+            0x10,
+            &[
+                &string("MQTT"),
+                &[4, 0xee, 0, 60],
+                &string("me"),
+                &string("will/t"),
+                &string("bye"),
+                &string("user"),
+                &string("secret"),
+            ],
+        );
+        let rows = rows(&[client(&bytes), server([0x20, 2, 0, 5])]);
+        assert_eq!(
+            rows,
+            [json!({
+                "verb": "CONNECT", "target": "me", "status": 5, "failed": true, "error": "not authorized",
+                "packet": "CONNECT", "sender": "client", "response_packet": "CONNACK", "protocol_version": 4,
+                "topic_filters": [], "requested_qos": [], "client_id": "me", "user_name": "user",
+                "password": "***", "keep_alive": 60_000_000_000_i64, "clean_start": true,
+                "will_topic": "will/t", "will_payload": "627965", "will_qos": 1, "will_retain": true,
+                "session_present": false, "reason_codes": ["5"],
+            })]
+        );
+        let mut head = bytes.get(2..).unwrap().to_vec();
+        hide_secrets(CONNECT, 4, &mut head);
+        assert!(!text(&head).contains("secret"));
+    }
+
+    #[test]
+    fn deliveries_are_answered_by_whoever_gets_them() {
+        let rows = rows(&[
+            client(connect(4)),
+            server([0x20, 2, 0, 0]),
+            client(publish(0x30, "a", b"", b"0")),
+            client(publish(0x33, "b", b"\0\x01", b"1")),
+            server([0x40, 2, 0, 1]),
+            server(publish(0x3a, "c", b"\0\x01", b"2")),
+            client([0x40, 2, 0, 1]),
+            server(publish(0x34, "d", b"\0\x02", b"3")),
+            client([0x50, 2, 0, 2]),
+            server([0x62, 2, 0, 2]),
+            client([0x70, 2, 0, 2]),
+            client([0xc0, 0]),
+            server([0xd0, 0]),
+            client([0xe0, 0]),
+        ]);
+        let names = ["verb", "target", "sender", "response_packet", "qos", "retain", "duplicate"];
+        assert_eq!(
+            columns(&rows, &names),
+            json!([
+                ["CONNECT", "me", "client", "CONNACK", null, null, null],
+                ["PUBLISH", "a", "client", null, 0, false, false],
+                ["PUBLISH", "b", "client", "PUBACK", 1, true, false],
+                ["PUBLISH", "c", "server", "PUBACK", 1, false, true],
+                ["PUBREC", "", "client", null, null, null, null],
+                ["PUBREL", "", "server", null, null, null, null],
+                ["PUBLISH", "d", "server", "PUBCOMP", 2, false, false],
+                ["PINGREQ", "", "client", "PINGRESP", null, null, null],
+                ["DISCONNECT", "", "client", null, null, null, null],
+            ])
+        );
+    }
+
+    #[test]
+    fn topics_have_codes_of_their_own() {
+        let rows = rows(&[
+            client(connect(4)),
+            client(packet(0x82, &[&[0, 9], &string("a/#"), &[0], &string("b"), &[2]])),
+            server([0x90, 4, 0, 9, 0, 0x80]),
+            client(packet(0xa2, &[&[0, 10], &string("a/#")])),
+            server([0xb0, 2, 0, 10]),
+        ]);
+        let names = ["verb", "target", "requested_qos", "reason_codes", "status", "error"];
+        assert_eq!(
+            columns(&rows, &names),
+            json!([
+                ["SUBSCRIBE", "a/# b", ["0", "2"], ["0", "128"], 128, "failure"],
+                ["UNSUBSCRIBE", "a/#", [], [], null, null],
+                ["CONNECT", "me", [], [], null, null],
+            ])
+        );
+    }
+
+    #[test]
+    fn version_5_has_properties_by_name() {
+        let alias = |topic: &str| publish(0x32, topic, b"\0\x01", b"\x03\x23\0\x05x");
+        let user = [
+            &[38][..],
+            &string("trace"),
+            &string("t1"),
+            &[9, 0, 2, 0xff, 0],
+            &[11, 0x80, 1, 11, 2],
+        ]
+        .concat();
+        let length = [u8::try_from(user.len()).unwrap()];
+        let rows = rows(&[
+            client(connect(5)),
+            server(packet(0x20, &[&[1, 0, 3, 33, 0, 10]])),
+            client(alias("sensors/1")),
+            server(packet(0x40, &[&[0, 1, 0x97, 6, 31], &string("day")])),
+            client(alias("")),
+            server([0x40, 2, 0, 1]),
+            server(publish(0x30, "b", &length, &[&user[..], b"payload"].concat())),
+            client([0x50, 3, 0, 7, 0x92]),
+            server([0xe0, 2, 0x8e, 0]),
+        ]);
+        let names = ["verb", "target", "status", "error", "properties", "response_properties"];
+        assert_eq!(
+            columns(&rows, &names),
+            json!([
+                ["CONNECT", "me", 0, null, null, r#"{"receive_maximum":10}"#],
+                [
+                    "PUBLISH",
+                    "sensors/1",
+                    0x97,
+                    "quota exceeded: day",
+                    r#"{"topic_alias":5}"#,
+                    r#"{"reason_string":"day"}"#
+                ],
+                ["PUBLISH", "sensors/1", null, null, r#"{"topic_alias":5}"#, null],
+                [
+                    "PUBLISH",
+                    "b",
+                    null,
+                    null,
+                    r#"{"correlation_data":"ff00","subscription_identifiers":[128,2],"user_properties":{"trace":"t1"}}"#,
+                    null
+                ],
+                ["PUBREC", "", 0x92, "packet identifier not found", null, null],
+                ["DISCONNECT", "", 0x8e, "session taken over", null, null],
+            ])
+        );
+    }
+
+    #[test]
+    fn authentication_data_is_not_kept() {
+        let data = [&[21][..], &string("SCRAM"), &[22], &string("secret")].concat();
+        let block = [&[u8::try_from(data.len()).unwrap()], &data[..]].concat();
+        let bytes = packet(0xf0, &[&[0x18], &block]);
+        let mut head = bytes.get(2..).unwrap().to_vec();
+        hide_secrets(AUTH, 5, &mut head);
+        assert!(!text(&head).contains("secret"));
+        let rows = rows(&[client(connect(5)), client(&bytes)]);
+        assert_eq!(
+            rows[0]["properties"],
+            r#"{"authentication_method":"SCRAM","authentication_data":"***"}"#
+        );
+    }
+
+    #[test]
+    fn loss_costs_what_it_touches() {
+        let long = publish(0x32, "a/b", b"\0\x01", &[b'x'; 300]);
+        let within = [
+            client(connect(4)),
+            client(&long[..100]),
+            Step::Loses(Side::Client, 100),
+            client(&long[200..]),
+            client([0xc0, 0]),
+        ];
+        let names = ["verb", "target", "payload_size", "incomplete"];
+        let expected = json!([
+            ["CONNECT", "me", null, null],
+            ["PUBLISH", "a/b", 300, true],
+            ["PINGREQ", "", null, null]
+        ]);
+        assert_eq!(columns(&rows(&within), &names), expected);
+        let across = [
+            client(connect(4)),
+            client(&long[..100]),
+            Step::Loses(Side::Client, 5000),
+            client(b"text of a payload"),
+            client(&long),
+        ];
+        let rows = drive::stream::<Dissector>(&across, usize::MAX);
+        assert_eq!(
+            columns(&rows, &names),
+            json!([
+                ["CONNECT", "me", null, null],
+                ["PUBLISH", "a/b", 90, true],
+                ["PUBLISH", "a/b", 300, null]
+            ])
+        );
+    }
+
+    #[test]
+    fn only_its_own_bytes_are_taken_for_it() {
+        let guess = |bytes: &[u8], side, port| {
+            Dissector::guess(&Head { bytes, side, transport: Transport::Tcp, port })
+        };
+        assert_eq!(guess(&connect(4), Side::Client, 1), Guess::Sure);
+        assert_eq!(guess(&connect(4)[..5], Side::Client, 1), Guess::More);
+        assert_eq!(guess(&[0xc0, 0], Side::Client, 1), Guess::No);
+        assert_eq!(guess(&[0xc0, 0], Side::Client, 1883), Guess::Maybe);
+        assert_eq!(guess(&[0xc0, 0], Side::Server, 1883), Guess::No);
+        assert_eq!(guess(b"GET / HTTP/1.1\r\n", Side::Client, 1883), Guess::No);
+        assert_eq!(
+            guess(&publish(0x30, "a/b", b"", &[0; 3000])[..1000], Side::Server, 1883),
+            Guess::Maybe
+        );
+        assert_eq!(guess(&publish(0x36, "a/b", b"", b""), Side::Server, 1883), Guess::No);
+    }
+}

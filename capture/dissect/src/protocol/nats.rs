@@ -537,3 +537,135 @@ const WORDS: usize = 64;
 
 /// Headers of a message.
 const HEADERS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::drive::{self, Step, client, server};
+
+    fn rows(steps: &[Step]) -> Vec<Value> {
+        drive::however_cut::<Dissector>(steps)
+    }
+
+    /// Of each row, what the columns named say.
+    fn columns(rows: &[Value], names: &[&str]) -> Value {
+        rows.iter().map(|row| names.iter().map(|it| row[it].clone()).collect::<Value>()).collect()
+    }
+
+    #[test]
+    fn each_line_is_a_row() {
+        let rows = rows(&[
+            server("INFO {\"server_name\":\"n1\",\"version\":\"2.9.1\"} \r\n"),
+            client("CONNECT {\"lang\":\"go\",\"user\":\"me\",\"pass\":\"secret\"}\r\nping\r\n"),
+            server("PONG\r\n+OK\r\n"),
+            client("SUB a.> group 7\r\nUNSUB 7 5\r\n"),
+            client("PUB\ta.b  _INBOX.1 5\r\nhello\r\n"),
+            server("MSG a.b 7 _INBOX.1 5\r\nhello\r\n-ERR 'Slow Consumer'\r\n"),
+        ]);
+        let names =
+            ["verb", "sender", "target", "subscription_id", "queue_group", "reply_to", "payload"];
+        assert_eq!(
+            columns(&rows, &names),
+            json!([
+                ["INFO", "server", "", null, null, null, null],
+                ["CONNECT", "client", "", null, null, null, null],
+                ["PING", "client", "", null, null, null, null],
+                ["PONG", "server", "", null, null, null, null],
+                ["+OK", "server", "", null, null, null, null],
+                ["SUB", "client", "a.>", "7", "group", null, null],
+                ["UNSUB", "client", "7", "7", null, null, null],
+                ["PUB", "client", "a.b", null, null, "_INBOX.1", "68656c6c6f"],
+                ["MSG", "server", "a.b", "7", null, "_INBOX.1", "68656c6c6f"],
+                ["-ERR", "server", "", null, null, null, null],
+            ])
+        );
+        assert_eq!(rows[1]["options"], r#"{"lang":"go","user":"me","pass":"***"}"#);
+        assert_eq!(
+            columns(&rows[..2], &["name", "version", "user_name"]),
+            json!([["n1", "2.9.1", null], [null, null, "me"]])
+        );
+        assert_eq!(
+            (&rows[6]["max_messages"], &rows[9]["error"]),
+            (&json!(5), &json!("Slow Consumer"))
+        );
+    }
+
+    #[test]
+    fn headers_are_split_off() {
+        let rows = rows(&[
+            client("HPUB a 22 27\r\nNATS/1.0\r\nTrace: t\r\n\r\nhello\r\n"),
+            server("HMSG b 1 30 30\r\nNATS/1.0 503 No Responders\r\n\r\n\r\n"),
+        ]);
+        assert_eq!(rows[0]["headers"], json!({"trace": "t"}));
+        assert_eq!(
+            columns(&rows, &["payload_size", "status", "error"]),
+            json!([[5, null, null], [0, 503, "No Responders"]])
+        );
+    }
+
+    #[test]
+    fn a_server_that_wants_tls_gets_it() {
+        let rows = rows(&[server("INFO {\"tls_required\":true}\r\n"), client(b"\x16\x03\x01")]);
+        assert_eq!(rows[1], "becomes tls");
+    }
+
+    #[test]
+    fn unknown_words_are_rows_where_nats_is_spoken() {
+        let rows = rows(&[
+            client("SUB a 1\r\n\r\nbogus x\r\n"),
+            server("-ERR 'Unknown Protocol Operation'\r\n"),
+        ]);
+        assert_eq!(
+            columns(&rows, &["verb", "failed"]),
+            json!([["SUB", null], ["BOGUS", null], ["-ERR", true]])
+        );
+        assert_eq!(self::rows(&[client("EHLO a\r\n")]), ["lost"]);
+        assert_eq!(self::rows(&[client("PUB a x\r\n")]), ["lost"]);
+    }
+
+    #[test]
+    fn loss_costs_what_it_touches() {
+        let rows = rows(&[
+            client("PUB a 10\r\n01234"),
+            Step::Loses(Side::Client, 3),
+            client("89\r\nPUB b 3\r\nab"),
+            Step::Loses(Side::Client, 30),
+            client("some text\r\nSUB c\r\nSUB d 1\r\n"),
+        ]);
+        assert_eq!(
+            columns(&rows, &["verb", "target", "payload_size", "incomplete"]),
+            json!([["PUB", "a", 10, true], ["PUB", "b", 3, true], ["SUB", "d", null, null]])
+        );
+    }
+
+    #[test]
+    fn long_payloads_are_cut_and_counted() {
+        let text = [&b"PUB a 200000\r\n"[..], &[b'x'; 200_000], b"\r\nPING\r\n"].concat();
+        let rows = drive::stream::<Dissector>(&[client(&text)], 1000);
+        assert_eq!(rows[0]["payload_size"], 200_000);
+        assert_eq!(rows[0]["payload"].as_str().unwrap().len(), 2 * (64 << 10));
+        assert_eq!(rows[1]["verb"], "PING");
+    }
+
+    #[test]
+    fn only_its_own_bytes_are_taken_for_it() {
+        let guess = |text: &str, side, port| {
+            Dissector::guess(&Head {
+                bytes: text.as_bytes(),
+                side,
+                transport: Transport::Tcp,
+                port,
+            })
+        };
+        assert_eq!(guess("INFO {\"a\"", Side::Server, 1), Guess::Sure);
+        assert_eq!(guess("CONNECT {", Side::Client, 1), Guess::Sure);
+        assert_eq!(guess("CONNECT example.org:443 HTTP/1.1\r\n", Side::Client, 4222), Guess::No);
+        assert_eq!(guess("CONN", Side::Client, 1), Guess::More);
+        assert_eq!(guess("PING\r\n", Side::Client, 6379), Guess::No);
+        assert_eq!(guess("PING\r\n", Side::Client, 4222), Guess::Maybe);
+        assert_eq!(guess("MSG a 1 2\r\nab\r\n", Side::Client, 4222), Guess::No);
+        assert_eq!(guess("HMSG a 1 12 12\r\nNATS/1.0\r\n\r\n\r\n", Side::Server, 1), Guess::Sure);
+    }
+}
