@@ -210,7 +210,7 @@ impl Dissect for Dissector {
     fn record(exchange: Exchange<'_, Body>) -> (Summary<'_>, Amqp<'_>) {
         let is_answer = |it: &&Body| it.answers().is_some();
         let answer = exchange.response.filter(is_answer);
-        let asked = exchange.request.or(exchange.response.filter(|it| !is_answer(it)));
+        let asked = exchange.request.or_else(|| exchange.response.filter(|it| !is_answer(it)));
         let from = match (asked, answer) {
             (Some(it), _) => it.side,
             (None, Some(it)) => it.side.other(),
@@ -219,7 +219,7 @@ impl Dissect for Dissector {
         let method = asked.map(Arguments::of).unwrap_or_default();
         let reply = answer.map(Arguments::of).unwrap_or_default();
         let name = asked.or(answer).map(Body::name).unwrap_or_default();
-        let with_content = answer.filter(|it| it.has_content).or(asked.filter(|it| it.has_content));
+        let with_content = answer.or(asked).filter(|it| it.has_content);
         let properties = with_content.map(|it| Properties::of(&it.properties)).unwrap_or_default();
 
         let code = method.reply_code.filter(|it| *it >= 300);
@@ -262,8 +262,7 @@ impl Dissect for Dissector {
         let label = |it: Option<&'_ [u8]>| it.map(|it| Label(Cow::Owned(text(it).into_owned())));
         let flags = method.flags.iter().chain(&reply.flags);
         let tuned = if reply.frame_max.is_some() { &reply } else { &method };
-        let user =
-            asked.and_then(|it| it.user.as_deref()).or(answer.and_then(|it| it.user.as_deref()));
+        let user = [asked, answer].into_iter().flatten().find_map(|it| it.user.as_deref());
         let failed_method = method.failed_method.filter(|it| *it != (0, 0));
         let record = Amqp {
             method: Label(name),

@@ -198,7 +198,7 @@ impl Dissect for Dissector {
                 (None, [one], _) => one.clone(),
                 (None, filters, _) => filters.join(" ").into(),
             },
-            status: failing.or(codes.first().copied()).map(i32::from),
+            status: failing.or_else(|| codes.first().copied()).map(i32::from),
             failed: failing.is_some(),
             error: failing.map(|code| error(code, version, reason.as_deref().unwrap_or_default())),
         };
@@ -337,7 +337,8 @@ impl Dissector {
         }
         let topic = input.take(usize::try_from(topic_bytes).map_err(|_| Stop::Lost)?)?;
         // An empty topic needs an alias, and with it version 5.
-        if !is_topic(topic) && !(topic.is_empty() && matches!(self.version, 0 | 5)) {
+        let may_be_alias = topic.is_empty() && matches!(self.version, 0 | 5);
+        if !is_topic(topic) && !may_be_alias {
             return Err(Stop::Lost);
         }
         if first & 6 != 0 && input.u16()? == 0 {
