@@ -224,6 +224,12 @@ impl Dissect for Dissector {
 
         let code = method.reply_code.filter(|it| *it >= 300);
         let refused = asked.filter(|it| it.kind == Kind::Header && it.side == Side::Server);
+        let is_nack = |it: &Body| it.kind == Kind::Method(60, 120) && it.side == Side::Server;
+        let problem = match (refused, asked) {
+            (Some(_), _) => Some("the server speaks another version"),
+            (None, Some(it)) if is_nack(it) => Some("the broker did not take the message"),
+            _ => None,
+        };
         let exchange = method.exchange.or(reply.exchange);
         let routing_key = method.routing_key.or(reply.routing_key);
         let asked_queue = method.queue.filter(|it| !it.is_empty());
@@ -250,14 +256,13 @@ impl Dissect for Dissector {
             verb: name.clone(),
             target,
             status: method.reply_code.map(i32::from),
-            failed: code.is_some() || refused.is_some(),
-            error: match refused {
-                Some(_) => Some("the server speaks another version".into()),
-                None => code.map(|code| match method.reply_text {
+            failed: code.is_some() || problem.is_some(),
+            error: problem.map(Cow::Borrowed).or_else(|| {
+                code.map(|code| match method.reply_text {
                     Some(it) if !it.is_empty() => text(it),
                     _ => code.to_string().into(),
-                }),
-            },
+                })
+            }),
         };
         let label = |it: Option<&'_ [u8]>| it.map(|it| Label(Cow::Owned(text(it).into_owned())));
         let flags = method.flags.iter().chain(&reply.flags);

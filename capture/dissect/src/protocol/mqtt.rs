@@ -29,7 +29,8 @@ pub(super) struct Mqtt<'a> {
     protocol_version: Option<Code>,
     /// What the packet and its answer have in common. OpenTelemetry: `messaging.message.id`.
     packet_id: Option<Code>,
-    /// Topic of a `PUBLISH`; of one with a topic alias, the topic that it stands for.
+    /// Topic of a `PUBLISH`, and of the `PUBREC` and `PUBREL` that follow it; where a topic alias was
+    /// sent, the topic that it stands for.
     /// OpenTelemetry: `messaging.destination.name`.
     topic: Option<Cow<'a, str>>,
     /// Topic filters of a `SUBSCRIBE` or `UNSUBSCRIBE`.
@@ -419,7 +420,13 @@ impl Dissector {
             _ => false,
         };
         let payload = Payload::default();
-        let message = message(Body { first, version, side, answers, head, payload, topic: None });
+        let mut body = Body { first, version, side, answers, head, payload, topic: None };
+        if matches!(first >> 4, PUBREC | PUBREL) && !answers {
+            let asker = if first >> 4 == PUBREC { side.other() } else { side };
+            let key = delivery_key(PUBCOMP, asker, packet_id(&body).unwrap_or_default());
+            body.topic = open.oldest(key).and_then(topic_of);
+        }
+        let message = message(body);
         // These have no id.
         Ok(match first >> 4 {
             PINGREQ => message.key(self.order.ask(side, PINGREQ.into(), open)),
@@ -431,9 +438,8 @@ impl Dissector {
 
 fn message(body: Body) -> Message<Body> {
     let asker = if body.answers { body.side.other() } else { body.side };
-    let id = || u64::from(packet_id(&body).unwrap_or_default());
-    let key =
-        |kind: u8, id: u64| u64::from(kind) << 32 | u64::from(asker == Side::Server) << 16 | id;
+    let id = || packet_id(&body).unwrap_or_default();
+    let key = |kind, id| delivery_key(kind, asker, id);
     let key = match body.first >> 4 {
         CONNECT | CONNACK => key(CONNECT, 0),
         PINGREQ | PINGRESP => key(PINGREQ, 0),
@@ -452,6 +458,19 @@ fn message(body: Body) -> Message<Body> {
     } else {
         Message::request(body).key(key)
     }
+}
+
+/// What a packet and its answer have in common.
+fn delivery_key(kind: u8, asker: Side, id: u16) -> u64 {
+    u64::from(kind) << 32 | u64::from(asker == Side::Server) << 16 | u64::from(id)
+}
+
+/// The topic of a PUBLISH.
+fn topic_of(publish: &Body) -> Option<Box<str>> {
+    let known = publish.topic.as_deref().map(Cow::Borrowed);
+    let topic = known.or_else(|| Reader(&publish.head).string().map(text))?;
+    let end = (0..=TOPIC_BYTES).rev().find(|it| topic.is_char_boundary(*it)).unwrap_or_default();
+    Some(topic.get(..end.min(topic.len())).unwrap_or(&topic).into())
 }
 
 fn packet_id(body: &Body) -> Option<u16> {
@@ -677,6 +696,7 @@ impl<'b> Packet<'b> {
                 self.properties = json(it.block().filter(|_| is_5));
             }
             PUBACK..=PUBCOMP => {
+                self.topic = body.topic.as_deref().map(Cow::Borrowed);
                 self.id = it.u16();
                 let (code, properties) = reason(&mut it)?;
                 self.codes.push(code);
@@ -1259,8 +1279,8 @@ mod tests {
                 ["PUBLISH", "a", "client", null, 0, false, false],
                 ["PUBLISH", "b", "client", "PUBACK", 1, true, false],
                 ["PUBLISH", "c", "server", "PUBACK", 1, false, true],
-                ["PUBREC", "", "client", null, null, null, null],
-                ["PUBREL", "", "server", null, null, null, null],
+                ["PUBREC", "d", "client", null, null, null, null],
+                ["PUBREL", "d", "server", null, null, null, null],
                 ["PUBLISH", "d", "server", "PUBCOMP", 2, false, false],
                 ["PINGREQ", "", "client", "PINGRESP", null, null, null],
                 ["DISCONNECT", "", "client", null, null, null, null],
