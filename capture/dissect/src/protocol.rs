@@ -6,18 +6,25 @@ use crate::input::{Input, Stop};
 use crate::session::{Session, Silence, Work};
 use crate::tables::{Also, AnyRows, Rows, builder_of};
 
+mod amqp;
+mod brokers;
 mod dns;
 mod http;
 mod icmp;
+mod mqtt;
+mod nats;
 mod redis;
 mod sctp;
 
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
+    Protocol::of::<amqp::Dissector>(),
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<http::Dissector>(),
     Protocol::of::<icmp::Dissector>(),
     Protocol::of::<icmp::DissectorV6>(),
+    Protocol::of::<mqtt::Dissector>(),
+    Protocol::of::<nats::Dissector>(),
     Protocol::of::<redis::Dissector>(),
     Protocol::of::<sctp::Dissector>(),
 ];
