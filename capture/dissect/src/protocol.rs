@@ -6,15 +6,27 @@ use crate::input::{Input, Stop};
 use crate::session::{Session, Work};
 use crate::tables::{AnyRows, Rows};
 
+mod dhcp;
 mod dns;
+mod fields;
+mod ftp;
 mod http;
+mod ntp;
 mod redis;
+mod reply;
+mod sip;
+mod smtp;
 
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
+    Protocol::of::<dhcp::Dissector>(),
     Protocol::of::<dns::Dissector>(),
+    Protocol::of::<ftp::Dissector>(),
     Protocol::of::<http::Dissector>(),
+    Protocol::of::<ntp::Dissector>(),
     Protocol::of::<redis::Dissector>(),
+    Protocol::of::<sip::Dissector>(),
+    Protocol::of::<smtp::Dissector>(),
 ];
 
 /// Reads one protocol. The struct holds what a flow must remember between messages.
