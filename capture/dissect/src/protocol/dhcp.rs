@@ -566,3 +566,97 @@ const KEPT_BYTES: usize = 2048;
 
 /// How long an object of options grows.
 const JSON_BYTES: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drive;
+
+    fn message(op: u8, xid: u8, kind: u8, options: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER_BYTES];
+        bytes[..8].copy_from_slice(&[op, 1, 6, 0, 0, 0, 0, xid]);
+        bytes[16..20].copy_from_slice(if op == 2 { &[192, 0, 2, 100] } else { &[0; 4] });
+        bytes[28..34].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
+        bytes.extend_from_slice(&COOKIE);
+        if kind > 0 {
+            bytes.extend_from_slice(&[53, 1, kind]);
+        }
+        bytes.extend_from_slice(options);
+        bytes.push(255);
+        bytes
+    }
+
+    fn rows(steps: &[drive::Step]) -> Vec<String> {
+        let rows = drive::datagrams::<Dissector>(steps);
+        let text = |row: &serde_json::Value, name: &str| match &row[name] {
+            serde_json::Value::String(it) => it.clone(),
+            other => other.to_string(),
+        };
+        let names = ["verb", "response_type", "offered_address", "error"];
+        rows.iter().map(|row| names.map(|it| text(row, it)).join(" ")).collect()
+    }
+
+    #[test]
+    fn each_step_has_its_answer() {
+        let steps = [
+            drive::client(message(1, 7, DISCOVER, &[])),
+            drive::client(message(1, 8, DISCOVER, &[])),
+            drive::server(message(2, 8, OFFER, &[])),
+            drive::client(message(1, 8, REQUEST, &[])),
+            drive::server(message(2, 8, NAK, b"\x38\x04busy")),
+            drive::client(message(1, 9, DISCOVER, &[80, 0])),
+            drive::server(message(2, 9, ACK, &[])),
+            drive::client(message(1, 10, RELEASE, &[])),
+            drive::server(message(2, 11, ACK, &[])),
+            drive::client(message(1, 12, 0, &[])),
+            drive::server(message(2, 12, 0, &[])),
+        ];
+        let expected = [
+            "DISCOVER OFFER 192.0.2.100 null",
+            "REQUEST NAK 192.0.2.100 busy",
+            "DISCOVER ACK 192.0.2.100 null",
+            "RELEASE null null null",
+            "ACK null 192.0.2.100 null",
+            "BOOTREQUEST BOOTREPLY 192.0.2.100 null",
+            "DISCOVER null null null",
+        ];
+        assert_eq!(rows(&steps), expected);
+    }
+
+    #[test]
+    fn options_are_an_object() {
+        let options = b"\x0c\x04a\"b\\\x33\x04\0\0\x0e\x10\x06\x08\x01\x02\x03\x04\x05\x06\x07\x08\xe0\x01\xff\x0c\x01z";
+        let rows = drive::datagrams::<Dissector>(&[drive::server(message(2, 1, ACK, options))]);
+        let json: serde_json::Value =
+            serde_json::from_str(rows[0]["response_options"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "host_name": "a\"b\\", "lease_seconds": 3600,
+                "dns_servers": ["1.2.3.4", "5.6.7.8"], "option_224": "ff",
+            })
+        );
+        assert_eq!(rows[0]["lease"], 3_600_000_000_000_i64);
+    }
+
+    #[test]
+    fn what_is_cut_is_incomplete() {
+        let mut cut = message(1, 1, DISCOVER, b"\x0c\x20name");
+        cut.pop();
+        let rows = drive::datagrams::<Dissector>(&[drive::client(cut)]);
+        assert_eq!((&rows[0]["verb"], &rows[0]["incomplete"]), (&"DISCOVER".into(), &true.into()));
+    }
+
+    #[test]
+    fn recognised_by_content() {
+        let guess = |bytes: &[u8], side| {
+            Dissector::guess(&Head { bytes, side, transport: Transport::Udp, port: 67 })
+        };
+        let asked = message(1, 1, DISCOVER, &[]);
+        assert_eq!(guess(&asked, Side::Client), Guess::Sure);
+        assert_eq!(guess(&asked, Side::Server), Guess::No);
+        assert_eq!(guess(&asked[..HEADER_BYTES], Side::Client), Guess::Maybe);
+        assert_eq!(guess(&asked[..100], Side::Client), Guess::No);
+        assert_eq!(guess(&[1; 300], Side::Client), Guess::No);
+    }
+}

@@ -42,6 +42,8 @@ pub(super) struct Dissector {
     /// The client has said something that is a command.
     is_known: bool,
     user: Option<String>,
+    /// Who logs in may have been missed.
+    is_cut: bool,
     /// A preliminary reply, until the final one.
     preliminary: Option<Reply>,
 }
@@ -146,7 +148,10 @@ impl Dissect for Dissector {
     fn resync(&mut self, side: Side, input: &mut Input<'_>) -> Result<(), Stop> {
         match side {
             Side::Server => self.replies.resync(input),
-            Side::Client => next_line(input, |line| is_command(without_telnet(line))),
+            Side::Client => {
+                self.is_cut |= self.user.is_none();
+                next_line(input, |line| is_command(without_telnet(line)))
+            }
         }
     }
 
@@ -202,7 +207,8 @@ impl Dissector {
             _ => {}
         }
         let sent = Sent { word, argument: said, user: self.user.clone(), announced };
-        Ok(Message::request(Unit::Sent(sent)))
+        let incomplete = self.is_cut && self.user.is_none();
+        Ok(Message::request(Unit::Sent(sent)).incomplete(incomplete))
     }
 
     fn parse_told(
@@ -418,3 +424,141 @@ const SECRET_SITES: &[&[u8]] = &[b"PSWD", b"PASSWD", b"GPASS", b"ADDUSER", b"CHP
 
 /// No command's name is longer.
 const LONGEST_WORD: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drive::{self, Step, client, server};
+
+    fn rows(steps: &[Step]) -> Vec<String> {
+        let text = |row: &serde_json::Value, name: &str| match &row[name] {
+            serde_json::Value::String(it) => it.clone(),
+            other => other.to_string(),
+        };
+        let rows = drive::however_cut::<Dissector>(steps);
+        let line = |row: &serde_json::Value| match row.as_str() {
+            Some(ended) => ended.to_owned(),
+            None => {
+                let incomplete = if row["incomplete"] == true { " (incomplete)" } else { "" };
+                ["verb", "target", "status"].map(|it| text(row, it)).join(" ") + incomplete
+            }
+        };
+        rows.iter().map(line).collect()
+    }
+
+    #[test]
+    fn transfers_end_with_their_final_reply() {
+        let steps = [
+            server("220-hello\r\nanything\r\n220 FTP ready\r\n"),
+            client("USER anonymous\r\n"),
+            server("331 your address?\r\n"),
+            client("PASS me@example.org\r\n"),
+            server("230 in\r\n"),
+            client("RETR a file\r\n"),
+            server("150 here it comes\r\n"),
+            client(b"\xff\xf4\xff\xf2ABOR\r\n"),
+            server("426 broken off\r\n225 done\r\n"),
+            server("421 too slow\r\n"),
+        ];
+        let expected = [
+            "(reply)  220",
+            "USER anonymous 331",
+            "PASS me@example.org 230",
+            "RETR a file 426",
+            "ABOR  225",
+            "(reply)  421",
+        ];
+        assert_eq!(rows(&steps), expected);
+    }
+
+    #[test]
+    fn secrets_are_not_kept() {
+        let steps = [
+            client("USER bob\r\nPASS s3cret\r\nACCT s3cret\r\nSITE PSWD old s3cret\r\n"),
+            server("331 a\r\n230 b\r\n230 c\r\n200 d\r\n"),
+        ];
+        let expected = ["USER bob 331", "PASS *** 230", "ACCT *** 230", "SITE PSWD *** 200"];
+        assert_eq!(rows(&steps), expected);
+    }
+
+    #[test]
+    fn tls_takes_over() {
+        let steps = [client("AUTH TLS\r\n"), server("234 go\r\n"), client("\x16\x03\x01")];
+        assert_eq!(rows(&steps), ["AUTH TLS 234", "becomes tls"]);
+    }
+
+    #[test]
+    fn data_addresses_are_announced() {
+        let find = |steps: &[Step]| {
+            let rows = drive::however_cut::<Dissector>(steps);
+            (rows[0]["data_ip"].clone(), rows[0]["data_port"].clone())
+        };
+        let told = |asked: &str, said: &str| find(&[client(asked), server(said)]);
+        assert_eq!(
+            told("PASV\r\n", "227 Entering (192,0,2,1,4,1).\r\n"),
+            ("192.0.2.1".into(), 1025.into())
+        );
+        assert_eq!(told("PASV\r\n", "227 =192,0,2,1,4,1\r\n").1, 1025);
+        assert_eq!(
+            told("EPSV\r\n", "229 Extended (|||6446|)\r\n"),
+            (serde_json::Value::Null, 6446.into())
+        );
+        assert_eq!(
+            told("PORT 192,0,2,2,0,80\r\n", "200 fine\r\n"),
+            ("192.0.2.2".into(), 80.into())
+        );
+        assert_eq!(
+            told("EPRT |2|2001:db8::1|5282|\r\n", "200 fine\r\n"),
+            ("2001:db8::1".into(), 5282.into())
+        );
+        assert_eq!(told("PORT 192,0,2,2,0,999\r\n", "501 no\r\n").1, serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_hole_costs_what_it_touches() {
+        let steps = [
+            client("PWD\r\n"),
+            server("257 /\r\n"),
+            client("FEAT\r\n"),
+            Step::Loses(Side::Server, 12),
+            server("211 End\r\n"),
+            client("NOOP\r\n"),
+            server("200 ok\r\n"),
+            client("RETR a\r\n"),
+            server("150 here\r\n"),
+            Step::Ends(Side::Server),
+        ];
+        let expected =
+            ["PWD  257", "FEAT  211 (incomplete)", "NOOP  200", "RETR a 150 (incomplete)"];
+        assert_eq!(rows(&steps), expected);
+    }
+
+    #[test]
+    fn recognised_by_content() {
+        let guess = |bytes: &[u8], side| {
+            Dissector::guess(&Head { bytes, side, transport: Transport::Tcp, port: 21 })
+        };
+        for (bytes, expected) in [
+            (&b"USER bob\r\n"[..], Guess::Maybe),
+            (b"USER bob\r\nPASS x\r\nSYST\r\n", Guess::Sure),
+            (b"US", Guess::More),
+            (b"PORT 1,2,3,4,5,6\r\n", Guess::Sure),
+            (b"EHLO a\r\n", Guess::No),
+            (b"GET / HTTP/1.1\r\n", Guess::No),
+            (b"UIDL\r\n", Guess::No),
+            (b"\x16\x03\x01", Guess::No),
+        ] {
+            assert_eq!(guess(bytes, Side::Client), expected, "{}", bytes.escape_ascii());
+        }
+        for (bytes, expected) in [
+            (&b"220 (vsFTPd 3.0.3)\r\n"[..], Guess::Sure),
+            (b"220 mail ESMTP\r\n", Guess::No),
+            (b"220 Welcome\r\n", Guess::Maybe),
+            (b"22", Guess::More),
+            (b"+OK POP3\r\n", Guess::No),
+            (b"227 Entering (1,2,3,4,5,6)\r\n", Guess::Sure),
+        ] {
+            assert_eq!(guess(bytes, Side::Server), expected, "{}", bytes.escape_ascii());
+        }
+    }
+}

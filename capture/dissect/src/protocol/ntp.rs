@@ -208,7 +208,7 @@ impl Packet {
         }
         let end = id.iter().rposition(|it| *it != 0).map_or(0, |it| it + 1);
         let name = id.get(..end)?;
-        let is_name = self.byte(1) <= 1 && name.iter().all(u8::is_ascii_graphic);
+        let is_name = matches!(self.byte(1), 0 | 1 | 16) && name.iter().all(u8::is_ascii_graphic);
         Some(match (is_name, id) {
             (true, _) => text(name).into_owned(),
             (false, [a, b, c, d]) => Ipv4Addr::new(*a, *b, *c, *d).to_string(),
@@ -228,8 +228,9 @@ fn record<'a>(request: Option<&'a Packet>, response: Option<&'a Packet>) -> (Sum
     let mode = MODES.get(usize::from(mode)).copied().unwrap_or("reserved");
     let operation = first.and_then(Packet::operation);
     // What tells the time: the answer, and what is broadcast.
-    let told = response.filter(|it| !it.is_control());
-    let asked = request.filter(|it| !it.is_control());
+    let broadcast = request.filter(|it| it.mode() == BROADCAST);
+    let told = response.or(broadcast).filter(|it| !it.is_control());
+    let asked = request.filter(|it| !it.is_control() && it.mode() != BROADCAST);
     let any = told.or(asked);
     let stratum = told.map(|it| it.byte(1));
     let reference = told.and_then(Packet::reference);
@@ -393,3 +394,75 @@ const UNIX_EPOCH: i64 = 2_208_988_800;
 /// 1990 and 2036 in seconds since 1900: what a clock in use may say.
 const FIRST_YEAR: u64 = 2_840_140_800;
 const LAST_YEAR: u64 = 1 << 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drive;
+
+    fn packet(mode: u8, stratum: u8, id: &[u8; 4], stamps: [u64; 4]) -> Vec<u8> {
+        let mut bytes = vec![4 << 3 | mode, stratum, 6, 0xe9, 0, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend_from_slice(id);
+        bytes.extend(stamps.iter().flat_map(|it| it.to_be_bytes()));
+        bytes
+    }
+
+    fn rows(steps: &[drive::Step]) -> Vec<String> {
+        let rows = drive::datagrams::<Dissector>(steps);
+        let text = |row: &serde_json::Value, name: &str| match &row[name] {
+            serde_json::Value::String(it) => it.clone(),
+            other => other.to_string(),
+        };
+        let names = ["verb", "target", "status", "error", "processing"];
+        rows.iter().map(|row| names.map(|it| text(row, it)).join(" ")).collect()
+    }
+
+    /// 2024 and a bit.
+    const NOW: u64 = 3_913_056_000 << 32;
+
+    #[test]
+    fn answers_find_their_questions_by_time() {
+        let (first, second) = (NOW | 1, NOW | 2);
+        let answer = |to| packet(4, 1, b"GPS\0", [NOW, to, NOW, NOW + (1 << 31)]);
+        let steps = [
+            drive::client(packet(3, 0, &[0; 4], [0, 0, 0, first])),
+            drive::client(packet(3, 0, &[0; 4], [0, 0, 0, second])),
+            drive::server(answer(second)),
+            drive::server(answer(NOW | 3)),
+            drive::server(packet(4, 0, b"RATE", [0, first, first, first])),
+        ];
+        let expected = [
+            "client GPS 1 null 500000000",
+            "server GPS 1 null 500000000",
+            "client RATE 0 kiss of death: RATE 0",
+        ];
+        assert_eq!(rows(&steps), expected);
+    }
+
+    #[test]
+    fn what_is_broadcast_tells_the_time() {
+        let steps = [drive::client(packet(5, 2, &[192, 0, 2, 9], [NOW, 0, 0, NOW]))];
+        assert_eq!(rows(&steps), ["broadcast 192.0.2.9 2 null null"]);
+    }
+
+    #[test]
+    fn stamps_are_read_in_both_eras() {
+        assert_eq!(time(0), None);
+        assert_eq!(time((UNIX_EPOCH as u64) << 32 | 1 << 31), Some(SECOND / 2));
+        assert_eq!(time(1 << 32), Some(((1 << 32) + 1 - UNIX_EPOCH) * SECOND));
+        assert_eq!(power(0xec), Some(953));
+        assert_eq!(power(6), Some(64 * SECOND));
+        assert_eq!(power(99), None);
+    }
+
+    #[test]
+    fn recognised_by_content() {
+        let answer = packet(4, 1, b"GPS\0", [NOW, NOW, NOW, NOW]);
+        assert_eq!(judge(&answer, Side::Server), Guess::Sure);
+        assert_eq!(judge(&answer, Side::Client), Guess::No);
+        assert_eq!(judge(&packet(3, 0, &[0; 4], [0; 4]), Side::Client), Guess::Maybe);
+        assert_eq!(judge(&answer[..47], Side::Server), Guess::No);
+        assert_eq!(judge(&packet(4, 1, &[0; 4], [0; 4]), Side::Server), Guess::Maybe);
+        assert_eq!(judge(&[0; 48], Side::Client), Guess::No);
+    }
+}

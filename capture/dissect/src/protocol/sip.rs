@@ -91,6 +91,8 @@ struct Transaction {
 struct Progress {
     provisional: Vec<u16>,
     retransmissions: u64,
+    /// Some of it may have been missed.
+    is_cut: bool,
 }
 
 /// A request or response, as it is kept until its row is written.
@@ -187,6 +189,9 @@ impl Dissect for Dissector {
 
     fn resync(&mut self, side: Side, input: &mut Input<'_>) -> Result<(), Stop> {
         *self.half(side) = None;
+        for it in self.transactions.values().filter(|it| !it.is_answered) {
+            it.progress.lock().unwrap_or_else(PoisonError::into_inner).is_cut = true;
+        }
         loop {
             let rest = input.rest();
             match opening(rest) {
@@ -220,14 +225,15 @@ impl Dissector {
 
     /// `None` if it only adds to a message that came before.
     fn message(&mut self, under_way: UnderWay) -> Option<Message<Sent>> {
-        let UnderWay { mut sent, incomplete, .. } = under_way;
+        let UnderWay { mut sent, mut incomplete, .. } = under_way;
         let (line, fields) = split_head(&sent.head);
         let ids = Ids::of(fields);
         if let Some((_, status, _)) = status_line(line) {
             let key = ids.key(sent.side.other());
             if let Some(it) = self.transactions.get_mut(&key) {
+                let mut progress = it.progress.lock().unwrap_or_else(PoisonError::into_inner);
+                incomplete |= progress.is_cut;
                 if status < 200 {
-                    let mut progress = it.progress.lock().unwrap_or_else(PoisonError::into_inner);
                     if progress.provisional.len() < PROVISIONAL {
                         progress.provisional.push(status);
                     }
@@ -693,3 +699,141 @@ const PROVISIONAL: usize = 32;
 
 /// Media of one description that are shown.
 const MEDIA: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drive::{self, Step, client, server};
+
+    fn request(line: &str, cseq: &str, more: &str, body: &str) -> String {
+        let method = line.split(' ').next().unwrap_or_default();
+        format!(
+            "{line} SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK{cseq};rport\r\nFrom: \"A\" <sip:a@x>;tag=1\r\n\
+             t: sip:b@y;tag=2\r\nCall-ID: c\r\nCSeq: {cseq} {method}\r\n{more}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    fn response(status: &str, cseq: &str) -> String {
+        format!("SIP/2.0 {status}\r\nCall-ID: c\r\nCSeq: {cseq}\r\nl: 2\r\n\r\nok")
+    }
+
+    fn lines(rows: &[serde_json::Value]) -> Vec<String> {
+        let text = |row: &serde_json::Value, name: &str| match &row[name] {
+            serde_json::Value::String(it) => it.clone(),
+            other => other.to_string(),
+        };
+        let names = ["verb", "target", "status", "requested_by", "provisional", "retransmissions"];
+        rows.iter().map(|row| names.map(|it| text(row, it)).join(" ")).collect()
+    }
+
+    #[test]
+    fn a_call_has_one_row_a_request() {
+        let invite = request("INVITE sip:b@y", "1", "", "");
+        let steps = [
+            client(&invite),
+            server(response("100 Trying", "1 INVITE")),
+            client(&invite),
+            server(response("180 Ringing", "1 INVITE")),
+            client(request("CANCEL sip:b@y", "1", "", "")),
+            server(response("200 OK", "1 CANCEL")),
+            server(response("487 Terminated", "1 INVITE")),
+            server(response("487 Terminated", "1 INVITE")),
+            client(request("ACK sip:b@y", "1", "", "")),
+            server(request("OPTIONS sip:a@x", "1", "", "")),
+            client(response("200 OK", "1 OPTIONS")),
+            server(response("200 OK", "9 BYE")),
+        ];
+        let expected = [
+            r#"CANCEL sip:b@y 200 client [] 0"#,
+            r#"INVITE sip:b@y 487 client ["100","180"] 1"#,
+            r#"ACK sip:b@y null client [] 0"#,
+            r#"OPTIONS sip:a@x 200 server [] 0"#,
+            r#"BYE  200 client [] 0"#,
+        ];
+        assert_eq!(lines(&drive::datagrams::<Dissector>(&steps)), expected);
+        assert_eq!(lines(&drive::however_cut::<Dissector>(&steps)), expected);
+    }
+
+    #[test]
+    fn what_rang_and_was_never_answered_says_so() {
+        let steps = [
+            client(request("INVITE sip:b@y", "1", "", "")),
+            server(response("180 Ringing", "1 INVITE")),
+        ];
+        let rows = drive::datagrams::<Dissector>(&steps);
+        assert_eq!(lines(&rows), [r#"INVITE sip:b@y null client ["180"] 0"#]);
+        assert_eq!(rows[0]["error"], "no final response");
+    }
+
+    #[test]
+    fn credentials_are_not_kept() {
+        let more = "Authorization: Digest username=\"a\",\r\n response=\"s3cret\"\r\nProxy-Authorization: Basic s3cret\r\n";
+        let steps = [client(request("REGISTER sip:y", "1", more, ""))];
+        let rows = drive::datagrams::<Dissector>(&steps);
+        assert!(!rows[0].to_string().contains("s3cret"), "{}", rows[0]);
+        assert_eq!(rows[0]["request_headers"]["authorization"], "Digest ***");
+        assert_eq!((&rows[0]["call_id"], &rows[0]["cseq"]), (&"c".into(), &1.into()));
+        assert_eq!(
+            (&rows[0]["from_uri"], &rows[0]["to_uri"]),
+            (&"sip:a@x".into(), &"sip:b@y".into())
+        );
+        assert_eq!(rows[0]["branch"], "z9hG4bK1");
+    }
+
+    #[test]
+    fn media_are_listed() {
+        let body = "v=0\r\nc=IN IP4 192.0.2.1/127\r\nm=audio 4000/2 RTP/AVP 0\r\nm=video 0 RTP/AVP 31\r\nc=IN IP6 ::1\r\n";
+        let steps = [client(request("INVITE sip:b@y", "1", "", body))];
+        let rows = drive::datagrams::<Dissector>(&steps);
+        assert_eq!(
+            rows[0]["request_media"],
+            serde_json::json!(["audio 192.0.2.1:4000", "video [::1]:0"])
+        );
+    }
+
+    #[test]
+    fn a_stream_goes_on_after_a_hole() {
+        let first = request("OPTIONS sip:b@y", "1", "", "0123456789");
+        let steps = [
+            client(&first[..first.len() - 8]),
+            Step::Loses(Side::Client, 4),
+            client(&first[first.len() - 4..]),
+            server(response("200 OK", "1 OPTIONS")),
+            client(request("OPTIONS sip:b@y", "2", "", "")),
+            server("SIP/2.0 200 OK\r\nVia"),
+            Step::Loses(Side::Server, 40),
+            server("x: y\r\n\r\n\r\n\r\n"),
+            client(request("OPTIONS sip:b@y", "3", "", "")),
+            server(response("200 OK", "3 OPTIONS")),
+        ];
+        let rows = drive::however_cut::<Dissector>(&steps);
+        let expected = [
+            "OPTIONS sip:b@y 200 client [] 0",
+            "OPTIONS sip:b@y 200 client [] 0",
+            "OPTIONS sip:b@y null client [] 0",
+        ];
+        assert_eq!(lines(&rows), expected);
+        assert_eq!(
+            (&rows[0]["incomplete"], &rows[0]["request_body_bytes"]),
+            (&true.into(), &10.into())
+        );
+    }
+
+    #[test]
+    fn recognised_by_content() {
+        for (bytes, expected) in [
+            (&b"INVITE sip:a SIP/2.0\r\n"[..], Opening::Request),
+            (b"SIP/2.0 200 OK\r\n", Opening::Response),
+            (b"\r\nSIP/2.0 200\r\n", Opening::Response),
+            (b"SIP/2.0 999 OK\r\n", Opening::No),
+            (b"INVITE si", Opening::More),
+            (b"SIP/", Opening::More),
+            (b"GET / HTTP/1.1\r\n", Opening::No),
+            (b"OPTIONS rtsp://a RTSP/1.0\r\n", Opening::No),
+            (b"\x16\x03\x01", Opening::No),
+        ] {
+            assert_eq!(opening(bytes), expected, "{}", bytes.escape_ascii());
+        }
+    }
+}

@@ -110,6 +110,8 @@ struct Envelope {
     to: Vec<String>,
     /// Bytes of the message went by, in a chunk.
     is_begun: bool,
+    /// Something about it may have been missed.
+    is_cut: bool,
 }
 
 /// How a client logs in, as far as it matters for what is secret.
@@ -239,6 +241,7 @@ impl Dissect for Dissector {
     }
 
     fn resync(&mut self, side: Side, input: &mut Input<'_>) -> Result<(), Stop> {
+        self.envelope.is_cut = true;
         match side {
             Side::Server => self.replies.resync(input),
             Side::Client => {
@@ -391,11 +394,12 @@ impl Dissector {
                     sent.payload = Some(payload);
                     sent.envelope = Some(self.envelope.clone());
                     sent.word = word;
+                    let incomplete = self.envelope.is_cut;
                     self.envelope.is_begun = true;
                     if words.any(|it| it.eq_ignore_ascii_case(b"LAST")) {
                         self.envelope = Envelope::default();
                     }
-                    self.client = Client::Chunk { sent: Box::new(sent), left, incomplete: false };
+                    self.client = Client::Chunk { sent: Box::new(sent), left, incomplete };
                     input.commit();
                     return Ok(None);
                 }
@@ -414,6 +418,7 @@ impl Dissector {
 
     /// A message that has ended.
     fn message(&mut self, data: Data) -> Message<Unit> {
+        let incomplete = data.incomplete || self.envelope.is_cut;
         let sent = Sent {
             kind: Kind::Message,
             word: "(data)".to_owned(),
@@ -421,7 +426,7 @@ impl Dissector {
             payload: Some(data.payload),
             ..Sent::default()
         };
-        Message::request(Unit::Sent(sent)).incomplete(data.incomplete)
+        Message::request(Unit::Sent(sent)).incomplete(incomplete)
     }
 
     fn parse_told(
@@ -764,3 +769,206 @@ const WORDS: &[&[u8]] = &[
 
 /// Recipients of one message that are kept.
 const RECIPIENTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drive::{self, Step, client, server};
+
+    fn rows(steps: &[Step]) -> Vec<String> {
+        let text = |row: &serde_json::Value, name: &str| match &row[name] {
+            serde_json::Value::String(it) => it.clone(),
+            other => other.to_string(),
+        };
+        let rows = drive::however_cut::<Dissector>(steps);
+        let line = |row: &serde_json::Value| match row.as_str() {
+            Some(ended) => ended.to_owned(),
+            None => {
+                let incomplete = if row["incomplete"] == true { " (incomplete)" } else { "" };
+                ["verb", "target", "status"].map(|it| text(row, it)).join(" ") + incomplete
+            }
+        };
+        rows.iter().map(line).collect()
+    }
+
+    const START: &str = "MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\nRCPT TO:<c@y>\r\nDATA\r\n";
+
+    #[test]
+    fn a_mail_is_a_row_of_its_own() {
+        let steps = [
+            server("220 mx ESMTP\r\n"),
+            client("EHLO me\r\n"),
+            server("250-mx\r\n250-PIPELINING\r\n250 SIZE\r\n"),
+            client(START),
+            server("250 2.1.0 ok\r\n250 2.1.5 ok\r\n550 5.1.1 who?\r\n354 go\r\n"),
+            client(
+                "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nTo: b@y\r\n\r\nHi\r\n..\r\n.x\r\n.\r\nQUIT\r\n",
+            ),
+            server("250 2.0.0 taken\r\n221 bye\r\n"),
+        ];
+        let expected = [
+            "(reply)  220",
+            "EHLO me 250",
+            "MAIL FROM:<a@x> 250",
+            "RCPT TO:<b@y> 250",
+            "RCPT TO:<c@y> 550",
+            "DATA  354",
+            "(data) Grüße 250",
+            "QUIT  221",
+        ];
+        assert_eq!(rows(&steps), expected);
+        let mail = &drive::stream::<Dissector>(&steps, 1000)[6];
+        assert_eq!(mail["envelope_to"], serde_json::json!(["b@y"]));
+        assert_eq!((&mail["envelope_from"], &mail["header_to"]), (&"a@x".into(), &"b@y".into()));
+        // Without the dots that only keep lines apart from the last one.
+        assert_eq!(mail["request_body"], "48690d0a2e0d0a780d0a");
+        assert_eq!(mail["enhanced_status"], "2.0.0");
+    }
+
+    #[test]
+    fn refused_data_is_followed_by_commands() {
+        let steps = [
+            client("EHLO me\r\n"),
+            server("250 mx\r\n"),
+            client("DATA\r\n"),
+            server("503 first MAIL\r\n"),
+            client("Hello, Bob\r\n"),
+            server("500 what?\r\n"),
+            client("RSET\r\n"),
+            server("250 ok\r\n"),
+        ];
+        assert_eq!(rows(&steps), ["EHLO me 250", "DATA  503", "HELLO, Bob 500", "RSET  250"]);
+    }
+
+    #[test]
+    fn chunks_belong_to_their_command() {
+        let steps = [
+            client("EHLO me\r\nMAIL FROM:<a@x>\r\n"),
+            server("250 mx\r\n250 ok\r\n"),
+            client("BDAT 14\r\nSubject: s\r\n\r\nBDAT 6 LAST\r\nQUIT\r\nQUIT\r\n"),
+            server("250 ok\r\n250 taken\r\n221 bye\r\n"),
+        ];
+        let expected =
+            ["EHLO me 250", "MAIL FROM:<a@x> 250", "BDAT s 250", "BDAT  250", "QUIT  221"];
+        assert_eq!(rows(&steps), expected);
+    }
+
+    #[test]
+    fn lmtp_answers_for_each_recipient() {
+        let steps = [
+            server("220 LMTP\r\n"),
+            client("LHLO me\r\n"),
+            server("250 mx\r\n"),
+            client(START),
+            server("250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n"),
+            client("Subject: s\r\n\r\nx\r\n.\r\n"),
+            server("250 b\r\n452 c is full\r\n"),
+            client("QUIT\r\n"),
+            server("221 bye\r\n"),
+        ];
+        let rows = rows(&steps);
+        assert_eq!(rows[6..], ["(data) s 452", "QUIT  221"]);
+    }
+
+    #[test]
+    fn secrets_are_not_kept() {
+        let steps = [
+            client("EHLO me\r\n"),
+            server("250 mx\r\n"),
+            client("AUTH PLAIN AGFsaWNlAHMzY3JldA==\r\n"),
+            server("535 no\r\n"),
+            client("AUTH LOGIN\r\n"),
+            server("334 VXNlcm5hbWU6\r\n"),
+            client("YWxpY2U=\r\n"),
+            server("334 UGFzc3dvcmQ6\r\n"),
+            client("czNjcmV0\r\n"),
+            server("235 in\r\n"),
+            client("czNjcmV0\r\n"),
+            server("500 what?\r\n"),
+        ];
+        let expected = [
+            "EHLO me 250",
+            "AUTH PLAIN *** 535",
+            "AUTH LOGIN 334",
+            "(auth)  334",
+            "(auth)  235",
+            "***  500",
+        ];
+        assert_eq!(rows(&steps), expected);
+        let rows = drive::stream::<Dissector>(&steps, 1000);
+        let users: Vec<_> = rows.iter().map(|it| it["username"].as_str().unwrap_or("")).collect();
+        assert_eq!(users, ["", "alice", "", "alice", "", ""]);
+        assert!(!rows.iter().any(|it| it.to_string().contains("3cret")));
+    }
+
+    #[test]
+    fn tls_takes_over() {
+        let steps = [
+            server("220 mx ESMTP\r\n"),
+            client("STARTTLS\r\n"),
+            server("220 go\r\n"),
+            client("\x16\x03\x01"),
+        ];
+        assert_eq!(rows(&steps), ["(reply)  220", "STARTTLS  220", "becomes tls"]);
+    }
+
+    #[test]
+    fn a_greeting_answers_nothing() {
+        let steps = [client("HELO me\r\n"), server("220 mx\r\n250 mx\r\n")];
+        assert_eq!(rows(&steps), ["(reply)  220", "HELO me 250"]);
+    }
+
+    #[test]
+    fn one_direction_alone_is_read() {
+        let steps =
+            [client("EHLO me\r\n"), client(START), client("Subject: s\r\n\r\nx\r\n.\r\nQUIT\r\n")];
+        let rows = rows(&steps);
+        assert_eq!(rows[4..], ["DATA  null", "(data) s null", "QUIT  null"]);
+    }
+
+    #[test]
+    fn a_hole_costs_what_it_touches() {
+        let steps = [
+            client("EHLO me\r\n"),
+            server("250 mx\r\n"),
+            client("DATA\r\n"),
+            server("354 go\r\n"),
+            client("Subject: s\r\n\r\nHi\r\n"),
+            Step::Loses(Side::Client, 20),
+            server("250 taken\r\n"),
+            client("RSET\r\n"),
+            server("250 ok\r\n"),
+        ];
+        assert_eq!(
+            rows(&steps),
+            ["EHLO me 250", "DATA  354", "(data) s 250 (incomplete)", "RSET  250"]
+        );
+        let steps = [
+            client("EHLO me\r\n"),
+            Step::Loses(Side::Server, 9),
+            server("250 SIZE\r\n"),
+            client("NOOP\r\n"),
+            server("250 ok\r\n"),
+        ];
+        assert_eq!(rows(&steps), ["EHLO me 250 (incomplete)", "NOOP  250"]);
+    }
+
+    #[test]
+    fn recognised_by_content() {
+        for (line, expected) in [
+            (&b"EHLO a"[..], Guess::Sure),
+            (b"mail from:<a@b>", Guess::Sure),
+            (b"QUIT", Guess::Maybe),
+            (b"DATA x", Guess::No),
+            (b"USER bob", Guess::No),
+            (b"\x16\x03\x01", Guess::No),
+        ] {
+            assert_eq!(guess_command(line), expected, "{}", line.escape_ascii());
+        }
+        assert_eq!(guess_reply(b"220 mx ESMTP Postfix"), Guess::Sure);
+        assert_eq!(guess_reply(b"220 ProFTPD"), Guess::No);
+        assert_eq!(guess_reply(b"220 mx"), Guess::Maybe);
+        assert!(may_become_command(b"EH") && may_become_command(b"EHLO a"));
+        assert!(!may_become_command(b"GET /") && may_become_reply(b"22"));
+    }
+}
