@@ -1,6 +1,5 @@
 //! DHCP for IPv4: RFC 2131 and 2132, relayed (RFC 3046), and BOOTP (RFC 951) underneath.
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::net::Ipv4Addr;
 
 use schema::value::{Address, Code, Duration, Json, Label, Texts, text};
@@ -113,7 +112,7 @@ impl Dissect for Dissector {
         let bytes = input.take(input.rest().len())?;
         let view = View::of(bytes).ok_or(Stop::Lost)?;
         let (kind, is_request) = (view.kind(), view.is_request());
-        let incomplete = view.has_cookie() && !view.is_whole();
+        let incomplete = bytes.len() < HEADER_BYTES || view.has_cookie() && !view.is_whole();
         let key = |group: u64| group << 32 | u64::from(view.xid());
         let kept = bytes.get(..KEPT_BYTES).unwrap_or(bytes);
         let packet = Packet { texts: Texts4::of(&view), bytes: kept.into() };
@@ -163,9 +162,10 @@ impl<'m> View<'m> {
     /// `None` if it is no such message.
     fn of(bytes: &'m [u8]) -> Option<Self> {
         let [op @ 1..=2, kind, length, hops, ..] = bytes else { return None };
-        let is_sound = *length <= 16 && *hops <= 32 && bytes.len() >= HEADER_BYTES;
+        // A capture that keeps only the beginning of packets still has the addresses.
+        let is_sound = *length <= 16 && *hops <= 32 && bytes.len() >= ADDRESSES_BYTES;
         // Ethernet above all; what else has addresses of six bytes.
-        let is_known = (*kind == 1 && matches!(length, 0 | 6)) || *kind != 1;
+        let is_known = *kind != 1 || matches!(length, 0 | 6);
         let flags = bytes.get(10..12)?;
         let is_clean = matches!(flags, [0 | 0x80, 0]) && *op <= 2;
         (is_sound && is_known && is_clean).then_some(Self { bytes })
@@ -344,14 +344,14 @@ fn record<'a>(
     let hardware = first.hardware();
     let is_nak = told.is_some_and(|it| it.kind() == Some(NAK));
     let unanswered = told.is_none() && !matches!(first.kind(), Some(DECLINE | RELEASE));
-    // A host that asks all gets its answer on another way, which is no failure.
-    let asks_all =
-        asked.is_some_and(|it| it.u16(24) == 0 && it.u16(26) == 0 && it.address(12).is_empty());
+    // Only a relay gets its answer the way it asked; what a host without one gets may be another
+    // conversation.
+    let is_relayed = request.is_some_and(|it| !it.texts.relay.is_empty());
     let why = option(MESSAGE).map(plain);
     let error = match () {
         () if is_nak => Some(why.unwrap_or_else(|| "NAK".into())),
         () if first.kind() == Some(DECLINE) => Some(why.unwrap_or_else(|| "address in use".into())),
-        () if unanswered && !asks_all => Some("no response".into()),
+        () if unanswered && is_relayed => Some("no response".into()),
         () => None,
     };
     let summary = Summary {
@@ -401,35 +401,36 @@ fn hex(bytes: &[u8]) -> String {
 /// One member of an object: the option's name and what it says.
 fn write_option(json: &mut String, code: u8, value: &[u8]) {
     let known = OPTIONS.iter().find(|it| it.0 == code);
-    let _ = match known {
-        Some((_, name, _)) => write!(json, "\"{name}\":"),
-        None => write!(json, "\"option_{code}\":"),
-    };
+    match known {
+        Some((_, name, _)) => write_text(json, name),
+        None => write_text(json, &format!("option_{code}")),
+    }
+    json.push(':');
     let shape = known.map_or(Shape::Bytes, |it| it.2);
-    let addresses = || value.chunks_exact(4).map(address);
     match (shape, value) {
-        (Shape::Address, [_, _, _, _]) => {
-            let _ = write!(json, "\"{}\"", addresses().next().unwrap_or_default());
-        }
+        (Shape::Address, [_, _, _, _]) => write_text(json, &address(value)),
         (Shape::Addresses, _) if value.len().is_multiple_of(4) => {
-            let list: Vec<_> = addresses().map(|it| format!("\"{it}\"")).collect();
-            let _ = write!(json, "[{}]", list.join(","));
+            json.push('[');
+            for (place, it) in value.chunks_exact(4).enumerate() {
+                if place > 0 {
+                    json.push(',');
+                }
+                write_text(json, &address(it));
+            }
+            json.push(']');
         }
         (Shape::Number, [_, ..]) if value.len() <= 8 => {
             let number = value.iter().fold(0_u64, |sum, it| sum << 8 | u64::from(*it));
-            let _ = write!(json, "{number}");
+            json.push_str(&number.to_string());
         }
         (Shape::Numbers, _) => {
             let list: Vec<_> = value.iter().map(u8::to_string).collect();
-            let _ = write!(json, "[{}]", list.join(","));
+            json.push('[');
+            json.push_str(&list.join(","));
+            json.push(']');
         }
-        (Shape::Text, _) => {
-            let value = value.strip_suffix(b"\0").unwrap_or(value);
-            write_text(json, &text(value));
-        }
-        _ => {
-            let _ = write!(json, "\"{}\"", hex(value));
-        }
+        (Shape::Text, _) => write_text(json, &text(value.strip_suffix(b"\0").unwrap_or(value))),
+        _ => write_text(json, &hex(value)),
     }
 }
 
@@ -441,9 +442,7 @@ fn write_text(json: &mut String, text: &str) {
                 json.push('\\');
                 json.push(it);
             }
-            it if it.is_control() => {
-                let _ = write!(json, "\\u{:04x}", u32::from(it));
-            }
+            it if it.is_control() => json.push_str(&format!("\\u{:04x}", u32::from(it))),
             it => json.push(it),
         }
     }
@@ -555,6 +554,9 @@ const OPTIONS: &[(u8, &str, Shape)] = &[
     (252, "proxy_auto_config", Shape::Text),
 ];
 
+/// What BOOTP has up to the host's hardware address.
+const ADDRESSES_BYTES: usize = 44;
+
 /// What BOOTP has before its options.
 const HEADER_BYTES: usize = 236;
 
@@ -656,7 +658,8 @@ mod tests {
         assert_eq!(guess(&asked, Side::Client), Guess::Sure);
         assert_eq!(guess(&asked, Side::Server), Guess::No);
         assert_eq!(guess(&asked[..HEADER_BYTES], Side::Client), Guess::Maybe);
-        assert_eq!(guess(&asked[..100], Side::Client), Guess::No);
+        assert_eq!(guess(&asked[..100], Side::Client), Guess::Maybe);
+        assert_eq!(guess(&asked[..40], Side::Client), Guess::No);
         assert_eq!(guess(&[1; 300], Side::Client), Guess::No);
     }
 }

@@ -257,7 +257,7 @@ fn record<'a>(request: Option<&'a Packet>, response: Option<&'a Packet>) -> (Sum
     let version = first.map_or(0, Packet::version);
     let summary = Summary {
         verb: mode.into(),
-        target: operation.clone().or(reference.clone().map(Cow::Owned)).unwrap_or_default(),
+        target: operation.clone().or_else(|| reference.clone().map(Cow::Owned)).unwrap_or_default(),
         status: stratum.map(i32::from),
         failed: error.is_some(),
         error,
@@ -291,13 +291,13 @@ fn time(stamp: u64) -> Option<i64> {
     }
     let seconds = i64::try_from(stamp >> 32).ok()?;
     let era = if stamp >> 63 == 0 { 1 << 32 } else { 0 };
-    let nanos = (stamp & 0xffff_ffff) * SECOND.unsigned_abs() >> 32;
+    let nanos = ((stamp & 0xffff_ffff) * SECOND.unsigned_abs()) >> 32;
     (seconds + era - UNIX_EPOCH).checked_mul(SECOND)?.checked_add_unsigned(nanos)
 }
 
 /// A span in 16 bits of seconds and 16 bits of their fraction.
 fn short(span: u32) -> i64 {
-    i64::from(span) * SECOND >> 16
+    (i64::from(span) * SECOND) >> 16
 }
 
 /// A power of two of seconds.

@@ -159,7 +159,7 @@ enum Kind {
 impl Dissect for Dissector {
     const NAME: &'static str = "smtp";
     const TRANSPORTS: &'static [Transport] = &[Transport::Tcp];
-    const PORTS: &'static [u16] = &[25, 587, 24, 465, 2525, 1025, 10025];
+    const PORTS: &'static [u16] = &[25, 587, 24, 465, 2525, 10025];
     type Body = Unit;
     type Columns = SmtpColumns;
 
