@@ -794,7 +794,7 @@ mod tests {
 
     #[test]
     fn a_stream_goes_on_after_a_hole() {
-        let first = request("OPTIONS sip:b@y", "1", "", "0123456789");
+        let first = request("OPTIONS sip:b@y", "1", "", "0123456789").into_bytes();
         let steps = [
             client(&first[..first.len() - 8]),
             Step::Loses(Side::Client, 4),

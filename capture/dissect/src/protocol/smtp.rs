@@ -372,15 +372,18 @@ impl Dissector {
             "STARTTLS" => sent.kind = Kind::StartTls,
             "AUTH" => {
                 sent.kind = Kind::Login;
-                let mut words = argument.splitn(2, |it| *it == b' ');
-                let mechanism = Mechanism::named(words.next().unwrap_or_default());
-                let initial = words.next().unwrap_or_default().trim_ascii();
+                let mut words = argument.split(|it| *it == b' ').filter(|it| !it.is_empty());
+                let name = words.next().unwrap_or_default();
+                let mechanism = Mechanism::named(name);
                 let mut step = 0;
-                if !initial.is_empty() {
+                if let Some(initial) = words.next() {
                     sent.user = mechanism.user(0, initial);
                     step = 1;
-                    let name = argument.split(|it| *it == b' ').next().unwrap_or_default();
-                    sent.argument = format!("{} ***", text(name));
+                    // Who logs in is no secret, where it stands alone.
+                    sent.argument = match mechanism {
+                        Mechanism::Login => format!("{} {}", text(name), text(initial)),
+                        Mechanism::Plain | Mechanism::Other => format!("{} ***", text(name)),
+                    };
                 }
                 self.client = Client::Login { mechanism, step, is_asked: false };
             }
