@@ -8,7 +8,10 @@ use crate::tables::{Also, AnyRows, Rows, builder_of};
 
 mod amqp;
 mod brokers;
+mod dhcp;
 mod dns;
+mod fields;
+mod ftp;
 mod http;
 mod icmp;
 mod mqtt;
@@ -19,7 +22,17 @@ mod sctp;
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<amqp::Dissector>(),
+mod ntp;
+mod redis;
+mod reply;
+mod sip;
+mod smtp;
+
+/// Every protocol. To add one: write its file, add its two lines here.
+pub static PROTOCOLS: &[Protocol] = &[
+    Protocol::of::<dhcp::Dissector>(),
     Protocol::of::<dns::Dissector>(),
+    Protocol::of::<ftp::Dissector>(),
     Protocol::of::<http::Dissector>(),
     Protocol::of::<icmp::Dissector>(),
     Protocol::of::<icmp::DissectorV6>(),
@@ -27,6 +40,10 @@ pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<nats::Dissector>(),
     Protocol::of::<redis::Dissector>(),
     Protocol::of::<sctp::Dissector>(),
+    Protocol::of::<ntp::Dissector>(),
+    Protocol::of::<redis::Dissector>(),
+    Protocol::of::<sip::Dissector>(),
+    Protocol::of::<smtp::Dissector>(),
 ];
 
 /// Reads one protocol. The struct holds what a flow must remember between messages.
