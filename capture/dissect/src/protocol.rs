@@ -8,12 +8,14 @@ use crate::tables::{AnyRows, Rows};
 
 mod dns;
 mod http;
+mod kafka;
 mod redis;
 
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<http::Dissector>(),
+    Protocol::of::<kafka::Dissector>(),
     Protocol::of::<redis::Dissector>(),
 ];
 
