@@ -249,7 +249,7 @@ impl Dissect for Dissector {
                 response.map(|it| it.brokers().map(Cow::Borrowed).collect()).unwrap_or_default(),
             ),
             error_codes: response.filter(|it| it.has_errors).map(error_codes),
-            error_name: error_name.map(Label),
+            error_name: error_name.filter(|_| failed).map(Label),
             error_message: error_message.map(Cow::Borrowed),
             throttle: response.and_then(|it| it.throttle).map(|it| Duration(it * 1_000_000)),
             request_fields: request.and_then(fields),
@@ -765,3 +765,599 @@ const PARTITIONS: usize = 64;
 
 /// Topics in a target, behind the first.
 const TARGET_TOPICS: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::drive::{Step, client, however_cut, server, stream};
+
+    /// A message with its length in front.
+    fn framed(parts: &[&[u8]]) -> Vec<u8> {
+        let body = parts.concat();
+        [&(body.len() as u32).to_be_bytes(), &*body].concat()
+    }
+
+    fn request(key: i16, version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
+        framed(&[
+            &key.to_be_bytes(),
+            &version.to_be_bytes(),
+            &correlation.to_be_bytes(),
+            &short("app"),
+            body,
+        ])
+    }
+
+    fn response(correlation: i32, body: &[u8]) -> Vec<u8> {
+        framed(&[&correlation.to_be_bytes(), body])
+    }
+
+    fn short(text: &str) -> Vec<u8> {
+        [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat()
+    }
+
+    fn compact(text: &str) -> Vec<u8> {
+        [&[text.len() as u8 + 1], text.as_bytes()].concat()
+    }
+
+    fn int(value: i32) -> [u8; 4] {
+        value.to_be_bytes()
+    }
+
+    fn long(value: i64) -> [u8; 8] {
+        value.to_be_bytes()
+    }
+
+    fn zigzag(value: i64) -> Vec<u8> {
+        let mut left = ((value << 1) ^ (value >> 63)).cast_unsigned();
+        let mut bytes = Vec::new();
+        while left >= 0x80 {
+            bytes.push(left as u8 | 0x80);
+            left >>= 7;
+        }
+        bytes.push(left as u8);
+        bytes
+    }
+
+    /// A record as in a batch, of a key and a value.
+    fn record(delta: i64, key: &str, value: &[u8]) -> Vec<u8> {
+        let body = [
+            &[0][..],
+            &zigzag(delta),
+            &zigzag(delta),
+            &zigzag(key.len() as i64),
+            key.as_bytes(),
+            &zigzag(value.len() as i64),
+            value,
+            &zigzag(1),
+            &zigzag(1),
+            b"h",
+            &zigzag(-1),
+        ]
+        .concat();
+        [zigzag(body.len() as i64), body].concat()
+    }
+
+    fn batch(offset: i64, attributes: u16, count: i32, records: &[u8]) -> Vec<u8> {
+        [
+            &long(offset)[..],
+            &int(49 + records.len() as i32),
+            &int(0),
+            &[2],
+            &int(0),
+            &attributes.to_be_bytes(),
+            &int(count - 1),
+            &long(1000),
+            &long(2000),
+            &long(-1),
+            &[0, 0],
+            &int(-1),
+            &int(count),
+            records,
+        ]
+        .concat()
+    }
+
+    /// A message of the older sets.
+    fn message(offset: i64, magic: u8, attributes: u8, value: &[u8]) -> Vec<u8> {
+        let time: &[u8] = if magic == 1 { &[0, 0, 0, 0, 0, 0, 0, 7] } else { &[] };
+        let body =
+            [&[0; 4][..], &[magic, attributes], time, &int(-1), &int(value.len() as i32), value]
+                .concat();
+        [&long(offset)[..], &int(body.len() as i32), &body].concat()
+    }
+
+    fn produce(correlation: i32, acks: i16, records: &[u8]) -> Vec<u8> {
+        let body = [
+            &short("tx")[..],
+            &acks.to_be_bytes(),
+            &int(1000),
+            &int(1),
+            &short("orders"),
+            &int(1),
+            &int(3),
+            &int(records.len() as i32),
+            records,
+        ]
+        .concat();
+        request(PRODUCE, 7, correlation, &body)
+    }
+
+    fn produced(correlation: i32, error: i16) -> Vec<u8> {
+        let body = [
+            &int(1)[..],
+            &short("orders"),
+            &int(1),
+            &int(3),
+            &error.to_be_bytes(),
+            &long(41),
+            &long(-1),
+            &long(0),
+            &int(5),
+        ]
+        .concat();
+        response(correlation, &body)
+    }
+
+    fn fetch(correlation: i32) -> Vec<u8> {
+        let body = [
+            &int(-1)[..],
+            &int(500),
+            &int(1),
+            &int(1),
+            &short("orders"),
+            &int(1),
+            &int(3),
+            &long(41),
+            &int(1 << 20),
+        ]
+        .concat();
+        request(1, 2, correlation, &body)
+    }
+
+    fn fetched(correlation: i32, records: &[u8]) -> Vec<u8> {
+        let body = [
+            &int(0)[..],
+            &int(1),
+            &short("orders"),
+            &int(1),
+            &int(3),
+            &[0, 0],
+            &long(50),
+            &int(records.len() as i32),
+            records,
+        ]
+        .concat();
+        response(correlation, &body)
+    }
+
+    fn heartbeat(correlation: i32) -> Vec<u8> {
+        request(12, 0, correlation, &[short("g"), int(7).to_vec(), short("m")].concat())
+    }
+
+    fn rows(steps: &[Step]) -> Vec<Value> {
+        however_cut::<Dissector>(steps)
+    }
+
+    fn records_of(row: &Value) -> Value {
+        serde_json::from_str(row["records"].as_str().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_produced_batch_is_told_with_its_records() {
+        let records = [record(0, "a", b"one"), record(5, "", b"\xff")].concat();
+        let steps = [client(produce(1, -1, &batch(0, 0, 2, &records))), server(produced(1, 0))];
+        let rows = rows(&steps);
+        let mut row = rows[0].clone();
+        let kept = records_of(&row);
+        assert_eq!(
+            kept,
+            json!([
+                {"topic": "orders", "partition": 3, "timestamp": 1000, "key": "a", "value": "one",
+                    "headers": {"h": null}},
+                {"topic": "orders", "partition": 3, "timestamp": 1005, "key": "",
+                    "value_base64": "/w==", "headers": {"h": null}},
+            ])
+        );
+        for name in ["records", "request_fields"] {
+            row.as_object_mut().unwrap().remove(name);
+        }
+        let fields: Value =
+            serde_json::from_str(row["response_fields"].take().as_str().unwrap()).unwrap();
+        assert_eq!(fields["responses"][0]["partition_responses"][0]["base_offset"], 41);
+        assert_eq!(
+            row,
+            json!({
+                "verb": "Produce", "target": "orders", "status": 0, "response_fields": null,
+                "api": "Produce", "api_key": 0, "api_version": 7, "correlation_id": 1,
+                "client_id": "app", "topics": ["orders"], "partitions": ["orders-3"],
+                "offsets": ["41"], "acks": -1, "record_count": 2,
+                "record_bytes": 61 + records.len(), "compression": "none",
+                "transactional_id": "tx", "brokers": [], "error_codes": ["0"],
+                "throttle": 5_000_000,
+            })
+        );
+    }
+
+    #[test]
+    fn what_nobody_acknowledges_is_told_at_once() {
+        let batch = batch(0, 0, 1, &record(0, "a", b"one"));
+        let steps =
+            [client([produce(1, 0, &batch), heartbeat(2)].concat()), server(response(2, &[0, 0]))];
+        let rows = rows(&steps);
+        assert_eq!((rows[0]["api"].as_str(), rows[0].get("status")), (Some("Produce"), None));
+        assert_eq!((rows[1]["api"].as_str(), &rows[1]["status"]), (Some("Heartbeat"), &json!(0)));
+        assert_eq!(rows.len(), 2);
+        // A server that answers nevertheless.
+        let steps = [
+            client(produce(1, 0, &batch)),
+            server(produced(1, 0)),
+            client(produce(2, 0, &batch)),
+            server(produced(2, 0)),
+        ];
+        let rows = self::rows(&steps);
+        assert_eq!(rows.len(), 2);
+        assert_eq!(rows[1]["offsets"], json!(["41"]));
+    }
+
+    #[test]
+    fn compressed_batches_are_opened() {
+        use std::io::Write;
+        let text = [record(0, "a", &b"again and ".repeat(50)), record(1, "b", b"two")].concat();
+        let gzip = {
+            let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            to.write_all(&text).unwrap();
+            to.finish().unwrap()
+        };
+        let lz4 = {
+            let mut to = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            to.write_all(&text).unwrap();
+            to.finish().unwrap()
+        };
+        let snappy = snap::raw::Encoder::new().compress_vec(&text).unwrap();
+        let zstd = {
+            use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+            compress_to_vec(&*text, CompressionLevel::Fastest)
+        };
+        for (codec, packed) in [(1, gzip), (2, snappy), (3, lz4), (4, zstd)] {
+            let steps = [client(fetch(1)), server(fetched(1, &batch(40, codec, 2, &packed)))];
+            let row = &rows(&steps)[0];
+            let kept = records_of(row);
+            assert_eq!(row["compression"], CODECS[usize::from(codec)]);
+            assert_eq!((&kept[1]["value"], &kept[1]["offset"]), (&json!("two"), &json!(41)));
+            assert_eq!(kept[0]["value"].as_str().unwrap().len(), 500);
+        }
+    }
+
+    #[test]
+    fn older_message_sets_are_read() {
+        let set = [message(5, 0, 0, b"one"), message(6, 1, 0, b"two")].concat();
+        let inner = [message(0, 1, 0, b"three"), message(1, 1, 0, b"four")].concat();
+        let packed = snap::raw::Encoder::new().compress_vec(&inner).unwrap();
+        let set =
+            [set, message(8, 1, 2, &packed), message(9, 0, 0, b"cut")[..20].to_vec()].concat();
+        let rows = rows(&[client(fetch(1)), server(fetched(1, &set))]);
+        let kept = records_of(&rows[0]);
+        let values: Vec<_> = kept.as_array().unwrap().iter().map(|it| &it["value"]).collect();
+        let offsets: Vec<_> = kept.as_array().unwrap().iter().map(|it| &it["offset"]).collect();
+        assert_eq!(values, ["one", "two", "three", "four"]);
+        assert_eq!(offsets, [5, 6, 7, 8]);
+        assert_eq!((&rows[0]["record_count"], kept[1]["timestamp"].as_i64()), (&json!(4), Some(7)));
+    }
+
+    #[test]
+    fn errors_have_names() {
+        let steps = [client(produce(1, 1, &[])), server(produced(1, 3))];
+        let row = &rows(&steps)[0];
+        assert_eq!((&row["status"], &row["failed"]), (&json!(3), &json!(true)));
+        assert_eq!(row["error"], "UNKNOWN_TOPIC_OR_PARTITION");
+        assert_eq!(row["error_codes"], json!(["3"]));
+        // FindCoordinator says more.
+        let asked = request(10, 1, 2, &[short("billing"), vec![0]].concat());
+        let told = [&int(0)[..], &[0, 15], &short("wait"), &int(-1), &short(""), &int(-1)].concat();
+        let row = &rows(&[client(asked), server(response(2, &told))])[0];
+        assert_eq!(row["error"], "COORDINATOR_NOT_AVAILABLE: wait");
+        assert_eq!((&row["group_id"], &row["target"]), (&json!("billing"), &json!("billing")));
+    }
+
+    #[test]
+    fn ids_of_topics_get_their_names() {
+        let id = [7; 16];
+        let asked = request(3, 12, 1, &[&[0][..], &[0, 0, 0, 0]].concat());
+        let told = [
+            &[0][..],
+            &int(0),
+            &[2],
+            &int(1),
+            &compact("kafka-1"),
+            &[0, 0, 0x23, 0x84, 0, 0],
+            &compact("cluster"),
+            &int(1),
+            &[2, 0, 0],
+            &compact("orders"),
+            &id,
+            &[0, 1],
+            &int(0),
+            &[0, 0],
+        ]
+        .concat();
+        let fetch = |correlation, id: &[u8]| {
+            let body = [
+                &[0][..],
+                &int(-1),
+                &int(500),
+                &int(1),
+                &int(1),
+                &[0],
+                &int(0),
+                &int(0),
+                &[2],
+                id,
+                &[2],
+                &int(3),
+                &int(0),
+                &long(41),
+                &int(0),
+                &long(0),
+                &int(1),
+                &[0, 0, 1, 1, 0],
+            ]
+            .concat();
+            request(1, 13, correlation, &body)
+        };
+        let told_nothing =
+            |correlation| response(correlation, &[[0; 11].as_slice(), &[1, 0]].concat());
+        let steps = [
+            client(asked),
+            server(response(1, &told)),
+            client(fetch(2, &id)),
+            server(told_nothing(2)),
+            client(fetch(3, &[9; 16])),
+            server(told_nothing(3)),
+        ];
+        let rows = rows(&steps);
+        assert_eq!(rows[0]["brokers"], json!(["kafka-1:9092"]));
+        assert_eq!(rows[1]["partitions"], json!(["orders-3"]));
+        assert_eq!(rows[2]["topics"], json!(["CQkJCQkJCQkJCQkJCQkJCQ"]));
+        assert_eq!(rows[2]["status"], 0);
+    }
+
+    #[test]
+    fn newer_versions_are_told_by_their_header() {
+        let steps = [
+            client(heartbeat(1)),
+            server(response(1, &[0, 0])),
+            client(request(1, 35, 2, b"whatever it is")),
+            server(response(2, b"nobody knows")),
+            client(request(99, 0, 3, b"?")),
+            server(response(3, b"!")),
+        ];
+        let rows = rows(&steps);
+        let told = |row: &Value| {
+            format!("{} {} {}", row["api"], row["api_version"], row["correlation_id"])
+        };
+        assert_eq!(told(&rows[1]), "\"Fetch\" 35 2");
+        assert_eq!(told(&rows[2]), "\"Unknown 99\" 0 3");
+        assert_eq!((&rows[2]["client_id"], rows[2].get("status")), (&json!("app"), None));
+        // A server that doesn't know what was asked answers as the first version has it.
+        let asked = request(18, 4, 4, &[&[0][..], &compact("lib"), &compact("1.0"), &[0]].concat());
+        let told = [&[0, 35][..], &int(1), &[0, 18, 0, 0, 0, 3]].concat();
+        let row = &self::rows(&[client(asked), server(response(4, &told))])[0];
+        assert_eq!(
+            (&row["error"], &row["client_software"]),
+            (&json!("UNSUPPORTED_VERSION"), &json!("lib 1.0"))
+        );
+        assert_eq!(row["response_fields"].as_str().unwrap().matches("max_version\":3").count(), 1);
+    }
+
+    #[test]
+    fn secrets_are_not_kept() {
+        let token = b"\0alice\0s3cret".as_slice();
+        let with_header = [
+            client(request(17, 1, 1, &short("PLAIN"))),
+            server(response(1, &[&[0, 0][..], &int(1), &short("PLAIN")].concat())),
+            client(request(36, 0, 2, &[&int(token.len() as i32)[..], token].concat())),
+            server(response(2, &[&[0, 0, 0xff, 0xff][..], &int(0)].concat())),
+            client(heartbeat(3)),
+            server(response(3, &[0, 0])),
+        ];
+        let bare = [
+            client(request(17, 0, 1, &short("PLAIN"))),
+            server(response(1, &[&[0, 0][..], &int(1), &short("PLAIN")].concat())),
+            client(framed(&[token])),
+            server(framed(&[])),
+            client(heartbeat(3)),
+            server(response(3, &[0, 0])),
+        ];
+        for (steps, verb) in [(with_header, "SaslAuthenticate"), (bare, "SaslToken")] {
+            let rows = rows(&steps);
+            let verbs: Vec<_> = rows.iter().map(|it| &it["verb"]).collect();
+            assert_eq!(verbs, ["SaslHandshake", verb, "Heartbeat"]);
+            assert_eq!(
+                (&rows[1]["user"], &rows[1]["mechanism"]),
+                (&json!("alice"), &json!("PLAIN"))
+            );
+            assert!(!format!("{rows:?}").contains("s3cret"));
+        }
+        let body = [
+            &[2, 2][..],
+            &compact("t"),
+            &[3],
+            &compact("ssl.keystore.password"),
+            &[0],
+            &compact("s3cret"),
+            &[0],
+            &compact("retention.ms"),
+            &[0],
+            &compact("1000"),
+            &[0, 0, 0, 0],
+        ]
+        .concat();
+        let row = &rows(&[client(request(44, 1, 1, &[&[0][..], &body].concat()))])[0];
+        let fields = row["request_fields"].as_str().unwrap();
+        assert!(
+            fields.contains("***") && fields.contains("1000") && !fields.contains("s3cret"),
+            "{fields}"
+        );
+        assert_eq!(user(b"n,,n=bob,r=nonce"), Some(&b"bob"[..]));
+        assert_eq!(user(b"n,a=bob@host,\x01auth=Bearer x\x01\x01"), Some(&b"bob@host"[..]));
+        assert_eq!(user(b"\x60\x82\x02\x4e"), None);
+    }
+
+    #[test]
+    fn long_answers_need_little_room() {
+        let records: Vec<u8> = (0..40).flat_map(|it| record(it, "k", &[b'v'; 1000])).collect();
+        let set: Vec<u8> = (0..80).flat_map(|it| batch(it * 40, 0, 40, &records)).collect();
+        let told = fetched(1, &set);
+        assert!(told.len() > 3 << 20);
+        let limits = Limits::default();
+        let mut open = Open::default();
+        let mut dissector = Dissector::default();
+        let asked = fetch(1);
+        let mut input = Input::new(&asked, false, &limits);
+        let body = dissector.parse(Side::Client, &mut input, &open).unwrap().body;
+        open.requests.push_back(crate::exchange::Waiting {
+            key: key(1),
+            body,
+            times: crate::exchange::Times { first: 0, last: 0 },
+            bytes: 0,
+            incomplete: false,
+            start: 0,
+            seen: 0,
+        });
+        let mut answer = None;
+        for part in told.chunks(1460) {
+            let mut input = Input::new(part, false, &limits);
+            answer = dissector.parse(Side::Server, &mut input, &open).ok();
+            assert!(answer.is_some() || input.committed() == part.len());
+            assert!(dissector.held() < 200 << 10, "{}", dissector.held());
+        }
+        let body = answer.unwrap().body;
+        assert_eq!(body.records.count, 3200);
+        assert!(body.held() < 100 << 10);
+        let json = body.records.json().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap()[1]["offset"], 1);
+    }
+
+    #[test]
+    fn a_hole_costs_what_it_touches() {
+        let value = [b'v'; 500];
+        let set =
+            [batch(0, 0, 1, &record(0, "k", &value)), batch(1, 0, 1, &record(0, "k", &value))];
+        let told = fetched(1, &set.concat());
+        let lost = told.len() - 300;
+        let steps = [
+            client(fetch(1)),
+            server(&told[..lost]),
+            Step::Loses(Side::Server, 200),
+            server(&told[lost + 200..]),
+            client(heartbeat(2)),
+            server(response(2, &[0, 0])),
+        ];
+        let rows = rows(&steps);
+        assert_eq!((&rows[0]["api"], &rows[0]["incomplete"]), (&json!("Fetch"), &json!(true)));
+        assert_eq!(rows[0]["record_count"], 2);
+        assert_eq!(records_of(&rows[0])[0]["value"].as_str().unwrap().len(), 500);
+        assert_eq!((&rows[1]["api"], rows[1].get("incomplete")), (&json!("Heartbeat"), None));
+    }
+
+    #[test]
+    fn after_a_hole_the_next_message_is_found() {
+        let (asked, told) = (fetch(2), fetched(2, &batch(0, 0, 1, &record(0, "k", b"v"))));
+        let steps = [
+            client([&*asked, &heartbeat(3), &heartbeat(9)].concat()),
+            server(&told[..50]),
+            Step::Loses(Side::Server, 1000),
+            server([&told[60..], &response(9, &[0, 25])].concat()),
+        ];
+        let rows = rows(&steps);
+        let told = |row: &Value| {
+            (row["correlation_id"].as_i64(), row["error_name"].as_str().map(str::to_owned))
+        };
+        assert_eq!((told(&rows[0]), &rows[0]["incomplete"]), ((Some(2), None), &json!(true)));
+        assert_eq!(told(&rows[1]), (Some(9), Some("UNKNOWN_MEMBER_ID".to_owned())));
+
+        let steps = [
+            client([&heartbeat(1), &asked[..30]].concat()),
+            Step::Loses(Side::Client, 1000),
+            client([&asked[40..], &heartbeat(9)].concat()),
+        ];
+        let rows = rows(&steps);
+        let told: Vec<_> = rows
+            .iter()
+            .map(|it| (it["correlation_id"].as_i64(), it.get("incomplete").is_some()))
+            .collect();
+        assert_eq!(told, [(Some(1), false), (Some(2), true), (Some(9), false)]);
+    }
+
+    #[test]
+    fn answers_to_what_was_not_captured_are_told() {
+        let steps =
+            [server(response(7, &[0, 0])), client(heartbeat(8)), server(response(8, &[0, 0]))];
+        let rows = rows(&steps);
+        assert_eq!((&rows[0]["verb"], &rows[0]["correlation_id"]), (&json!(""), &json!(7)));
+        assert_eq!(rows[1]["status"], 0);
+    }
+
+    #[test]
+    fn recognised_by_content() {
+        let guess = |bytes: &[u8], side| {
+            Dissector::guess(&Head { bytes, side, transport: Transport::Tcp, port: 1 })
+        };
+        let asked = produce(1, -1, &batch(0, 0, 1, &record(0, "k", b"v")));
+        for n in 0..16 {
+            assert_eq!(guess(&asked[..n], Side::Client), Guess::More, "{n} bytes");
+        }
+        for n in 17..=asked.len() {
+            assert_eq!(guess(&asked[..n], Side::Client), Guess::Sure, "{n} bytes");
+        }
+        let nameless = framed(&[&[0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff]]);
+        assert_eq!(guess(&nameless, Side::Client), Guess::Sure);
+        assert_eq!(guess(&request(1, 35, 1, b"new"), Side::Client), Guess::Maybe);
+        assert_eq!(guess(&produced(1, 0), Side::Server), Guess::Maybe);
+        for noise in [
+            &b"GET / HTTP/1.1\r\n"[..],
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            // PostgreSQL
+            b"\x00\x00\x00\x08\x04\xd2\x16\x2f",
+            b"\x00\x00\x00\x54\x00\x03\x00\x00user\0postgres\0database\0postgres\0\0",
+            // HTTP/2
+            b"\x00\x00\x0c\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64\x00\x04\x00\x00\xff\xff",
+            // An answer of this protocol
+            &produced(1, 0),
+        ] {
+            assert_ne!(guess(noise, Side::Client), Guess::Sure, "{noise:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_bent_message_is_only_noise(
+            at in 0..400_usize, with: u8, piece in 1..200_usize, missing in 0..50_u64, codec in 0..5_u16,
+        ) {
+            let set = [batch(0, codec, 2, &record(0, "k", b"value")), message(3, 1, 0, b"old")].concat();
+            let mut asked = [produce(1, -1, &set), fetch(2), heartbeat(3)].concat();
+            let mut told = [produced(1, 0), fetched(2, &set), response(3, &[0, 0])].concat();
+            let length = asked.len();
+            asked[at % length] ^= with;
+            let length = told.len();
+            told[at % length] ^= with;
+            let steps = [
+                client(&asked), server(&told), Step::Loses(Side::Server, missing), client(&asked),
+                Step::Loses(Side::Client, missing), server(&told[at % length..]), client(&asked),
+                Step::Ends(Side::Client), Step::Ends(Side::Server),
+            ];
+            for row in stream::<Dissector>(&steps, piece) {
+                for name in ["records", "request_fields", "response_fields"] {
+                    if let Some(json) = row.get(name).and_then(Value::as_str) {
+                        prop_assert!(serde_json::from_str::<Value>(json).is_ok(), "{json}");
+                    }
+                }
+            }
+            guess_request(&asked);
+            guess_response(&told);
+        }
+    }
+}

@@ -738,12 +738,17 @@ impl Reader {
     }
 
     fn uuid(&mut self, step: Step, id: &[u8; 16], names: &mut TopicNames) {
+        let is_none = *id == [0; 16];
         if self.begin_field(step) {
-            self.body.fields.push('"');
-            json::uuid(&mut self.body.fields, id);
-            self.body.fields.push('"');
+            if is_none {
+                self.body.fields.push_str("null");
+            } else {
+                self.body.fields.push('"');
+                json::uuid(&mut self.body.fields, id);
+                self.body.fields.push('"');
+            }
         }
-        if step.what != What::TopicId || *id == [0; 16] {
+        if step.what != What::TopicId || is_none {
             return;
         }
         if self.is_named {
