@@ -16,6 +16,7 @@ mod http;
 mod icmp;
 mod mqtt;
 mod nats;
+mod kafka;
 mod redis;
 mod sctp;
 
@@ -38,6 +39,7 @@ pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<icmp::DissectorV6>(),
     Protocol::of::<mqtt::Dissector>(),
     Protocol::of::<nats::Dissector>(),
+    Protocol::of::<kafka::Dissector>(),
     Protocol::of::<redis::Dissector>(),
     Protocol::of::<sctp::Dissector>(),
     Protocol::of::<ntp::Dissector>(),
