@@ -6,14 +6,21 @@ use crate::input::{Input, Stop};
 use crate::session::{Session, Work};
 use crate::tables::{AnyRows, Rows};
 
+mod blocks;
+mod cassandra;
 mod dns;
 mod http;
+mod memcached;
+mod mongodb;
 mod redis;
 
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
+    Protocol::of::<cassandra::Dissector>(),
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<http::Dissector>(),
+    Protocol::of::<memcached::Dissector>(),
+    Protocol::of::<mongodb::Dissector>(),
     Protocol::of::<redis::Dissector>(),
 ];
 
