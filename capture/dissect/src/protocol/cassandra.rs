@@ -110,7 +110,7 @@ struct Half {
     /// A message that has not all arrived, or not in all its frames.
     partial: Option<Partial>,
     /// Envelopes of the frame under way, each with how much of the frame it uses up.
-    ready: VecDeque<(usize, Header, Vec<u8>)>,
+    ready: VecDeque<(usize, Header, Vec<u8>, Packing)>,
 }
 
 #[derive(Debug)]
@@ -120,7 +120,7 @@ struct Partial {
     left: u64,
     /// Whether the rest comes in frames.
     is_framed: bool,
-    is_packed: bool,
+    packing: Packing,
     incomplete: bool,
 }
 
@@ -128,6 +128,15 @@ struct Partial {
 enum Compression {
     Lz4,
     Snappy,
+}
+
+/// What of a message is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packing {
+    Nothing,
+    Body,
+    /// The frame it came in, which is opened already.
+    Frame,
 }
 
 /// What is kept of a message.
@@ -162,6 +171,8 @@ struct Ask {
     options: Option<String>,
     user: Option<Box<str>>,
     tracing: bool,
+    /// Whether it names what nobody saw prepared.
+    lacks: bool,
 }
 
 #[derive(Debug, Default)]
@@ -202,8 +213,8 @@ struct Spec {
 #[derive(Clone, Debug)]
 enum Type {
     Simple(u16),
-    List(Box<Type>),
-    Map(Box<(Type, Type)>),
+    List(Box<Self>),
+    Map(Box<(Self, Self)>),
     Other,
 }
 
@@ -226,10 +237,9 @@ impl Dissect for Dissector {
     ) -> Result<Message<Body>, Stop> {
         loop {
             let half = self.half(side);
-            if let Some((used, header, bytes)) = half.ready.pop_front() {
+            if let Some((used, header, bytes, packing)) = half.ready.pop_front() {
                 input.take(used)?;
-                let size = bytes.len();
-                return Ok(self.message(side, header, &bytes, size, None, input.limits(), open));
+                return Ok(self.message(side, header, &bytes, packing, input.limits(), open));
             }
             if let Some(partial) = half.partial.as_mut().filter(|it| !it.is_framed) {
                 if partial.left > 0 {
@@ -259,8 +269,8 @@ impl Dissect for Dissector {
             if let Some(bytes) = input.rest().get(..length) {
                 input.take(length)?;
                 let kept = bytes.get(..input.limits().body_bytes).unwrap_or(bytes);
-                let packing = self.packing(&header);
-                return Ok(self.message(side, header, kept, length, packing, input.limits(), open));
+                let packing = header.packing();
+                return Ok(self.message(side, header, kept, packing, input.limits(), open));
             }
             // The message may be long, so it had better make sense.
             if input.rest().is_empty() {
@@ -275,7 +285,7 @@ impl Dissect for Dissector {
                 payload,
                 left: (length - bytes.len()) as u64,
                 is_framed: false,
-                is_packed: header.flags & COMPRESSED != 0 && header.version() < 5,
+                packing: header.packing(),
                 incomplete: false,
             });
             input.commit();
@@ -320,17 +330,18 @@ impl Dissect for Dissector {
         let either = asked.or(told);
 
         let summary = Summary {
-            verb: opcode.or(told_opcode.filter(|_| is_event)).unwrap_or_default().into(),
+            verb: opcode.or_else(|| told_opcode.filter(|_| is_event)).unwrap_or_default().into(),
             target: match (query, is_event) {
                 (Some(query), _) => query.into(),
-                (None, true) => tell.and_then(|it| it.message.as_deref()).unwrap_or_default().into(),
+                (None, true) => {
+                    tell.and_then(|it| it.message.as_deref()).unwrap_or_default().into()
+                }
                 (None, false) => prepared_id.map(hex).unwrap_or_default().into(),
             },
             status: tell.and_then(|it| it.error_code),
             failed: error_name.is_some(),
-            error: error_name.map(|name| {
-                tell.and_then(|it| it.message.as_deref()).unwrap_or(name).into()
-            }),
+            error: error_name
+                .map(|name| tell.and_then(|it| it.message.as_deref()).unwrap_or(name).into()),
         };
         let record = Cassandra {
             opcode: opcode.map(Label::from),
@@ -348,7 +359,9 @@ impl Dissect for Dissector {
             prepared_id: prepared_id.map(hex).map(Cow::Owned),
             batch_type: ask
                 .and_then(|it| it.batch_type)
-                .map(|it| ["LOGGED", "UNLOGGED", "COUNTER"].get(usize::from(it)).unwrap_or(&"UNKNOWN"))
+                .map(|it| {
+                    ["LOGGED", "UNLOGGED", "COUNTER"].get(usize::from(it)).unwrap_or(&"UNKNOWN")
+                })
                 .map(|it| Label::from(*it)),
             batch_size: ask.and_then(|it| it.batch_size),
             options: ask.and_then(|it| it.options.as_deref()).map(|it| Json(it.into())),
@@ -367,9 +380,7 @@ impl Dissect for Dissector {
                 .map(Cow::Borrowed),
             warnings: texts(tell.map(|it| &it.warnings)),
             tracing: ask.map(|it| it.tracing),
-            tracing_id: tell
-                .and_then(|it| it.tracing_id.as_deref())
-                .map(|it| uuid(it).into()),
+            tracing_id: tell.and_then(|it| it.tracing_id.as_deref()).map(|it| uuid(it).into()),
             protocol_version: Code(either.map_or(0, |it| (it.version & 0x3f).into())),
             compression: [asked, told]
                 .into_iter()
@@ -395,9 +406,7 @@ impl Dissect for Dissector {
                     + ask.parameters.as_ref().map_or(0, String::capacity)
                     + ask.options.as_ref().map_or(0, String::capacity)
             }
-            Words::Tell(tell) => {
-                size_of::<Tell>() + tell.rows.as_ref().map_or(0, String::capacity)
-            }
+            Words::Tell(tell) => size_of::<Tell>() + tell.rows.as_ref().map_or(0, String::capacity),
         };
         size_of::<Body>() + words
     }
@@ -457,11 +466,6 @@ impl Dissector {
         }
     }
 
-    /// How a message is compressed; `Some(None)` if nobody saw what was agreed on.
-    fn packing(&self, header: &Header) -> Option<Option<Compression>> {
-        (header.flags & COMPRESSED != 0 && header.version() < 5).then_some(self.compression)
-    }
-
     fn finish(
         &mut self,
         side: Side,
@@ -469,11 +473,10 @@ impl Dissector {
         limits: &Limits,
         open: &Open<Body>,
     ) -> Option<Message<Body>> {
-        let length = usize::try_from(partial.header.length).ok()?;
-        let packing = partial.is_packed.then_some(self.compression);
         let kept = partial.payload.bytes();
-        let message = self.message(side, partial.header, kept, length, packing, limits, open);
-        Some(message.incomplete(partial.incomplete))
+        let message = self.message(side, partial.header, kept, partial.packing, limits, open);
+        let incomplete = message.incomplete || partial.incomplete;
+        Some(message.incomplete(incomplete))
     }
 
     /// A frame: what it completes, if it does. Frames are small, so they are waited for.
@@ -487,9 +490,10 @@ impl Dissector {
         let whole = input.rest().get(..frame.total()).ok_or(Stop::More)?;
         let payload = frame.payload(whole).ok_or(Stop::Lost)?;
         let limits = input.limits();
-        if frame.is_compressed {
-            self.compression = Some(Compression::Lz4);
-        }
+        let packing = match frame.is_compressed {
+            true => Packing::Frame,
+            false => Packing::Nothing,
+        };
         let half = self.half(side);
         if !frame.is_alone {
             let mut rest = &*payload;
@@ -504,7 +508,7 @@ impl Dissector {
                         payload: Payload::default(),
                         left: header.length.into(),
                         is_framed: true,
-                        is_packed: false,
+                        packing,
                         incomplete: false,
                     })
                 }
@@ -534,7 +538,7 @@ impl Dissector {
             };
             if end > used {
                 let kept = body.get(..limits.body_bytes).unwrap_or(body);
-                ready.push_back((end - used, header, kept.to_vec()));
+                ready.push_back((end - used, header, kept.to_vec(), packing));
                 used = end;
             }
         }
@@ -549,40 +553,39 @@ impl Dissector {
         Ok(None)
     }
 
-    /// A message of `length` bytes behind its header, of which these are kept.
-    #[allow(clippy::too_many_arguments, reason = "each is another fact of the message")]
+    /// A message of which these bytes are kept behind its header.
     fn message(
         &mut self,
         side: Side,
         header: Header,
         kept: &[u8],
-        length: usize,
-        packing: Option<Option<Compression>>,
+        packing: Packing,
         limits: &Limits,
         open: &Open<Body>,
     ) -> Message<Body> {
         let mut compression = None;
-        let mut size = length as u64;
+        let mut size = u64::from(header.length);
         let mut bytes = Cow::Borrowed(kept);
-        if let Some(known) = packing {
-            match unpack(known, kept, limits) {
-                Some((opened, how, told)) => {
-                    compression = Some(how);
-                    self.compression = compression;
-                    size = told;
-                    bytes = Cow::Owned(opened);
-                }
-                None => bytes = Cow::Borrowed(&[]),
+        match packing {
+            Packing::Nothing => {}
+            Packing::Frame => compression = Some(Compression::Lz4),
+            Packing::Body => {
+                let opened = unpack(self.compression, kept, limits);
+                let (opened, how, told) =
+                    opened.map_or((Vec::new(), None, size), |it| (it.0, Some(it.1), it.2));
+                (bytes, compression, size) = (opened.into(), how, told);
+                self.compression = compression.or(self.compression);
             }
-        } else if header.version() >= 5 && self.compression.is_some() {
-            compression = self.compression;
         }
         let mut from = Reader(&bytes);
+        // What was prepared before the capture began, or in what it lacks, is missing.
+        let mut lacks = false;
         let words = match side {
             Side::Client => {
                 let mut ask = Box::<Ask>::default();
                 ask.tracing = header.flags & TRACING != 0;
                 self.ask(&header, &mut from, &mut ask);
+                lacks = ask.lacks;
                 Words::Ask(ask)
             }
             Side::Server => {
@@ -606,7 +609,7 @@ impl Dissector {
             Side::Server => Role::Response,
         };
         let message = Message { role, ..Message::request(body) };
-        message.key(header.key())
+        message.key(header.key()).incomplete(lacks)
     }
 
     /// Takes what a request says, as far as it is there.
@@ -654,7 +657,13 @@ impl Dissector {
                 }
             }
             QUERY => {
-                ask.query = Some(statement(from.long_string()?));
+                let query = statement(from.long_string()?);
+                let subject = Subject::of(&query);
+                if subject.operation == "USE" {
+                    // Its answer may not be captured.
+                    self.keyspace = subject.keyspace.map(Box::from);
+                }
+                ask.query = Some(query);
                 ask.parameters(from, is_5, None)?;
             }
             PREPARE => {
@@ -671,6 +680,7 @@ impl Dissector {
                 let prepared = self.prepared.iter().find(|it| &*it.0 == id);
                 ask.prepared = prepared.map(|it| Arc::clone(&it.1));
                 ask.query = ask.prepared.as_ref().map(|it| Arc::clone(&it.query));
+                ask.lacks = ask.prepared.is_none();
                 if is_5 {
                     from.short_bytes()?;
                 }
@@ -682,7 +692,7 @@ impl Dissector {
                 let count = from.u16()?;
                 ask.batch_size = Some(count.into());
                 let mut text = String::new();
-                let read = self.batch(from, count, &mut text);
+                let read = self.batch(from, count, &mut text, &mut ask.lacks);
                 ask.query = (!text.is_empty()).then(|| text.into());
                 read?;
                 ask.consistency = Some(from.u16()?);
@@ -697,7 +707,13 @@ impl Dissector {
     }
 
     /// The statements of a batch.
-    fn batch(&self, from: &mut Reader<'_>, count: u16, text: &mut String) -> Option<()> {
+    fn batch(
+        &self,
+        from: &mut Reader<'_>,
+        count: u16,
+        text: &mut String,
+        lacks: &mut bool,
+    ) -> Option<()> {
         for _ in 0..count {
             let query = match from.u8()? {
                 0 => statement(from.long_string()?),
@@ -705,7 +721,10 @@ impl Dissector {
                     let id = from.short_bytes()?;
                     match self.prepared.iter().find(|it| &*it.0 == id) {
                         Some((_, prepared)) => Arc::clone(&prepared.query),
-                        None => format!("(prepared {})", hex(id)).into(),
+                        None => {
+                            *lacks = true;
+                            format!("(prepared {})", hex(id)).into()
+                        }
                     }
                 }
             };
@@ -746,6 +765,12 @@ impl Dissector {
         });
         match header.opcode {
             ERROR => {
+                if ask
+                    .and_then(|it| it.query.as_deref())
+                    .is_some_and(|it| Subject::of(it).operation == "USE")
+                {
+                    self.keyspace = ask.and_then(|it| it.keyspace.clone());
+                }
                 tell.error_code = Some(from.u32()?.cast_signed());
                 tell.message = Some(words(from.string()?));
             }
@@ -868,7 +893,7 @@ impl Ask {
                     continue;
                 }
                 let variable = variables.get(place);
-                let name = given.or(variable.map(|it| it.0.as_bytes()));
+                let name = given.or_else(|| variable.map(|it| it.0.as_bytes()));
                 match name {
                     _ if !is_object => json.next(),
                     Some(name) => json.name(name),
@@ -1003,6 +1028,11 @@ impl Header {
             0x41.. => 4,
             version => version,
         }
+    }
+
+    fn packing(&self) -> Packing {
+        let is_packed = self.flags & COMPRESSED != 0 && self.version() < 5;
+        if is_packed { Packing::Body } else { Packing::Nothing }
     }
 
     /// Never zero, which would mean that order decides.
@@ -1647,7 +1677,7 @@ fn statement(bytes: &[u8]) -> Arc<str> {
     value::text(clean.get(..QUERY_BYTES).unwrap_or(&clean)).into()
 }
 
-/// Replaces texts that stand behind `PASSWORD =` or `'password':`.
+/// Replaces texts that stand behind `PASSWORD`, `PASSWORD =` or `'password':`.
 fn without_passwords(bytes: &[u8]) -> Cow<'_, [u8]> {
     let mut clean: Option<Vec<u8>> = None;
     let mut done = 0;
@@ -1659,7 +1689,7 @@ fn without_passwords(bytes: &[u8]) -> Cow<'_, [u8]> {
         let rest = bytes.get(at + 8..).unwrap_or_default();
         let behind = rest.iter().position(|it| !b" \t\r\n\"'=:".contains(it)).unwrap_or(rest.len());
         let between = rest.get(..behind).unwrap_or_default();
-        let opens = between.last() == Some(&b'\'') && between.iter().any(|it| b"=:".contains(it));
+        let opens = between.last() == Some(&b'\'') && between.len() > 1;
         if !opens {
             continue;
         }
@@ -1876,3 +1906,362 @@ const WORDS: usize = 512;
 
 /// Types in types.
 const DEEPEST: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Shown, json};
+
+    use super::*;
+    use crate::drive::{self, Step, client, server};
+
+    fn rows(steps: &[Step]) -> Vec<Shown> {
+        drive::however_cut::<Dissector>(steps)
+    }
+
+    fn columns(row: &Shown, names: &str) -> String {
+        let shown = |it: &Shown| match it {
+            Shown::Null => "-".to_owned(),
+            Shown::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        names.split(' ').map(|it| shown(&row[it])).collect::<Vec<_>>().join(" | ")
+    }
+
+    fn json(row: &Shown, name: &str) -> Shown {
+        serde_json::from_str(row[name].as_str().unwrap()).unwrap()
+    }
+
+    fn envelope(version: u8, flags: u8, stream: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![version, flags];
+        bytes.extend(stream.to_be_bytes());
+        bytes.push(opcode);
+        bytes.extend((body.len() as u32).to_be_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    fn ask(stream: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
+        envelope(4, 0, stream, opcode, body)
+    }
+
+    fn tell(stream: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
+        envelope(0x84, 0, stream, opcode, body)
+    }
+
+    fn short(text: &str) -> Vec<u8> {
+        [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat()
+    }
+
+    fn long(bytes: &[u8]) -> Vec<u8> {
+        [&(bytes.len() as u32).to_be_bytes(), bytes].concat()
+    }
+
+    /// A query at consistency ONE without parameters.
+    fn query(stream: i16, text: &str) -> Vec<u8> {
+        ask(stream, QUERY, &[&long(text.as_bytes())[..], &[0, 1, 0]].concat())
+    }
+
+    fn void(stream: i16) -> Vec<u8> {
+        tell(stream, RESULT, &[0, 0, 0, 1])
+    }
+
+    /// What columns a table `ks.t` has.
+    fn spec(columns: &[(&str, &[u8])]) -> Vec<u8> {
+        let columns = columns.iter().flat_map(|(name, kind)| [short(name), kind.to_vec()].concat());
+        [short("ks"), short("t"), columns.collect()].concat()
+    }
+
+    fn frame(payload: &[u8], is_alone: bool) -> Vec<u8> {
+        let head = payload.len() as u32 | u32::from(is_alone) << 17;
+        let head = &head.to_le_bytes()[..3];
+        closed(head, payload)
+    }
+
+    fn packed_frame(payload: &[u8], is_alone: bool) -> Vec<u8> {
+        let packed = lz4_flex::block::compress(payload);
+        let head = packed.len() as u64 | (payload.len() as u64) << 17 | u64::from(is_alone) << 34;
+        closed(&head.to_le_bytes()[..5], &packed)
+    }
+
+    fn closed(head: &[u8], payload: &[u8]) -> Vec<u8> {
+        let mut crc = flate2::Crc::new();
+        crc.update(b"\xfa\x2d\x55\xca");
+        crc.update(payload);
+        let check = crc24(head).to_le_bytes();
+        [head, &check[..3], payload, &crc.sum().to_le_bytes()].concat()
+    }
+
+    #[test]
+    fn responses_find_their_requests_by_stream() {
+        let rows = rows(&[
+            client(
+                [query(1, "SELECT a FROM ks.t"), query(2, "insert into t (a) values (1)")].concat(),
+            ),
+            server(
+                [void(2), tell(1, ERROR, &[&[0, 0, 0x22, 0][..], &short("no")].concat())].concat(),
+            ),
+            server(tell(
+                -1,
+                EVENT,
+                &[short("STATUS_CHANGE"), short("UP"), vec![4, 10, 0, 0, 1, 0, 0, 0x23, 0x52]]
+                    .concat(),
+            )),
+        ]);
+        let names = "verb operation keyspace collection consistency result_kind error_name status failed error";
+        let shown: Vec<_> = rows.iter().map(|it| columns(it, names)).collect();
+        let expected = [
+            "QUERY | INSERT | - | t | ONE | void | - | - | - | -",
+            "QUERY | SELECT | ks | t | ONE | - | Invalid | 8704 | true | no",
+            "EVENT | - | - | - | - | - | - | - | - | -",
+        ];
+        assert_eq!(shown, expected);
+        assert_eq!(rows[2]["message"], "STATUS_CHANGE UP 10.0.0.1:9042");
+    }
+
+    #[test]
+    fn what_was_prepared_is_known_when_it_is_executed() {
+        let id = [7; 16];
+        let named = [&[0, 16][..], &id].concat();
+        let variables = [
+            &[0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0][..],
+            &spec(&[("a", &[0, 9]), ("password", &[0, 13])]),
+        ]
+        .concat();
+        let results = [&[0, 0, 0, 1, 0, 0, 0, 1][..], &spec(&[("n", &[0, 2])])].concat();
+        let prepared = [&[0, 0, 0, 4][..], &named, &variables, &results].concat();
+        let values = [&[0, 2][..], &long(&[0, 0, 0, 5]), &long(b"s3cret")].concat();
+        let execute = [&named[..], &[0, 6, 3], &values].concat();
+        // The columns are left out, as the client wished.
+        let told = [
+            &[0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 1][..],
+            &long(&[0, 0, 0, 0, 0, 0, 0, 9]),
+        ];
+        let rows = rows(&[
+            client(ask(1, PREPARE, &long(b"SELECT n FROM t WHERE a = ? AND password = ?"))),
+            server(tell(1, RESULT, &prepared)),
+            client(ask(2, EXECUTE, &execute)),
+            server(tell(2, RESULT, &told.concat())),
+            client(ask(3, EXECUTE, &[&[0, 16][..], &[8; 16], &[0, 1, 0]].concat())),
+            server(void(3)),
+        ]);
+        assert_eq!(rows[0]["prepared_id"], "07070707070707070707070707070707");
+        let names = "operation keyspace collection consistency row_count query";
+        let expected =
+            "SELECT | ks | t | LOCAL_QUORUM | 1 | SELECT n FROM t WHERE a = ? AND password = ?";
+        assert_eq!(columns(&rows[1], names), expected);
+        assert_eq!(json(&rows[1], "parameters"), json!({"a": 5, "password": "***"}));
+        assert_eq!(json(&rows[1], "rows"), json!([{"n": 9}]));
+        assert_eq!(columns(&rows[2], "query incomplete result_kind"), "- | true | void");
+    }
+
+    #[test]
+    fn rows_are_shown_with_names_and_types() {
+        let kinds: &[(&str, &[u8])] = &[
+            ("text", &[0, 13]),
+            ("int", &[0, 9]),
+            ("none", &[0, 9]),
+            ("bool", &[0, 4]),
+            ("double", &[0, 7]),
+            ("decimal", &[0, 6]),
+            ("inet", &[0, 16]),
+            ("blob", &[0, 3]),
+            ("list", &[0, 32, 0, 13]),
+            ("map", &[0, 33, 0, 9, 0, 4]),
+        ];
+        let list = [&[0, 0, 0, 2][..], &long(b"x"), &long(b"y")].concat();
+        let map = [&[0, 0, 0, 1][..], &long(&[0, 0, 0, 3]), &long(&[1])].concat();
+        let values = [
+            long(b"a\"b"),
+            long(&[255; 4]),
+            vec![255; 4],
+            long(&[0]),
+            long(&1.5_f64.to_be_bytes()),
+            long(&[0, 0, 0, 2, 255]),
+            long(&[127, 0, 0, 1]),
+            long(&[0xca, 0xfe]),
+            long(&list),
+            long(&map),
+        ];
+        let told = [
+            &[0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 10][..],
+            &long(b"state"),
+            &spec(kinds),
+            &[0, 0, 0, 1],
+            &values.concat(),
+        ]
+        .concat();
+        let warned = [&[0, 1][..], &short("slow"), &told].concat();
+        let rows = rows(&[
+            client(query(1, "SELECT * FROM ks.t")),
+            server(envelope(0x84, WARNING, 1, RESULT, &warned)),
+        ]);
+        assert_eq!(columns(&rows[0], "row_count has_more_pages keyspace"), "1 | true | ks");
+        assert_eq!(rows[0]["warnings"], json!(["slow"]));
+        let expected = json!([{
+            "text": "a\"b", "int": -1, "none": null, "bool": false, "double": 1.5, "decimal": "-0.01",
+            "inet": "127.0.0.1", "blob": "0xcafe", "list": ["x", "y"], "map": {"3": true},
+        }]);
+        assert_eq!(json(&rows[0], "rows"), expected);
+    }
+
+    #[test]
+    fn frames_of_version_5_are_opened() {
+        let startup = [&[0, 1][..], &short("CQL_VERSION"), &short("3.0.0")].concat();
+        let ask = |stream, text: &str| {
+            envelope(
+                5,
+                0,
+                stream,
+                QUERY,
+                &[&long(text.as_bytes())[..], &[0, 1, 0, 0, 0, 0]].concat(),
+            )
+        };
+        let void = |stream| envelope(0x85, 0, stream, RESULT, &[0, 0, 0, 1]);
+        for close in [frame, packed_frame] {
+            let long = ask(3, &format!("SELECT '{}' FROM ks.t", "x".repeat(50_000)));
+            let (start, end) = long.split_at(20_000);
+            let rows = rows(&[
+                client(envelope(5, 0, 0, STARTUP, &startup)),
+                server(envelope(0x85, 0, 0, READY, &[])),
+                client(close(
+                    &[ask(1, "SELECT 1 FROM a"), ask(2, "SELECT 2 FROM b")].concat(),
+                    true,
+                )),
+                server(close(&[void(2), void(1)].concat(), true)),
+                client([close(start, false), close(end, false)].concat()),
+                server(close(&void(3), true)),
+            ]);
+            let shown: Vec<_> = rows
+                .iter()
+                .map(|it| columns(it, "verb collection stream response_opcode"))
+                .collect();
+            let expected = [
+                "STARTUP | - | 0 | READY",
+                "QUERY | b | 2 | RESULT",
+                "QUERY | a | 1 | RESULT",
+                "QUERY | - | 3 | RESULT",
+            ];
+            assert_eq!(shown, expected);
+            assert_eq!(rows[3]["request_size"], 4 + 50_000 + 19 + 6);
+            // Without the start, too.
+            let rows =
+                drive::however_cut::<Dissector>(&[client(close(&ask(1, "SELECT 1 FROM a"), true))]);
+            assert_eq!(rows[0]["collection"], "a");
+            assert_eq!(judge(&close(&ask(1, "SELECT 1 FROM a"), true), Side::Client), Guess::Sure);
+        }
+    }
+
+    #[test]
+    fn compressed_bodies_are_opened() {
+        let body = [&long(b"SELECT a FROM ks.t")[..], &[0, 1, 0]].concat();
+        let lz4 =
+            [&(body.len() as u32).to_be_bytes()[..], &lz4_flex::block::compress(&body)].concat();
+        let snappy = snap::raw::Encoder::new().compress_vec(&body).unwrap();
+        for (name, packed) in [("lz4", lz4), ("snappy", snappy)] {
+            let startup = [&[0, 1][..], &short("COMPRESSION"), &short(name)].concat();
+            let asked = envelope(4, COMPRESSED, 1, QUERY, &packed);
+            let rows_of =
+                |steps: &[Step]| columns(rows(steps).last().unwrap(), "compression collection");
+            let expected = format!("{name} | t");
+            assert_eq!(rows_of(&[client(ask(0, STARTUP, &startup)), client(&asked)]), expected);
+            assert_eq!(rows_of(&[client(&asked)]), expected);
+        }
+    }
+
+    #[test]
+    fn batches_list_their_statements() {
+        let body = [
+            &[1, 0, 2, 0][..],
+            &long(b"UPDATE ks.t SET a = 1"),
+            &[0, 0, 0],
+            &long(b"DELETE FROM ks.t"),
+            &[0, 1],
+            &long(b"x"),
+            &[0, 4, 0],
+        ];
+        let rows = rows(&[client(ask(1, BATCH, &body.concat())), server(void(1))]);
+        let names = "operation collection batch_type batch_size consistency query";
+        let expected =
+            "BATCH | t | UNLOGGED | 2 | QUORUM | UPDATE ks.t SET a = 1\nDELETE FROM ks.t";
+        assert_eq!(columns(&rows[0], names), expected);
+    }
+
+    #[test]
+    fn secrets_are_not_kept() {
+        let rows = rows(&[
+            client(ask(1, AUTH_RESPONSE, &long(b"\0bob\0s3cret"))),
+            client(query(2, "CREATE ROLE a WITH PASSWORD = 's3cret' AND LOGIN = true")),
+            client(query(3, "alter user a with password 's3cret'")),
+            client(query(4, "CREATE ROLE a WITH OPTIONS = {'password':'it''s3cret'}")),
+            client(query(5, "CREATE ROLE a WITH HASHED PASSWORD='s3cret")),
+        ]);
+        for row in &rows {
+            assert!(!row.to_string().contains("s3cret"), "{row}");
+        }
+        assert_eq!(rows[0]["user"], "bob");
+        assert_eq!(rows[1]["query"], "CREATE ROLE a WITH PASSWORD = '***' AND LOGIN = true");
+        assert_eq!(rows[3]["query"], "CREATE ROLE a WITH OPTIONS = {'password':'***'}");
+    }
+
+    #[test]
+    fn the_keyspace_is_the_one_in_use() {
+        let used = [&[0, 0, 0, 3][..], &short("shop")].concat();
+        let rows = rows(&[
+            client(query(1, "USE shop")),
+            server(tell(1, RESULT, &used)),
+            client(query(2, "SELECT a FROM t")),
+            server(void(2)),
+        ]);
+        assert_eq!(columns(&rows[1], "keyspace collection"), "shop | t");
+    }
+
+    #[test]
+    fn huge_messages_need_little_room_and_holes_in_them_are_absorbed() {
+        let asked = query(1, &format!("INSERT INTO ks.t (a) VALUES ('{}')", "x".repeat(3 << 20)));
+        let rows = drive::stream::<Dissector>(
+            &[
+                client(&asked[..100_000]),
+                Step::Loses(Side::Client, 100_000),
+                client(&asked[200_000..]),
+                server(void(1)),
+            ],
+            1460,
+        );
+        assert_eq!(
+            columns(&rows[0], "operation collection incomplete result_kind"),
+            "INSERT | t | true | void"
+        );
+        assert!(rows[0]["query"].as_str().unwrap().len() <= QUERY_BYTES);
+    }
+
+    #[test]
+    fn after_a_hole_the_next_message_is_found() {
+        let rows = rows(&[
+            client([query(1, "SELECT 1 FROM a"), query(2, "SELECT 2 FROM b")].concat()),
+            server(&void(1)[..3]),
+            Step::Loses(Side::Server, 4),
+            server([&void(1)[7..], &void(2)].concat()),
+        ]);
+        let shown: Vec<_> = rows.iter().map(|it| columns(it, "collection result_kind")).collect();
+        assert_eq!(shown, ["b | void", "a | -"]);
+    }
+
+    #[test]
+    fn recognised_by_content() {
+        let startup = [&[0, 1][..], &short("CQL_VERSION"), &short("3.0.0")].concat();
+        for (asked, guess) in [
+            (ask(0, OPTIONS, &[]), Guess::Sure),
+            (ask(0, STARTUP, &startup), Guess::Sure),
+            (query(1, "SELECT 1"), Guess::Sure),
+            (ask(1, AUTH_RESPONSE, &long(b"x")), Guess::Maybe),
+            (ask(1, QUERY, &[0; 40]), Guess::No),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(), Guess::No),
+            (b"GET / HTTP/1.1\r\n".to_vec(), Guess::No),
+        ] {
+            assert_eq!(judge(&asked, Side::Client), guess, "{asked:?}");
+            assert_eq!(judge(&asked, Side::Server), Guess::No);
+        }
+        assert_eq!(judge(&void(1), Side::Server), Guess::Sure);
+        assert_eq!(judge(&void(1)[..8], Side::Server), Guess::More);
+    }
+}

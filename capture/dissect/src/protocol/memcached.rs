@@ -191,7 +191,7 @@ impl Dissect for Dissector {
         let message = self.next(side, &mut whole, open);
         (self.client, self.server) = (None, None);
         let mut message = message?;
-        message.body.opaque.get_or_insert(frame.id.into());
+        message.body.opaque.get_or_insert_with(|| frame.id.into());
         Ok(message.key(UDP | u64::from(frame.id)))
     }
 
@@ -212,7 +212,7 @@ impl Dissect for Dissector {
             (Some(hits), Some(asked)) => Some(asked.key_count.max(1).saturating_sub(hits)),
             _ => None,
         };
-        let size = |it: &Body| it.value_size.or(it.value.as_ref().map(Payload::size));
+        let size = |it: &Body| it.value_size.or_else(|| it.value.as_ref().map(Payload::size));
         let bytes = |it: &'_ Body| it.value.as_ref().map(|it| it.bytes().to_vec());
         let format = asked.or(told).map(|it| it.format).unwrap_or_default();
         let error = told.filter(|it| it.failed);
@@ -230,43 +230,42 @@ impl Dissect for Dissector {
         let either = |field: fn(&Body) -> Option<u64>| {
             asked.and_then(field).or_else(|| told.and_then(field))
         };
-        let record = Memcached {
-            command: asked.map(|it| Label(Cow::Borrowed(&*it.command))),
-            format: match format {
-                Format::Text => "text",
-                Format::Meta => "meta",
-                Format::Binary => "binary",
-            }
-            .into(),
-            key,
-            keys: Texts(
-                asked.or(told).map_or_else(Vec::new, |it| {
+        let record =
+            Memcached {
+                command: asked.map(|it| Label(Cow::Borrowed(&*it.command))),
+                format: match format {
+                    Format::Text => "text",
+                    Format::Meta => "meta",
+                    Format::Binary => "binary",
+                }
+                .into(),
+                key,
+                keys: Texts(asked.or(told).map_or_else(Vec::new, |it| {
                     it.keys.iter().map(|it| value::text(it)).collect()
-                }),
-            ),
-            key_count: asked.map(|it| it.key_count),
-            hits,
-            misses,
-            value_size: asked.and_then(size).or_else(|| told.and_then(size)).map(Size),
-            request_value: asked.and_then(bytes).map(|it| value::Body(it.into())),
-            response_value: told.and_then(bytes).map(|it| value::Body(it.into())),
-            flags: either(|it| it.flags),
-            exptime: asked.and_then(|it| it.exptime).map(Code),
-            cas: either(|it| it.cas),
-            delta: asked.and_then(|it| it.number),
-            number: told.and_then(|it| it.number),
-            quiet: asked.map(|it| it.quiet),
-            reply: told.map(|it| Label(Cow::Borrowed(&*it.command))),
-            response_status: told.and_then(|it| it.status).map(|it| Code(it.into())),
-            message: told.and_then(|it| it.message.as_deref()).map(Cow::Borrowed),
-            statistics: told
-                .filter(|it| !it.statistics.is_empty())
-                .map(|it| Json(format!("{{{}}}", it.statistics).into())),
-            arguments: Texts(asked.map_or_else(Vec::new, |it| {
-                it.arguments.iter().map(|it| Cow::Borrowed(&**it)).collect()
-            })),
-            opaque: either(|it| it.opaque),
-        };
+                })),
+                key_count: asked.map(|it| it.key_count),
+                hits,
+                misses,
+                value_size: asked.and_then(size).or_else(|| told.and_then(size)).map(Size),
+                request_value: asked.and_then(bytes).map(|it| value::Body(it.into())),
+                response_value: told.and_then(bytes).map(|it| value::Body(it.into())),
+                flags: either(|it| it.flags),
+                exptime: asked.and_then(|it| it.exptime).map(Code),
+                cas: either(|it| it.cas),
+                delta: asked.and_then(|it| it.number),
+                number: told.and_then(|it| it.number),
+                quiet: asked.map(|it| it.quiet),
+                reply: told.map(|it| Label(Cow::Borrowed(&*it.command))),
+                response_status: told.and_then(|it| it.status).map(|it| Code(it.into())),
+                message: told.and_then(|it| it.message.as_deref()).map(Cow::Borrowed),
+                statistics: told
+                    .filter(|it| !it.statistics.is_empty())
+                    .map(|it| Json(format!("{{{}}}", it.statistics).into())),
+                arguments: Texts(asked.map_or_else(Vec::new, |it| {
+                    it.arguments.iter().map(|it| Cow::Borrowed(&**it)).collect()
+                })),
+                opaque: either(|it| it.opaque),
+            };
         (summary, record)
     }
 
@@ -315,7 +314,7 @@ impl Dissect for Dissector {
         };
         // The tail may be the start of one.
         let tail = if self.is_binary { HEADER_BYTES } else { LINE_START_BYTES };
-        input.take(found.unwrap_or(rest.len().saturating_sub(tail)))?;
+        input.take(found.unwrap_or_else(|| rest.len().saturating_sub(tail)))?;
         input.commit();
         found.map(|_| ()).ok_or(Stop::More)
     }
@@ -421,7 +420,7 @@ impl Dissector {
                 }
                 let until = if command.shape == Shape::Touch { 2 } else { usize::MAX };
                 // All words of the line, also those that are not kept.
-                for key in crate::protocol::memcached::words(line).take(until).skip(first) {
+                for key in self::words(line).take(until).skip(first) {
                     body.add_key(key);
                 }
                 if command.name == "touch" {
@@ -465,7 +464,8 @@ impl Dissector {
             body.quiet = has_noreply;
         }
         let is_mute = matches!(&*body.command, "quit" | "shutdown") || has_noreply && body.quiet;
-        let hides = if body.command == "set" && !self.has_begun { Hides::Login } else { Hides::Nothing };
+        let hides =
+            if body.command == "set" && !self.has_begun { Hides::Login } else { Hides::Nothing };
         if left.is_some() {
             body.value = Some(Payload::default());
         }
@@ -483,16 +483,14 @@ impl Dissector {
     }
 
     /// A line of the text protocol that a server sends; `None` if the reply goes on.
-    fn reply(
-        &mut self,
-        input: &mut Input<'_>,
-        open: &Open<Body>,
-    ) -> Result<Option<Partial>, Stop> {
+    fn reply(&mut self, input: &mut Input<'_>, open: &Open<Body>) -> Result<Option<Partial>, Stop> {
         let line = line(input)?;
         let words: Vec<&[u8]> = words(line).take(ARGUMENTS).collect();
         let word = |at: usize| words.get(at).copied().unwrap_or_default();
         let reply = Reply::of(word(0), line).ok_or(Stop::Lost)?;
-        if self.server.is_some() && !matches!(reply.shape, Answer::Value | Answer::Listed | Answer::End | Answer::Error) {
+        if self.server.is_some()
+            && !matches!(reply.shape, Answer::Value | Answer::Listed | Answer::End | Answer::Error)
+        {
             return Err(Stop::Lost);
         }
         let mut partial = self.server.take().unwrap_or_else(|| Partial {
@@ -550,7 +548,10 @@ impl Dissector {
                     "ITEM" => (word(1), line.get(6 + word(1).len()..).unwrap_or_default()),
                     _ => {
                         let end = memchr(b' ', line).unwrap_or(line.len());
-                        (line.get(4..end).unwrap_or_default(), line.get(end + 1..).unwrap_or_default())
+                        (
+                            line.get(4..end).unwrap_or_default(),
+                            line.get(end + 1..).unwrap_or_default(),
+                        )
                     }
                 };
                 body.statistic(name, rest, input.limits());
@@ -650,7 +651,7 @@ impl Partial {
         if hides {
             let mut hidden = Payload::default();
             hidden.push(b"***", 3);
-            self.body.value_size.get_or_insert(value.size());
+            self.body.value_size.get_or_insert_with(|| value.size());
             *value = hidden;
         }
     }
@@ -794,10 +795,8 @@ fn binary(side: Side, input: &mut Input<'_>) -> Result<Partial, Stop> {
     if !header.is_request && is_text && left <= MESSAGE_BYTES {
         let text = input.take(usize::try_from(left).map_err(|_| Stop::Lost)?)?;
         match header.opcode {
-            0x10 if header.status == 0 => {
-                if header.key > 0 {
-                    body.statistic(key, text, input.limits());
-                }
+            0x10 if header.status == 0 && header.key > 0 => {
+                body.statistic(key, text, input.limits());
             }
             _ if is_login => {}
             _ if !text.is_empty() => body.message = Some(value::text(text).into()),
@@ -1084,7 +1083,8 @@ fn judge_text(bytes: &[u8], side: Side) -> Guess {
                     || bytes.len() < 22 && bytes.iter().all(u8::is_ascii_digit)
             }
         };
-        let is_short = bytes.len() < LINE_START_BYTES && is_printable(bytes.strip_suffix(b"\r").unwrap_or(bytes));
+        let is_short = bytes.len() < LINE_START_BYTES
+            && is_printable(bytes.strip_suffix(b"\r").unwrap_or(bytes));
         return if is_start && is_short { Guess::More } else { Guess::No };
     };
     let line = bytes.get(..end).unwrap_or_default();
@@ -1101,8 +1101,8 @@ fn judge_text(bytes: &[u8], side: Side) -> Guess {
             Shape::Store => {
                 let fits = is_number(2) && signed(word(3)).is_some() && is_number(4);
                 let least = if command.name == "cas" { 6 } else { 5 };
-                let has_end = all.len() == least
-                    || all.len() == least + 1 && word(least) == b"noreply";
+                let has_end =
+                    all.len() == least || all.len() == least + 1 && word(least) == b"noreply";
                 if fits && has_end { Guess::Sure } else { Guess::No }
             }
             Shape::Count => match all.len() {
@@ -1113,8 +1113,17 @@ fn judge_text(bytes: &[u8], side: Side) -> Guess {
             Shape::Touch => Guess::No,
             Shape::Read | Shape::Key if all.len() >= 2 => Guess::Maybe,
             Shape::Read | Shape::Key => Guess::No,
-            Shape::Meta if command.name == "mn" || all.len() >= 2 => Guess::Maybe,
-            Shape::Meta => Guess::No,
+            Shape::Meta if command.name == "mn" => Guess::Maybe,
+            Shape::Meta if all.len() < 2 => Guess::No,
+            Shape::Meta => {
+                let flags = all.get(if command.name == "ms" { 3 } else { 2 }..).unwrap_or_default();
+                let is_flag = |it: &&[u8]| it.first().is_some_and(u8::is_ascii_alphabetic);
+                match flags.iter().all(is_flag) {
+                    true if command.name == "ms" && is_number(2) => Guess::Sure,
+                    true => Guess::Maybe,
+                    false => Guess::No,
+                }
+            }
             Shape::Other => Guess::Maybe,
         };
     }
@@ -1125,7 +1134,7 @@ fn judge_text(bytes: &[u8], side: Side) -> Guess {
         }
         Some(Answer::Value) => Guess::No,
         Some(Answer::Listed) if word(0) == b"STAT" && all.len() >= 3 => Guess::Sure,
-        Some(_) if matches!(word(0), b"STORED" | b"NOT_STORED") => Guess::Sure,
+        Some(Answer::Says) if SURE_ANSWERS.contains(&word(0)) => Guess::Sure,
         Some(_) => Guess::Maybe,
     }
 }
@@ -1216,12 +1225,67 @@ fn is_quiet(opcode: u8) -> bool {
 
 /// Names of the binary protocol's operations, by number; "" where there is none.
 const OPCODES: &[&str] = &[
-    "get", "set", "add", "replace", "delete", "incr", "decr", "quit", "flush", "getq", "noop",
-    "version", "getk", "getkq", "append", "prepend", "stat", "setq", "addq", "replaceq", "deleteq",
-    "incrq", "decrq", "quitq", "flushq", "appendq", "prependq", "verbosity", "touch", "gat", "gatq",
-    "hello", "sasl_list_mechs", "sasl_auth", "sasl_step", "gatk", "gatkq", "", "", "", "", "", "",
-    "", "", "", "", "", "rget", "rset", "rsetq", "rappend", "rappendq", "rprepend", "rprependq",
-    "rdelete", "rdeleteq", "rincr", "rincrq", "rdecr", "rdecrq",
+    "get",
+    "set",
+    "add",
+    "replace",
+    "delete",
+    "incr",
+    "decr",
+    "quit",
+    "flush",
+    "getq",
+    "noop",
+    "version",
+    "getk",
+    "getkq",
+    "append",
+    "prepend",
+    "stat",
+    "setq",
+    "addq",
+    "replaceq",
+    "deleteq",
+    "incrq",
+    "decrq",
+    "quitq",
+    "flushq",
+    "appendq",
+    "prependq",
+    "verbosity",
+    "touch",
+    "gat",
+    "gatq",
+    "hello",
+    "sasl_list_mechs",
+    "sasl_auth",
+    "sasl_step",
+    "gatk",
+    "gatkq",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "rget",
+    "rset",
+    "rsetq",
+    "rappend",
+    "rappendq",
+    "rprepend",
+    "rprependq",
+    "rdelete",
+    "rdeleteq",
+    "rincr",
+    "rincrq",
+    "rdecr",
+    "rdecrq",
 ];
 
 /// Operations of Couchbase that its clients begin with or send most.
@@ -1282,15 +1346,41 @@ const NAMES: &[&str] = &[
 
 /// First words of replies in the text protocol.
 const ANSWERS: &[&str] = &[
-    "VALUE", "CONFIG", "STAT", "ITEM", "END", "HD", "VA", "EN", "NF", "NS", "EX", "MN", "ME",
-    "ERROR", "CLIENT_ERROR", "SERVER_ERROR", "STORED", "NOT_STORED", "EXISTS", "NOT_FOUND",
-    "DELETED", "TOUCHED", "OK", "RESET", "BUSY", "BADCLASS", "VERSION",
+    "VALUE",
+    "CONFIG",
+    "STAT",
+    "ITEM",
+    "END",
+    "HD",
+    "VA",
+    "EN",
+    "NF",
+    "NS",
+    "EX",
+    "MN",
+    "ME",
+    "ERROR",
+    "CLIENT_ERROR",
+    "SERVER_ERROR",
+    "STORED",
+    "NOT_STORED",
+    "EXISTS",
+    "NOT_FOUND",
+    "DELETED",
+    "TOUCHED",
+    "OK",
+    "RESET",
+    "BUSY",
+    "BADCLASS",
+    "VERSION",
 ];
 
+/// Those that nobody else says.
+const SURE_ANSWERS: &[&[u8]] = &[b"STORED", b"NOT_STORED", b"DELETED", b"TOUCHED"];
+
 /// Commands that find keys, or not.
-const READS: &[&str] = &[
-    "get", "gets", "gat", "gats", "mg", "getq", "getk", "getkq", "gatq", "gatk", "gatkq",
-];
+const READS: &[&str] =
+    &["get", "gets", "gat", "gats", "mg", "getq", "getk", "getkq", "gatq", "gatk", "gatkq"];
 
 const REQUEST: u8 = 0x80;
 const RESPONSE: u8 = 0x81;
@@ -1333,3 +1423,230 @@ const MOST_PARTS: u16 = 1024;
 const QUIET: u64 = 1 << 63;
 const BINARY: u64 = 1 << 40;
 const UDP: u64 = 1 << 41;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::drive::{self, Step, client, server};
+
+    fn rows(steps: &[Step]) -> Vec<Value> {
+        drive::however_cut::<Dissector>(steps)
+    }
+
+    /// Columns of each row, as text; nothing where there is null.
+    fn columns(rows: &[Value], names: &str) -> Vec<String> {
+        let shown = |it: &Value| match it {
+            Value::Null => "-".to_owned(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let row =
+            |row: &Value| names.split(' ').map(|it| shown(&row[it])).collect::<Vec<_>>().join(" ");
+        rows.iter().map(row).collect()
+    }
+
+    fn hexed(text: &str) -> String {
+        text.bytes().map(|it| format!("{it:02x}")).collect()
+    }
+
+    fn packet(magic: u8, opcode: u8, status: u16, opaque: u32, parts: [&[u8]; 3]) -> Vec<u8> {
+        let total = parts.iter().map(|it| it.len()).sum::<usize>() as u32;
+        let mut bytes = vec![magic, opcode];
+        bytes.extend((parts[1].len() as u16).to_be_bytes());
+        bytes.extend([parts[0].len() as u8, 0]);
+        bytes.extend(status.to_be_bytes());
+        bytes.extend(total.to_be_bytes());
+        bytes.extend(opaque.to_be_bytes());
+        bytes.extend([0; 8]);
+        bytes.extend(parts.concat());
+        bytes
+    }
+
+    #[test]
+    fn answers_come_in_the_order_of_commands() {
+        let rows = rows(&[
+            client(
+                "set a 5 60 3\r\nxyz\r\nget a b c\r\nincr n 2\r\ndelete a\r\ncas a 0 0 1 9\r\nx\r\n",
+            ),
+            server(
+                "STORED\r\nVALUE a 5 3\r\nxyz\r\nVALUE c 0 2\r\n\r\n\r\nEND\r\n7\r\nDELETED\r\nEXISTS\r\n",
+            ),
+            client("get none\r\ntouch a 10\r\n"),
+            server("END\r\nNOT_FOUND\r\n"),
+        ]);
+        let names = "command key key_count hits misses value_size reply number failed";
+        let expected = [
+            "set a 1 - - 3 STORED - -",
+            "get a 3 2 1 5 VALUE - -",
+            "incr n 1 - - - NUMBER 7 -",
+            "delete a 1 - - - DELETED - -",
+            "cas a 1 - - 1 EXISTS - -",
+            "get none 1 0 1 - END - -",
+            "touch a 1 - - - NOT_FOUND - -",
+        ];
+        assert_eq!(columns(&rows, names), expected);
+        assert_eq!(rows[0]["request_value"], hexed("xyz"));
+        assert_eq!(rows[1]["response_value"], hexed("xyz"));
+        assert_eq!(columns(&rows[..1], "flags exptime"), ["5 60"]);
+        assert_eq!(rows[4]["cas"], 9);
+    }
+
+    #[test]
+    fn errors_and_statistics_are_told() {
+        let rows = rows(&[
+            client("incr a 1\r\nbogus\r\nstats\r\nversion\r\n"),
+            server(
+                "CLIENT_ERROR no number\r\nERROR\r\nSTAT pid 7\r\nSTAT v a \"b\r\nEND\r\nVERSION 1.6\r\n",
+            ),
+        ]);
+        let names = "command reply failed error message statistics";
+        let expected = [
+            "incr CLIENT_ERROR true no number no number -",
+            "bogus ERROR true ERROR - -",
+            r#"stats STAT - - - {"pid":7,"v":"a \"b"}"#,
+            "version VERSION - - 1.6 -",
+        ];
+        assert_eq!(columns(&rows, names), expected);
+    }
+
+    #[test]
+    fn quiet_commands_do_not_wait() {
+        let rows = rows(&[
+            client("set a 0 0 1 noreply\r\nx\r\nget a\r\nquit\r\n"),
+            server("VALUE a 0 1\r\nx\r\nEND\r\n"),
+        ]);
+        let expected = ["set true -", "quit false -", "get false VALUE"];
+        let mut shown = columns(&rows, "command quiet reply");
+        shown.sort_by_key(|it| expected.iter().position(|other| other == it));
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn quiet_meta_commands_are_known_by_what_comes_back() {
+        let rows = rows(&[
+            client("mg a v k q\r\nmg b v k q\r\nms c 1 q O5\r\nx\r\nmd d q O6\r\nmn\r\n"),
+            server("VA 2 kb\r\nhi\r\nNS O5\r\nMN\r\n"),
+        ]);
+        let expected = ["mg b VA 1 0", "ms c NS - -", "mn - MN - -", "mg a - - -", "md d - - -"];
+        assert_eq!(columns(&rows, "command key reply hits misses"), expected);
+    }
+
+    #[test]
+    fn binary_messages_are_paired_by_number_and_kind() {
+        let asked = [
+            packet(0x80, 0x0d, 0, 1, [b"", b"a", b""]),
+            packet(0x80, 0x0d, 0, 2, [b"", b"b", b""]),
+            packet(0x80, 0x01, 0, 3, [&[0, 0, 0, 7, 0, 0, 0, 60], b"c", b"value"]),
+            packet(0x80, 0x05, 0, 4, [&[0; 20], b"n", b""]),
+            packet(0x80, 0x0a, 0, 5, [b"", b"", b""]),
+        ];
+        let told = [
+            packet(0x81, 0x0d, 0, 2, [&[0, 0, 0, 9], b"b", b"found"]),
+            packet(0x81, 0x01, 3, 3, [b"", b"", b"Too large."]),
+            packet(0x81, 0x05, 0, 4, [b"", b"", &[0, 0, 0, 0, 0, 0, 0, 8]]),
+            packet(0x81, 0x0a, 0, 5, [b"", b"", b""]),
+        ];
+        let rows = rows(&[client(asked.concat()), server(told.concat())]);
+        let names = "command key reply response_status flags hits number value_size error";
+        let expected = [
+            "getkq b SUCCESS 0 9 1 - 5 -",
+            "set c VALUE_TOO_LARGE 3 7 - - 5 Too large.",
+            "incr n SUCCESS 0 - - 8 - -",
+            "noop - SUCCESS 0 - - - - -",
+            "getkq a - - - - - - -",
+        ];
+        assert_eq!(columns(&rows, names), expected);
+    }
+
+    #[test]
+    fn datagrams_are_put_together() {
+        let frame = |id: u8, place: u8, total: u8, text: &str| {
+            [&[0, id, 0, place, 0, total, 0, 0], text.as_bytes()].concat()
+        };
+        let rows = drive::datagrams::<Dissector>(&[
+            client(frame(1, 0, 1, "get a\r\n")),
+            client(frame(2, 0, 1, "get b\r\n")),
+            server(frame(1, 1, 2, "6789\r\nEND\r\n")),
+            server(frame(2, 0, 1, "END\r\n")),
+            server(frame(1, 0, 2, "VALUE a 0 10\r\n012345")),
+        ]);
+        let expected = ["get b 0 - 2", "get a 1 10 1"];
+        assert_eq!(columns(&rows, "command key hits value_size opaque"), expected);
+        assert_eq!(rows[1]["response_value"], hexed("0123456789"));
+    }
+
+    #[test]
+    fn logins_are_not_kept() {
+        let asked = packet(0x80, 0x21, 0, 1, [b"", b"PLAIN", b"\0bob\0s3cret"]);
+        let binary = rows(&[client(asked)]);
+        assert_eq!(binary[0]["request_value"], hexed("***"));
+        let steps = [client("set a 0 0 10\r\nbob s3cret\r\nset b 0 0 3\r\nx y\r\n")];
+        let text = rows(&steps);
+        assert_eq!(
+            columns(&text, "request_value value_size"),
+            [format!("{} 10", hexed("***")), format!("{} 3", hexed("x y")),]
+        );
+    }
+
+    #[test]
+    fn huge_values_need_little_room_and_holes_in_them_are_absorbed() {
+        let value = vec![b'x'; 3 << 20];
+        let rows = drive::stream::<Dissector>(
+            &[
+                client(
+                    [format!("set a 0 0 {}\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat(),
+                ),
+                server("STORED\r\n"),
+                client("get a\r\n"),
+                server(format!("VALUE a 0 {}\r\n0123", value.len())),
+                Step::Loses(Side::Server, (value.len() - 8) as u64),
+                server("0123\r\nEND\r\n"),
+            ],
+            1460,
+        );
+        let shown = columns(&rows, "command value_size incomplete");
+        assert_eq!(shown, ["set 3145728 -", "get 3145728 true"]);
+        assert!(rows[0]["request_value"].as_str().unwrap().len() <= 128 << 10);
+        assert_eq!(rows[1]["response_value"], hexed("0123"));
+    }
+
+    #[test]
+    fn after_a_hole_the_next_answer_is_found() {
+        let rows = rows(&[
+            client("get a\r\nget b\r\n"),
+            server("VALUE a 0 5\r\n"),
+            Step::Loses(Side::Server, 20),
+            server("rest\r\nVALUE b 0 1\r\nx\r\nEND\r\n"),
+        ]);
+        // Which of the two it answers is not to be told in a test without times.
+        assert_eq!(rows.iter().filter(|it| it["reply"] == "VALUE").count(), 2);
+    }
+
+    #[test]
+    fn recognised_by_content() {
+        let text = |bytes: &str, side| judge(bytes.as_bytes(), side);
+        for (bytes, guess) in [
+            ("set a 0 0 3\r\n", Guess::Sure),
+            ("cas a 0 0 3 9 noreply\r\n", Guess::Sure),
+            ("ms a 3 T0\r\n", Guess::Sure),
+            ("get a\r\n", Guess::Maybe),
+            ("stats\r\n", Guess::Maybe),
+            ("se", Guess::More),
+            ("", Guess::More),
+            ("set a b c\r\n", Guess::No),
+            ("GET / HTTP/1.1\r\n", Guess::No),
+            ("settle this\r\n", Guess::No),
+        ] {
+            assert_eq!(text(bytes, Side::Client), guess, "{bytes:?}");
+        }
+        assert_eq!(text("VALUE a 0 3\r\nx", Side::Server), Guess::Sure);
+        assert_eq!(text("STORED\r\n", Side::Server), Guess::Sure);
+        assert_eq!(text("220 hello\r\n", Side::Server), Guess::No);
+        let asked = packet(0x80, 0x00, 0, 1, [b"", b"key", b""]);
+        assert_eq!(judge(&asked, Side::Client), Guess::Sure);
+        assert_eq!(judge(&asked[..20], Side::Client), Guess::More);
+        assert_eq!(judge(&asked, Side::Server), Guess::No);
+    }
+}

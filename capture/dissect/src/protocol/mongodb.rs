@@ -170,7 +170,12 @@ impl Dissect for Dissector {
             let mut payload = Payload::default();
             payload.expect(length as u64, limits.body_bytes);
             payload.push(input.take(there.len())?, limits.body_bytes);
-            *slot = Some(Partial { header, payload, left: (length - there.len()) as u64, incomplete: false });
+            *slot = Some(Partial {
+                header,
+                payload,
+                left: (length - there.len()) as u64,
+                incomplete: false,
+            });
             input.commit();
             return Err(Stop::More);
         };
@@ -269,7 +274,8 @@ impl Dissect for Dissector {
         }
         let rest = input.rest();
         let judged = |at: &usize| judge(rest.get(*at..).unwrap_or_default(), side);
-        let found = (0..rest.len()).find(|at| judged(at) >= Guess::More && judged(at) != Guess::Maybe);
+        let found =
+            (0..rest.len()).find(|at| judged(at) >= Guess::More && judged(at) != Guess::Maybe);
         input.take(found.unwrap_or(rest.len()))?;
         input.commit();
         match found.as_ref().map(judged) {
@@ -372,8 +378,7 @@ fn message(
         return Err(Stop::Lost);
     }
     let key = key(body.id);
-    let wants_reply =
-        !(is_one_way(body.opcode) || body.opcode == MSG && body.flags & MORE != 0);
+    let wants_reply = !(is_one_way(body.opcode) || body.opcode == MSG && body.flags & MORE != 0);
     Ok(match side {
         Side::Client if wants_reply => Message::request(body).key(key),
         Side::Client => Message::notice(body),
@@ -458,7 +463,7 @@ impl Ask {
     fn message(&mut self, sections: &Sections<'_>, cursor: &mut Option<i64>) {
         if let Some(body) = sections.body {
             self.command(body, cursor);
-            self.database = body.text("$db").map(owned).or(self.database.take());
+            self.database = body.text("$db").map(owned).or_else(|| self.database.take());
         }
         let sent: usize = sections.lists().map(|(_, list)| documents(list)).sum();
         if sent > 0 {
@@ -477,9 +482,7 @@ impl Ask {
                 body.text("collection").map(owned)
             }
             b"explain" => match first.value {
-                Value::Document(inner) => {
-                    inner.first().and_then(|it| it.value.text()).map(owned)
-                }
+                Value::Document(inner) => inner.first().and_then(|it| it.value.text()).map(owned),
                 _ => None,
             },
             name if NOT_OF_COLLECTIONS.contains(&name) => None,
@@ -519,9 +522,8 @@ impl Ask {
                 let name = owned(from.text()?);
                 let (first, length) = Document::of(from.0)?;
                 let second = from.0.get(length..).and_then(Document::of).map(|it| it.0);
-                let is_command = |it: &Document<'_>| {
-                    it.first().is_some_and(|it| it.name == name.as_bytes())
-                };
+                let is_command =
+                    |it: &Document<'_>| it.first().is_some_and(|it| it.name == name.as_bytes());
                 let body = second.filter(|_| !is_command(&first)).unwrap_or(first);
                 self.command(body, cursor);
                 self.command = name;
@@ -564,15 +566,15 @@ impl Ask {
             }
             UPDATE => {
                 from.i32()?;
-                let (_, length) = Document::of(from.0)?;
-                let update = from.0.get(length..).unwrap_or_default();
-                let selector = from.0.get(..length).unwrap_or(from.0);
-                json.document(None, [(&b"q"[..], selector), (&b"u"[..], update)]);
+                let (selector, length) = Document::of(from.0)?;
+                let update = from.0.get(length..).and_then(Document::of).map(|it| it.0);
+                let both = [(&b"q"[..], Some(selector)), (&b"u"[..], update)];
+                json.documents(both.into_iter().filter_map(|(name, it)| Some((name, it?))));
                 self.batch = Some(1);
             }
             DELETE => {
                 from.i32()?;
-                json.document(None, [(&b"q"[..], from.0)]);
+                json.documents([(&b"q"[..], Document::of(from.0)?.0)]);
                 self.batch = Some(1);
             }
             _ => {
@@ -731,9 +733,11 @@ fn judge(bytes: &[u8], side: Side) -> Guess {
         let possible = length.is_none_or(|it| (SHORTEST..=LONGEST).contains(&it));
         // The opcode's last bytes are zeros or, of newer ones, a seven before them.
         let opcode = bytes.get(13..).unwrap_or_default();
-        let is_opcode = opcode.iter().zip([0_u8, 0, 0]).enumerate().all(|(place, (byte, zero))| {
-            *byte == zero || place == 0 && *byte == 7
-        });
+        let is_opcode = opcode
+            .iter()
+            .zip([0_u8, 0, 0])
+            .enumerate()
+            .all(|(place, (byte, zero))| *byte == zero || place == 0 && *byte == 7);
         return if possible && is_opcode { Guess::More } else { Guess::No };
     };
     let Some(header) = Header::of(head, side) else { return Guess::No };
@@ -1000,8 +1004,7 @@ mod tests {
 
     fn list(name: &str, values: &[Vec<u8>]) -> Vec<u8> {
         let places = values.iter().enumerate();
-        let values: Vec<_> =
-            places.map(|(place, it)| element(3, &place.to_string(), it)).collect();
+        let values: Vec<_> = places.map(|(place, it)| element(3, &place.to_string(), it)).collect();
         element(4, name, &document(&values))
     }
 
@@ -1055,7 +1058,10 @@ mod tests {
             r#""find" "orders" "shop" "orders" "99" 2 "MSG""#
         );
         assert_eq!(json(&rows[1], "request_document"), json!({"find": "orders", "$db": "shop"}));
-        assert_eq!(json(&rows[1], "response_document")["cursor"]["firstBatch"], json!([{"a": 1}, {}]));
+        assert_eq!(
+            json(&rows[1], "response_document")["cursor"]["firstBatch"],
+            json!([{"a": 1}, {}])
+        );
     }
 
     #[test]
@@ -1069,7 +1075,10 @@ mod tests {
         let told = [int("n", 1), list("writeErrors", &[error]), double("ok", 1.0)];
         let rows = rows(&[client(packet(1, 0, MSG, &bytes)), server(msg(2, 1, 0, &told))]);
         assert_eq!(
-            columns(&rows[0], "verb target batch_size matched write_errors error_code error failed ok"),
+            columns(
+                &rows[0],
+                "verb target batch_size matched write_errors error_code error failed ok"
+            ),
             r#""insert" "orders" 2 1 1 11000 "dup" true true"#
         );
         assert_eq!(
@@ -1131,7 +1140,7 @@ mod tests {
         assert_eq!(shown, expected);
         assert_eq!(rows[0]["ok"], true);
         assert_eq!(columns(&rows[5], "failed error"), r#"true "cursor not found""#);
-        assert_eq!(json(&rows[2], "request_document"), json!({"q": [{"x": 1}], "u": [{}]}));
+        assert_eq!(json(&rows[2], "request_document"), json!({"q": {"x": 1}, "u": {}}));
     }
 
     #[test]
@@ -1185,26 +1194,34 @@ mod tests {
         let packed = "czNjcmV0";
         for row in rows {
             let text = row.to_string();
-            assert!(text.contains("***") && !text.contains(secret) && !text.contains(packed), "{text}");
+            assert!(
+                text.contains("***") && !text.contains(secret) && !text.contains(packed),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn every_type_is_written_as_extended_json() {
-        let asked = msg(1, 0, 0, &[
-            text("insert", "a\"b\n"),
-            double("nan", f64::NAN),
-            binary("bin", 0, b"foo"),
-            binary("uuid", 4, &[0xab; 16]),
-            element(7, "id", &[1; 12]),
-            element(9, "date", &1_000_i64.to_le_bytes()),
-            element(10, "null", &[]),
-            element(11, "regex", b"^a\0i\0"),
-            element(17, "time", &[1, 0, 0, 0, 2, 0, 0, 0]),
-            element(19, "decimal", &(5_u128 | 6175_u128 << 113).to_le_bytes()),
-            element(0xff, "min", &[]),
-            long("long", i64::MAX),
-        ]);
+        let asked = msg(
+            1,
+            0,
+            0,
+            &[
+                text("insert", "a\"b\n"),
+                double("nan", f64::NAN),
+                binary("bin", 0, b"foo"),
+                binary("uuid", 4, &[0xab; 16]),
+                element(7, "id", &[1; 12]),
+                element(9, "date", &1_000_i64.to_le_bytes()),
+                element(10, "null", &[]),
+                element(11, "regex", b"^a\0i\0"),
+                element(17, "time", &[1, 0, 0, 0, 2, 0, 0, 0]),
+                element(19, "decimal", &(5_u128 | 6175_u128 << 113).to_le_bytes()),
+                element(0xff, "min", &[]),
+                long("long", i64::MAX),
+            ],
+        );
         let rows = rows(&[client(asked)]);
         let expected = json!({
             "insert": "a\"b\n",
@@ -1251,7 +1268,10 @@ mod tests {
             ],
             1460,
         );
-        assert_eq!(columns(&rows[0], "verb target database ok incomplete"), r#""insert" "a" "b" true true"#);
+        assert_eq!(
+            columns(&rows[0], "verb target database ok incomplete"),
+            r#""insert" "a" "b" true true"#
+        );
         assert!(rows[0]["request_document"].as_str().unwrap().len() < 70_000);
         assert!(json(&rows[0], "request_document")["big"].as_str().unwrap().ends_with('…'));
     }
@@ -1292,7 +1312,10 @@ mod tests {
         let told = msg(1, 7, 0, &[double("ok", 1.0)]);
         assert_eq!(judge(&told, Side::Server), Guess::Sure);
         assert_eq!(judge(&told, Side::Client), Guess::Maybe);
-        for noise in [&b"GET / HTTP/1.1\r\nHost"[..], b"\x16\x03\x01\x00\xf4\x01\x00\x00\xf0\x03\x03abcdefgh"] {
+        for noise in [
+            &b"GET / HTTP/1.1\r\nHost"[..],
+            b"\x16\x03\x01\x00\xf4\x01\x00\x00\xf0\x03\x03abcdefgh",
+        ] {
             assert_eq!(judge(noise, Side::Client), Guess::No);
         }
     }

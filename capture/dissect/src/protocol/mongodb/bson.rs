@@ -38,7 +38,10 @@ pub(super) enum Value<'a> {
     Symbol(&'a [u8]),
     CodeWithScope(&'a [u8], Document<'a>),
     Int(i64),
-    Timestamp { time: u32, increment: u32 },
+    Timestamp {
+        time: u32,
+        increment: u32,
+    },
     Decimal(u128),
     MinKey,
     MaxKey,
@@ -74,7 +77,7 @@ impl<'a> Document<'a> {
         self.get(name)?.text()
     }
 
-    pub(super) fn document(self, name: &str) -> Option<Document<'a>> {
+    pub(super) fn document(self, name: &str) -> Option<Self> {
         match self.get(name)? {
             Value::Document(it) | Value::Array(it) => Some(it),
             _ => None,
@@ -266,16 +269,34 @@ impl Json {
         self.out.write_char('}')
     }
 
+    /// Documents with their names, as one.
+    pub(super) fn documents<'a>(
+        &mut self,
+        list: impl IntoIterator<Item = (&'a [u8], Document<'a>)>,
+    ) {
+        let written = self.try_documents(list);
+        debug_assert!(written.is_ok(), "writing into a string does not fail");
+    }
+
+    fn try_documents<'a>(
+        &mut self,
+        list: impl IntoIterator<Item = (&'a [u8], Document<'a>)>,
+    ) -> std::fmt::Result {
+        for (place, (name, document)) in list.into_iter().enumerate() {
+            self.out.push(if place == 0 { '{' } else { ',' });
+            self.text(name)?;
+            self.out.push(':');
+            self.value(Value::Document(document), 1)?;
+        }
+        self.out.write_char('}')
+    }
+
     fn is_full(&self) -> bool {
         self.out.len() >= self.limit
     }
 
     /// The elements of an object, without its braces; whether there was none.
-    fn fields(
-        &mut self,
-        document: Document<'_>,
-        depth: usize,
-    ) -> Result<bool, std::fmt::Error> {
+    fn fields(&mut self, document: Document<'_>, depth: usize) -> Result<bool, std::fmt::Error> {
         let mut is_first = true;
         for element in document.elements() {
             if !std::mem::take(&mut is_first) {
@@ -298,9 +319,7 @@ impl Json {
 
     fn value(&mut self, value: Value<'_>, depth: usize) -> std::fmt::Result {
         match value {
-            Value::Document(_) | Value::Array(_) if depth > DEEPEST => {
-                self.out.write_str("\"…\"")
-            }
+            Value::Document(_) | Value::Array(_) if depth > DEEPEST => self.out.write_str("\"…\""),
             Value::Document(document) => {
                 self.out.push('{');
                 self.fields(document, depth)?;
