@@ -318,7 +318,7 @@ impl Dissect for Dissector {
         let is_batch = asked.is_some_and(|it| it.opcode == BATCH);
         let operation = match is_batch {
             true => Some(Cow::Borrowed("BATCH")),
-            false => query.filter(|it| !it.is_empty()).map(|_| subject.operation),
+            false => Some(subject.operation).filter(|it| !it.is_empty()),
         };
         let prepared_id = ask
             .and_then(|it| it.prepared_id.as_deref())
@@ -1060,22 +1060,21 @@ impl Frame {
             Some(bytes.iter().rev().fold(0_u64, |it, byte| it << 8 | u64::from(*byte)))
         };
         let size = |bits: u64| usize::try_from(bits & 0x1_ffff).ok();
-        if u64::from(crc24(bytes.get(..3)?)) == little(3, 6)? {
-            let head = little(0, 3)?;
-            let is_alone = head >> 17 & 1 == 1;
-            return (head >> 18 == 0).then_some(Self {
+        // The bits that mean nothing are looked at first: they cost less than a checksum.
+        let head = little(0, 3)?;
+        if head >> 18 == 0 && u64::from(crc24(bytes.get(..3)?)) == little(3, 6)? {
+            return Some(Self {
                 is_compressed: false,
-                is_alone,
+                is_alone: head >> 17 & 1 == 1,
                 length: size(head)?,
                 unpacked: 0,
             });
         }
-        if u64::from(crc24(bytes.get(..5)?)) == little(5, 8)? {
-            let head = little(0, 5)?;
-            let is_alone = head >> 34 & 1 == 1;
-            return (head >> 35 == 0).then_some(Self {
+        let head = little(0, 5)?;
+        if head >> 35 == 0 && u64::from(crc24(bytes.get(..5)?)) == little(5, 8)? {
+            return Some(Self {
                 is_compressed: true,
-                is_alone,
+                is_alone: head >> 34 & 1 == 1,
                 length: size(head)?,
                 unpacked: size(head >> 17)?,
             });
@@ -1736,9 +1735,12 @@ struct Subject<'a> {
 impl<'a> Subject<'a> {
     fn of(query: &'a str) -> Self {
         let is_split = |it: char| it.is_whitespace() || matches!(it, '(' | ')' | ',' | ';');
+        let query = without_comments(query);
         let mut words = query.split(is_split).filter(|it| !it.is_empty()).take(WORDS);
         let first = words.next().unwrap_or_default();
+        let is_word = first.len() <= 32 && first.bytes().all(|it| it.is_ascii_alphabetic());
         let operation: Cow<'a, str> = match first.bytes().all(|it| it.is_ascii_uppercase()) {
+            _ if !is_word => Cow::Borrowed(""),
             true => first.into(),
             false => first.to_ascii_uppercase().into(),
         };
@@ -1769,6 +1771,19 @@ impl<'a> Subject<'a> {
             None => (None, None),
         };
         Self { operation, keyspace, table }
+    }
+}
+
+/// A statement from its first word on.
+fn without_comments(query: &str) -> &str {
+    let mut rest = query.trim_start();
+    loop {
+        let end = match rest.get(..2) {
+            Some("--" | "//") => rest.find('\n').map(|at| at + 1),
+            Some("/*") => rest.find("*/").map(|at| at + 2),
+            _ => return rest,
+        };
+        rest = end.and_then(|at| rest.get(at..)).unwrap_or_default().trim_start();
     }
 }
 
@@ -2201,6 +2216,26 @@ mod tests {
         assert_eq!(rows[0]["user"], "bob");
         assert_eq!(rows[1]["query"], "CREATE ROLE a WITH PASSWORD = '***' AND LOGIN = true");
         assert_eq!(rows[3]["query"], "CREATE ROLE a WITH OPTIONS = {'password':'***'}");
+    }
+
+    #[test]
+    fn statements_say_what_they_work_on() {
+        for (query, expected) in [
+            ("select a, b from \"Ks\".\"T\" where c = 1", "SELECT Ks T"),
+            ("-- why\n/* how */ INSERT INTO t(a) VALUES (1)", "INSERT - t"),
+            ("UPDATE ks.t SET a = 1", "UPDATE ks t"),
+            ("DELETE a FROM ks.t WHERE b = 1", "DELETE ks t"),
+            ("TRUNCATE TABLE t", "TRUNCATE - t"),
+            ("CREATE TABLE IF NOT EXISTS ks.t(a int)", "CREATE ks t"),
+            ("USE \"Ks\";", "USE Ks -"),
+            ("DROP KEYSPACE ks", "DROP - -"),
+            ("/* only", " - -"),
+            ("", " - -"),
+        ] {
+            let Subject { operation, keyspace, table } = Subject::of(query);
+            let shown = [&operation, keyspace.unwrap_or("-"), table.unwrap_or("-")].join(" ");
+            assert_eq!(shown, expected, "{query}");
+        }
     }
 
     #[test]
