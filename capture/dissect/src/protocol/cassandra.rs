@@ -1924,6 +1924,7 @@ const DEEPEST: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value as Shown, json};
 
     use super::*;
@@ -2298,5 +2299,41 @@ mod tests {
         }
         assert_eq!(judge(&void(1), Side::Server), Guess::Sure);
         assert_eq!(judge(&void(1)[..8], Side::Server), Guess::More);
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_no_accident(
+            order in proptest::collection::vec(0_usize..64, 1..12),
+            bent in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..8),
+            side in any::<bool>(), piece in 1_usize..200, missing in 0_u64..40,
+        ) {
+            let messages = [
+                query(1, "SELECT a FROM ks.t"),
+                ask(1, PREPARE, &long(b"SELECT n FROM t WHERE a = ?")),
+                ask(2, EXECUTE, &[&[0, 2, 1, 1, 0, 6, 3, 0, 1][..], &long(b"x")].concat()),
+                ask(3, BATCH, &[&[1, 0, 1, 0][..], &long(b"DELETE FROM t"), &[0, 0, 0, 4, 0]].concat()),
+                tell(1, RESULT, &[&[0, 0, 0, 4, 0, 2, 1, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0][..], &spec(&[("a", &[0, 9])]), &[0, 0, 0, 1, 0, 0, 0, 1], &spec(&[("n", &[0, 33, 0, 9, 0, 13])])].concat()),
+                tell(1, RESULT, &[&[0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1][..], &spec(&[("n", &[0, 32, 0, 6])]), &[0, 0, 0, 1], &long(&[0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0, 2, 9])].concat()),
+                tell(1, ERROR, &[&[0, 0, 0x22, 0][..], &short("no")].concat()),
+                tell(-1, EVENT, &[short("STATUS_CHANGE"), short("UP"), vec![4, 10, 0, 0, 1, 0, 0, 1, 1]].concat()),
+                frame(&envelope(5, 0, 1, QUERY, &[&long(b"SELECT 1")[..], &[0, 1, 0, 0, 0, 0]].concat()), true),
+                packed_frame(&envelope(0x85, 0, 1, RESULT, &[0, 0, 0, 1]), true),
+                packed_frame(&envelope(0x85, 0, 1, RESULT, &[0, 0, 0, 1])[..11], false),
+                envelope(4, COMPRESSED, 1, QUERY, &[0, 0, 0, 30, 0x1f, 7, 1, 0, 9, 0x50, 1, 2, 3, 4, 5]),
+            ];
+            let mut bytes: Vec<u8> =
+                order.iter().flat_map(|it| messages[it % messages.len()].clone()).collect();
+            for (at, with) in bent {
+                let at = usize::from(at) % bytes.len();
+                bytes[at] = with;
+            }
+            let side = if side { Side::Client } else { Side::Server };
+            let sends = |side| Step::Sends(side, bytes.clone());
+            let steps =
+                [sends(side), sends(side.other()), Step::Loses(side, missing), sends(side), Step::Ends(side)];
+            drive::stream::<Dissector>(&steps, piece);
+
+        }
     }
 }

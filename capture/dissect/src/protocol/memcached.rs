@@ -1426,6 +1426,7 @@ const UDP: u64 = 1 << 41;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::Value;
 
     use super::*;
@@ -1648,5 +1649,41 @@ mod tests {
         assert_eq!(judge(&asked, Side::Client), Guess::Sure);
         assert_eq!(judge(&asked[..20], Side::Client), Guess::More);
         assert_eq!(judge(&asked, Side::Server), Guess::No);
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_no_accident(
+            order in proptest::collection::vec(0_usize..64, 1..12),
+            bent in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..8),
+            side in any::<bool>(), piece in 1_usize..200, missing in 0_u64..40,
+        ) {
+            let messages = [
+                b"set a 0 0 3\r\nxyz\r\n".to_vec(),
+                b"get a b\r\nmg a v k q O1\r\n".to_vec(),
+                b"ms a 2 T0\r\nhi\r\nincr a 1\r\n".to_vec(),
+                b"VALUE a 0 3\r\nxyz\r\nEND\r\nSTORED\r\n".to_vec(),
+                b"VA 2 f1 ka\r\nhi\r\nHD\r\nSTAT a b\r\nEND\r\n".to_vec(),
+                b"ITEM a [3 b; 0 s]\r\nkey=a exp=0\r\nEND\r\n7\r\nERROR\r\n".to_vec(),
+                packet(0x80, 0x01, 0, 3, [&[0, 0, 0, 7, 0, 0, 0, 60], b"c", b"value"]),
+                packet(0x80, 0x05, 0, 4, [&[0; 20], b"n", b""]),
+                packet(0x81, 0x05, 0, 4, [b"", b"", &[0, 0, 0, 0, 0, 0, 0, 8]]),
+                packet(0x81, 0x00, 0, 4, [&[0, 0, 0, 1], b"", b"value"]),
+                packet(0x81, 0x10, 0, 4, [b"", b"pid", b"7"]),
+            ];
+            let mut bytes: Vec<u8> =
+                order.iter().flat_map(|it| messages[it % messages.len()].clone()).collect();
+            for (at, with) in bent {
+                let at = usize::from(at) % bytes.len();
+                bytes[at] = with;
+            }
+            let side = if side { Side::Client } else { Side::Server };
+            let sends = |side| Step::Sends(side, bytes.clone());
+            let steps =
+                [sends(side), sends(side.other()), Step::Loses(side, missing), sends(side), Step::Ends(side)];
+            drive::stream::<Dissector>(&steps, piece);
+            let frame = [&[0, 1, 0, 0, 0, 1, 0, 0][..], &bytes].concat();
+            drive::datagrams::<Dissector>(&[Step::Sends(side, frame)]);
+        }
     }
 }

@@ -971,6 +971,7 @@ const NOT_OF_COLLECTIONS: &[&[u8]] = &[
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value as Shown, json};
 
     use super::*;
@@ -1317,6 +1318,37 @@ mod tests {
             b"\x16\x03\x01\x00\xf4\x01\x00\x00\xf0\x03\x03abcdefgh",
         ] {
             assert_eq!(judge(noise, Side::Client), Guess::No);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_no_accident(
+            order in proptest::collection::vec(0_usize..64, 1..12),
+            bent in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..8),
+            side in any::<bool>(), piece in 1_usize..200, missing in 0_u64..40,
+        ) {
+            let messages = [
+                msg(1, 0, 0, &[text("find", "a"), text("$db", "b"), list("c", &[document(&[])])]),
+                msg(2, 1, 1, &[double("ok", 1.0), binary("d", 0, b"abc"), long("e", 7)]),
+                packet(3, 0, COMPRESSED, &[&[0xdd, 7, 0, 0, 40, 0, 0, 0, 1][..], &[40, 9, 0, 0, 9]].concat()),
+                packet(3, 0, COMPRESSED, &[&[0xdd, 7, 0, 0, 40, 0, 0, 0, 3][..], &[40; 20]].concat()),
+                packet(4, 0, QUERY, &[&[0; 4][..], b"a.b\0", &[0; 8], &document(&[int("x", 1)])].concat()),
+                packet(5, 4, REPLY, &[&[0; 16][..], &[1, 0, 0, 0], &document(&[int("x", 1)])].concat()),
+                packet(6, 0, UPDATE, &[&[0; 4][..], b"a.b\0", &[0; 4], &document(&[]), &document(&[])].concat()),
+            ];
+            let mut bytes: Vec<u8> =
+                order.iter().flat_map(|it| messages[it % messages.len()].clone()).collect();
+            for (at, with) in bent {
+                let at = usize::from(at) % bytes.len();
+                bytes[at] = with;
+            }
+            let side = if side { Side::Client } else { Side::Server };
+            let sends = |side| Step::Sends(side, bytes.clone());
+            let steps =
+                [sends(side), sends(side.other()), Step::Loses(side, missing), sends(side), Step::Ends(side)];
+            drive::stream::<Dissector>(&steps, piece);
+
         }
     }
 }
