@@ -9,6 +9,8 @@ use crate::tables::{Also, AnyRows, Rows, builder_of};
 mod amqp;
 mod brokers;
 mod dhcp;
+mod blocks;
+mod cassandra;
 mod dns;
 mod fields;
 mod ftp;
@@ -17,6 +19,8 @@ mod icmp;
 mod mqtt;
 mod nats;
 mod kafka;
+mod memcached;
+mod mongodb;
 mod redis;
 mod sctp;
 
@@ -32,6 +36,7 @@ mod smtp;
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<dhcp::Dissector>(),
+    Protocol::of::<cassandra::Dissector>(),
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<ftp::Dissector>(),
     Protocol::of::<http::Dissector>(),
@@ -40,6 +45,8 @@ pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<mqtt::Dissector>(),
     Protocol::of::<nats::Dissector>(),
     Protocol::of::<kafka::Dissector>(),
+    Protocol::of::<memcached::Dissector>(),
+    Protocol::of::<mongodb::Dissector>(),
     Protocol::of::<redis::Dissector>(),
     Protocol::of::<sctp::Dissector>(),
     Protocol::of::<ntp::Dissector>(),
