@@ -7,50 +7,45 @@ use crate::session::{Session, Silence, Work};
 use crate::tables::{Also, AnyRows, Rows, builder_of};
 
 mod amqp;
-mod brokers;
-mod dhcp;
 mod blocks;
+mod brokers;
 mod cassandra;
+mod dhcp;
 mod dns;
 mod fields;
 mod ftp;
 mod http;
 mod icmp;
-mod mqtt;
-mod nats;
 mod kafka;
 mod memcached;
 mod mongodb;
-mod redis;
-mod sctp;
-
-/// Every protocol. To add one: write its file, add its two lines here.
-pub static PROTOCOLS: &[Protocol] = &[
-    Protocol::of::<amqp::Dissector>(),
+mod mqtt;
+mod nats;
 mod ntp;
 mod redis;
 mod reply;
+mod sctp;
 mod sip;
 mod smtp;
 
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
-    Protocol::of::<dhcp::Dissector>(),
+    Protocol::of::<amqp::Dissector>(),
     Protocol::of::<cassandra::Dissector>(),
+    Protocol::of::<dhcp::Dissector>(),
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<ftp::Dissector>(),
     Protocol::of::<http::Dissector>(),
     Protocol::of::<icmp::Dissector>(),
     Protocol::of::<icmp::DissectorV6>(),
-    Protocol::of::<mqtt::Dissector>(),
-    Protocol::of::<nats::Dissector>(),
     Protocol::of::<kafka::Dissector>(),
     Protocol::of::<memcached::Dissector>(),
     Protocol::of::<mongodb::Dissector>(),
-    Protocol::of::<redis::Dissector>(),
-    Protocol::of::<sctp::Dissector>(),
+    Protocol::of::<mqtt::Dissector>(),
+    Protocol::of::<nats::Dissector>(),
     Protocol::of::<ntp::Dissector>(),
     Protocol::of::<redis::Dissector>(),
+    Protocol::of::<sctp::Dissector>(),
     Protocol::of::<sip::Dissector>(),
     Protocol::of::<smtp::Dissector>(),
 ];
