@@ -49,9 +49,9 @@ pub struct Message<B> {
     pub incomplete: bool,
     /// What the flow speaks from here on: a protocol's name, or "" for whatever comes.
     pub becomes: Option<&'static str>,
-    /// Of a notice: whether its sender counts as the client, whoever opened the conversation. A
-    /// request's sender always does.
-    pub as_client: bool,
+    /// As what its sender counts in the row, where that is not what it is in the conversation: among
+    /// equals either side asks.
+    pub sender: Option<Side>,
     /// What that protocol should know, see [`crate::Dissect::handed`].
     pub note: String,
     /// When it began, if not with the bytes it was read from: streams may be interleaved.
@@ -86,7 +86,7 @@ impl<B> Message<B> {
             body,
             incomplete: false,
             becomes: None,
-            as_client: false,
+            sender: None,
             note: String::new(),
             begun: None,
             ended: None,
@@ -105,10 +105,16 @@ impl<B> Message<B> {
         Self { role: Role::Notice, ..Self::request(body) }
     }
 
-    /// Whose sender counts as the client.
+    /// Whose sender counts as the client, whoever opened the conversation.
     #[must_use]
-    pub fn as_client(self) -> Self {
-        Self { as_client: true, ..self }
+    pub fn by_client(self) -> Self {
+        Self { sender: Some(Side::Client), ..self }
+    }
+
+    /// Whose sender counts as the server, whoever opened the conversation.
+    #[must_use]
+    pub fn by_server(self) -> Self {
+        Self { sender: Some(Side::Server), ..self }
     }
 
     /// That tells something of conversations.
@@ -212,8 +218,8 @@ pub struct Open<B> {
 #[derive(Debug)]
 pub(crate) struct Waiting<B> {
     pub(crate) key: u64,
-    /// Who sent it.
-    pub(crate) side: Side,
+    /// Whether the sides change places in its row.
+    pub(crate) turned: bool,
     pub(crate) body: B,
     pub(crate) times: Times,
     pub(crate) bytes: u64,

@@ -240,7 +240,7 @@ impl<D: Dissect> Session<D> {
         let begun = message.begun.unwrap_or(Moment { arrival: begun, offset });
         let it = Waiting {
             key: message.key,
-            side,
+            turned: message.sender.is_some_and(|it| it != side),
             body: message.body,
             times: Times {
                 first: begun.arrival.ts,
@@ -254,7 +254,7 @@ impl<D: Dissect> Session<D> {
         match message.role {
             Role::Request => self.ask(cx, it),
             Role::Response => self.answer(cx, it),
-            Role::Notice if side == Side::Client || message.as_client => {
+            Role::Notice if message.sender.unwrap_or(side) == Side::Client => {
                 self.row(cx, Some(&it), None)
             }
             Role::Notice => self.row(cx, None, Some(&it)),
@@ -379,9 +379,7 @@ impl<D: Dissect> Session<D> {
         };
         let (summary, own) = D::record(exchange());
         let node = std::sync::Arc::clone(&cx.tables.node);
-        // Whoever asks is the client, whichever side opened the conversation.
-        let asker = request.map_or_else(|| first.side.other(), |it| it.side);
-        let turned = (asker == Side::Server).then(|| cx.facts.turned());
+        let turned = first.turned.then(|| cx.facts.turned());
         let facts = turned.as_ref().unwrap_or(cx.facts);
         let envelope = Envelope::new(D::SPOKEN, &node, facts, &occurrence, summary);
         cx.tables.push::<D::Columns>(self.table, envelope, own);

@@ -127,10 +127,13 @@ impl Dissect for Dissector {
             let answers = header.counts[1].into();
             let body = Body { message: message.into(), more: Vec::new(), answers };
             if !header.is_response() && to_group {
-                return Ok(Message::notice(body).as_client().incomplete(!outline.whole));
+                return Ok(Message::notice(body).by_client().incomplete(!outline.whole));
             }
             if !header.is_response() {
                 return Ok(Message::request(body).key(header.id.into()).incomplete(!outline.whole));
+            }
+            if to_group {
+                return Ok(Message::notice(body).by_server().incomplete(!outline.whole));
             }
             if input.datagram() || !self.transfers(&header, open) {
                 return Ok(Message::response(body)
@@ -1538,7 +1541,7 @@ mod tests {
             bytes: 0,
             incomplete: false,
             start: 0,
-            side: Side::Client,
+            turned: false,
             seen: 0,
         });
         Open { requests: requests.collect(), ..Open::default() }
@@ -1770,7 +1773,7 @@ mod tests {
         for n in 0..whole.len() {
             let head = |port| Head {
                 bytes: whole.get(..n).unwrap(),
-                side: Side::Client,
+                turned: false,
                 transport: Transport::Tcp,
                 port,
             };
@@ -1783,7 +1786,7 @@ mod tests {
     fn inverse_queries_have_no_question() {
         let parts = ["", "#0001 0001 00007a69 0004 04030201"];
         let asked = framed(&message([7, 0x0980, 0, 1, 0, 0], &parts));
-        let head = |bytes| Head { bytes, side: Side::Client, transport: Transport::Tcp, port: 53 };
+        let head = |bytes| Head { bytes, turned: false, transport: Transport::Tcp, port: 53 };
         assert_eq!(Dissector::guess(&head(asked.get(..2).unwrap())), Guess::More);
         assert_eq!(Dissector::guess(&head(&asked)), Guess::Maybe);
         assert_eq!(rows(&[(Side::Client, asked)], false, 999), ["IQUERY  None [4.3.2.1]"]);

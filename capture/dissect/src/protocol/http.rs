@@ -926,7 +926,7 @@ mod tests {
                     bytes: 0,
                     incomplete,
                     start: 0,
-                    side: Side::Client,
+                    turned: false,
                     seen: 0,
                 });
             } else {

@@ -187,14 +187,12 @@ fn message(input: &mut Input<'_>, echo: u8, reply: u8) -> Result<Message<Body>, 
     let kept = rest.get(..KEPT_BYTES).unwrap_or(rest).to_vec();
     let id = kept.first_chunk::<4>().map_or(0, |it| u64::from(u32::from_be_bytes(*it)));
     let body = Body { kind, code, size: rest.len() as u64, kept };
-    let message = if is_cut {
-        Message::notice(body).as_client()
-    } else if kind == echo {
-        Message::request(body).key(id)
-    } else if kind == reply {
-        Message::response(body).key(id)
+    let message = if !is_cut && kind == echo {
+        Message::request(body).key(id).by_client()
+    } else if !is_cut && kind == reply {
+        Message::response(body).key(id).by_server()
     } else {
-        Message::notice(body).as_client()
+        Message::notice(body).by_client()
     };
     Ok(message.incomplete(is_cut))
 }

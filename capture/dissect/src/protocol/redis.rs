@@ -1399,7 +1399,7 @@ mod tests {
                     bytes: 0,
                     incomplete: message.incomplete,
                     start: 0,
-                    side: Side::Client,
+                    turned: false,
                     seen: 0,
                 }),
                 (Role::Response, _) => {

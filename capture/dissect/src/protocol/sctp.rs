@@ -85,13 +85,13 @@ impl Dissect for Dissector {
         let body = Body { kind, flags, size: value.len(), kept, n_kept };
         Ok(match kind {
             INIT | COOKIE_ECHO | HEARTBEAT | SHUTDOWN => {
-                Message::request(body).key(u64::from(kind))
+                Message::request(body).key(u64::from(kind)).by_client()
             }
-            INIT_ACK => Message::response(body).key(u64::from(INIT)),
-            COOKIE_ACK => Message::response(body).key(u64::from(COOKIE_ECHO)),
-            HEARTBEAT_ACK => Message::response(body).key(u64::from(HEARTBEAT)),
-            SHUTDOWN_ACK => Message::response(body).key(u64::from(SHUTDOWN)),
-            _ => Message::notice(body).as_client(),
+            INIT_ACK => Message::response(body).key(u64::from(INIT)).by_server(),
+            COOKIE_ACK => Message::response(body).key(u64::from(COOKIE_ECHO)).by_server(),
+            HEARTBEAT_ACK => Message::response(body).key(u64::from(HEARTBEAT)).by_server(),
+            SHUTDOWN_ACK => Message::response(body).key(u64::from(SHUTDOWN)).by_server(),
+            _ => Message::notice(body).by_client(),
         })
     }
 
