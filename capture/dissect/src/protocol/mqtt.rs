@@ -318,6 +318,12 @@ impl Dissector {
         }
     }
 
+    /// Whether `side` may send such a packet. Where the connection is known, flags that are not as
+    /// they should be are the sender's business.
+    fn may_send(&self, side: Side, first: u8) -> bool {
+        is_first(side, first) || self.version > 0 && is_from(side, first) && first & 0xf6 != 0x36
+    }
+
     /// A PUBLISH up to its payload.
     fn publish(
         &mut self,
@@ -326,7 +332,7 @@ impl Dissector {
         length: u64,
         input: &mut Input<'_>,
     ) -> Result<UnderWay, Stop> {
-        if !is_first(side, first) {
+        if !self.may_send(side, first) {
             return Err(Stop::Lost);
         }
         let before = input.used();
@@ -402,7 +408,7 @@ impl Dissector {
     ) -> Result<Message<Body>, Stop> {
         let limits = input.limits();
         let length = usize::try_from(length).map_err(|_| Stop::Lost)?;
-        if !is_first(side, first)
+        if !self.may_send(side, first)
             || length >= limits.message_bytes
             || !fits_length(first, length as u64)
         {
@@ -503,20 +509,24 @@ fn varint(input: &mut Input<'_>) -> Result<u64, Stop> {
     Err(Stop::Lost)
 }
 
-/// Whether `side` may send a packet of this type with these flags.
-fn is_first(side: Side, first: u8) -> bool {
-    let sides_fit = match first >> 4 {
+/// Whether `side` may send a packet of this type.
+fn is_from(side: Side, first: u8) -> bool {
+    match first >> 4 {
         CONNECT | SUBSCRIBE | UNSUBSCRIBE | PINGREQ => side == Side::Client,
         CONNACK | SUBACK | UNSUBACK | PINGRESP => side == Side::Server,
         kind => matches!(kind, PUBLISH..=PUBCOMP | DISCONNECT | AUTH),
-    };
+    }
+}
+
+/// Whether `side` may send a packet of this type with these flags.
+fn is_first(side: Side, first: u8) -> bool {
     let flags_fit = match first >> 4 {
         // Version 3.1 has flags in all packets of QoS 1: a repeated one has bit 3.
         PUBREL | SUBSCRIBE | UNSUBSCRIBE => first & 7 == 2,
         PUBLISH => first & 6 != 6 && first & 0x0e != 8,
         _ => first & 15 == 0,
     };
-    sides_fit && flags_fit
+    is_from(side, first) && flags_fit
 }
 
 fn fits_length(first: u8, length: u64) -> bool {
@@ -752,7 +762,7 @@ fn connect_level(bytes: &[u8]) -> Option<u8> {
     let mut it = Reader(bytes);
     let name = it.string()?;
     let level = it.u8()? & 0x7f;
-    matches!((name, level), (b"MQTT", 4 | 5) | (b"MQIsdp", 3)).then_some(level)
+    matches!((name, level), (b"MQTT", 3..=5) | (b"MQIsdp", 3)).then_some(level)
 }
 
 /// Reads a CONNECT; what is cut off is left out.

@@ -57,6 +57,8 @@ pub(super) struct Dissector {
     server: Option<UnderWay>,
     /// A line that only NATS has was read: what else stands on a line is NATS, too.
     is_known: bool,
+    /// The client has said something in clear: there will be no handshake.
+    is_clear: bool,
 }
 
 /// A message that has not all arrived.
@@ -133,7 +135,9 @@ impl Dissect for Dissector {
                 true => options_without_secrets(bytes),
                 false => bytes.to_vec(),
             };
-            let wants_tls = line.verb == b"INFO" && side == Side::Server && wants_tls(bytes);
+            let is_greeting = line.verb == b"INFO" && side == Side::Server && !self.is_clear;
+            let wants_tls = is_greeting && wants_tls(bytes);
+            self.is_clear |= side == Side::Client;
             let mut body = Body { side, line: kept, payload: Payload::default() };
             let Some(size) = line.size else {
                 let message = Message::notice(body);
