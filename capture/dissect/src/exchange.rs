@@ -265,6 +265,8 @@ impl<B> Open<B> {
 
     fn place(&self, key: u64) -> Option<usize> {
         let at = self.requests.iter().position(|it| it.key == key)?;
-        self.requests.get(at).is_some_and(|it| it.start < self.reach).then_some(at)
+        // A key says by itself which request is answered.
+        let found = |it: &Waiting<B>| it.key != 0 || it.start < self.reach;
+        self.requests.get(at).is_some_and(found).then_some(at)
     }
 }
