@@ -21,7 +21,8 @@ pub(super) struct MongoDb<'a> {
     /// Kind of the request's message: `MSG`, or of old drivers `QUERY`, `INSERT`, `UPDATE`,
     /// `DELETE`, `GET_MORE`, `KILL_CURSORS`, `COMMAND`; what is inside if it is compressed.
     opcode: Option<Label<'a>>,
-    /// Name of the command, such as `find`. OpenTelemetry: `db.operation.name`.
+    /// Name of the command, such as `find`; of a reply that comes unasked because the client allowed
+    /// several, the command it still answers. OpenTelemetry: `db.operation.name`.
     command: Option<Label<'a>>,
     /// Name of the database. OpenTelemetry: `db.namespace`.
     database: Option<Cow<'a, str>>,
@@ -74,12 +75,17 @@ pub(super) struct MongoDb<'a> {
 pub(super) struct Dissector {
     client: Option<Partial>,
     server: Option<Partial>,
+    /// The number of a reply that another follows without being asked for, and to what command.
+    stream: Option<(i32, String)>,
 }
 
 /// What is kept of a message.
 #[derive(Debug)]
 pub(super) struct Body {
+    /// The number of the request, of a reply that of the request it answers.
     id: i32,
+    /// The message's own number.
+    own_id: i32,
     opcode: i32,
     compressor: Option<&'static str>,
     flags: u32,
@@ -108,6 +114,8 @@ struct Ask {
 
 #[derive(Debug, Default)]
 struct Tell {
+    /// Of a reply that nobody asked for again: what was asked once.
+    command: Option<String>,
     ok: Option<bool>,
     failed: bool,
     code: Option<i32>,
@@ -151,45 +159,10 @@ impl Dissect for Dissector {
         &mut self,
         side: Side,
         input: &mut Input<'_>,
-        _: &Open<Body>,
+        open: &Open<Body>,
     ) -> Result<Message<Body>, Stop> {
-        let limits = input.limits();
-        let slot = match side {
-            Side::Client => &mut self.client,
-            Side::Server => &mut self.server,
-        };
-        let Some(partial) = slot else {
-            let header = Header::of(input.take(HEADER_BYTES)?, side).ok_or(Stop::Lost)?;
-            let length = usize::try_from(header.length).map_err(|_| Stop::Lost)? - HEADER_BYTES;
-            let there = input.rest();
-            if let Some(bytes) = there.get(..length) {
-                input.take(length)?;
-                let kept = bytes.get(..limits.body_bytes).unwrap_or(bytes);
-                return message(header, kept, length, side, limits);
-            }
-            let mut payload = Payload::default();
-            payload.expect(length as u64, limits.body_bytes);
-            payload.push(input.take(there.len())?, limits.body_bytes);
-            *slot = Some(Partial {
-                header,
-                payload,
-                left: (length - there.len()) as u64,
-                incomplete: false,
-            });
-            input.commit();
-            return Err(Stop::More);
-        };
-        if partial.left > 0 {
-            let bytes = input.some(partial.left)?;
-            partial.payload.push(bytes, limits.body_bytes);
-            partial.left -= bytes.len() as u64;
-            input.commit();
-        }
-        if partial.left > 0 {
-            return Err(Stop::More);
-        }
-        let partial = slot.take().ok_or(Stop::Lost)?;
-        partial.message(side, limits).ok_or(Stop::Lost)
+        let message = self.next(side, input)?;
+        Ok(self.followed(message, open))
     }
 
     fn record(exchange: Exchange<'_, Body>) -> (Summary<'_>, MongoDb<'_>) {
@@ -205,8 +178,11 @@ impl Dissect for Dissector {
         let compressor = |it: Option<&Body>| it.and_then(|it| it.compressor).map(Label::from);
         let cursor = told.and_then(|it| it.cursor).or_else(|| asked.and_then(|it| it.cursor));
 
+        let command =
+            ask.map(|it| it.command.as_str()).or_else(|| tell.and_then(|it| it.command.as_deref()));
+
         let summary = Summary {
-            verb: ask.map(|it| it.command.as_str().into()).unwrap_or_default(),
+            verb: command.unwrap_or_default().into(),
             target: ask
                 .and_then(|it| it.argument.as_deref().or(it.collection.as_deref()))
                 .unwrap_or_default()
@@ -217,7 +193,7 @@ impl Dissect for Dissector {
         };
         let record = MongoDb {
             opcode: asked.map(|it| opcode_name(it.opcode).into()),
-            command: ask.map(|it| it.command.as_str().into()),
+            command: command.map(Label::from),
             database: ask.and_then(|it| it.database.as_deref()).map(Cow::Borrowed),
             collection: ask.and_then(|it| it.collection.as_deref()).map(Cow::Borrowed),
             full_collection: ask.and_then(|it| it.full_collection.as_deref()).map(Cow::Borrowed),
@@ -294,6 +270,68 @@ impl Dissect for Dissector {
     }
 }
 
+impl Dissector {
+    /// The next message of one side.
+    fn next(&mut self, side: Side, input: &mut Input<'_>) -> Result<Message<Body>, Stop> {
+        let limits = input.limits();
+        let slot = match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        };
+        let Some(partial) = slot else {
+            let header = Header::of(input.take(HEADER_BYTES)?, side).ok_or(Stop::Lost)?;
+            let length = usize::try_from(header.length).map_err(|_| Stop::Lost)? - HEADER_BYTES;
+            let there = input.rest();
+            if let Some(bytes) = there.get(..length) {
+                input.take(length)?;
+                let kept = bytes.get(..limits.body_bytes).unwrap_or(bytes);
+                return message(header, kept, length, side, limits);
+            }
+            let mut payload = Payload::default();
+            payload.expect(length as u64, limits.body_bytes);
+            payload.push(input.take(there.len())?, limits.body_bytes);
+            *slot = Some(Partial {
+                header,
+                payload,
+                left: (length - there.len()) as u64,
+                incomplete: false,
+            });
+            input.commit();
+            return Err(Stop::More);
+        };
+        if partial.left > 0 {
+            let bytes = input.some(partial.left)?;
+            partial.payload.push(bytes, limits.body_bytes);
+            partial.left -= bytes.len() as u64;
+            input.commit();
+        }
+        if partial.left > 0 {
+            return Err(Stop::More);
+        }
+        let partial = slot.take().ok_or(Stop::Lost)?;
+        partial.message(side, limits).ok_or(Stop::Lost)
+    }
+
+    /// Says of replies that come without being asked for what they belong to.
+    fn followed(&mut self, mut message: Message<Body>, open: &Open<Body>) -> Message<Body> {
+        let (key, body) = (message.key, &mut message.body);
+        let Words::Tell(tell) = &mut body.words else { return message };
+        let mut command = None;
+        if let Some(asked) = open.oldest(key) {
+            if let Words::Ask(ask) = &asked.words {
+                command = Some(ask.command.clone());
+            }
+        } else if let Some((_, name)) = self.stream.take_if(|it| it.0 == body.id) {
+            tell.command = Some(name.clone());
+            command = Some(name);
+        }
+        if body.opcode == MSG && body.flags & MORE != 0 {
+            self.stream = command.map(|it| (body.own_id, it));
+        }
+        message
+    }
+}
+
 impl Header {
     /// `None` if no message that `side` sends has such a header.
     fn of(bytes: &[u8], side: Side) -> Option<Self> {
@@ -342,6 +380,7 @@ fn message(
 ) -> Result<Message<Body>, Stop> {
     let mut body = Body {
         id: if side == Side::Client { header.id } else { header.to },
+        own_id: header.id,
         opcode: header.opcode,
         compressor: None,
         flags: 0,
@@ -1251,8 +1290,11 @@ mod tests {
         ]);
         let shown: Vec<_> =
             rows.iter().map(|it| columns(it, "verb unacknowledged more_to_come ok")).collect();
-        let expected =
-            [r#""insert" true null null"#, r#""hello" false true true"#, r#""" null true true"#];
+        let expected = [
+            r#""insert" true null null"#,
+            r#""hello" false true true"#,
+            r#""hello" null true true"#,
+        ];
         assert_eq!(shown, expected);
     }
 
