@@ -249,13 +249,14 @@ impl Dissect for Dissector {
             Side::Server => self.server = None,
         }
         let rest = input.rest();
-        let judged = |at: &usize| judge(rest.get(*at..).unwrap_or_default(), side);
-        let found =
-            (0..rest.len()).find(|at| judged(at) >= Guess::More && judged(at) != Guess::Maybe);
-        input.take(found.unwrap_or(rest.len()))?;
+        let found = (0..rest.len()).find_map(|at| {
+            let guess = judge(rest.get(at..)?, side);
+            matches!(guess, Guess::Sure | Guess::More).then_some((at, guess))
+        });
+        input.take(found.map_or(rest.len(), |it| it.0))?;
         input.commit();
-        match found.as_ref().map(judged) {
-            Some(Guess::Sure) => Ok(()),
+        match found {
+            Some((_, Guess::Sure)) => Ok(()),
             _ => Err(Stop::More),
         }
     }
