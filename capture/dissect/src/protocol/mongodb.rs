@@ -54,6 +54,10 @@ pub(super) struct MongoDb<'a> {
     request_document: Option<Json<'a>>,
     /// The reply as relaxed Extended JSON, cut at 64 KiB.
     response_document: Option<Json<'a>>,
+    /// The user that logs in.
+    user: Option<Cow<'a, str>>,
+    /// What the client calls itself when it says hello.
+    application: Option<Cow<'a, str>>,
     /// Whether the client wants no reply.
     unacknowledged: Option<bool>,
     /// Whether the client lets the server send several replies, one after the other.
@@ -110,6 +114,8 @@ struct Ask {
     collection: Option<String>,
     full_collection: Option<String>,
     batch: Option<u64>,
+    user: Option<String>,
+    application: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -208,6 +214,8 @@ impl Dissect for Dissector {
             cursor_id: cursor.filter(|it| *it != 0).map(|it| it.to_string().into()),
             request_document: asked.and_then(Body::json),
             response_document: told.and_then(Body::json),
+            user: ask.and_then(|it| it.user.as_deref()).map(Cow::Borrowed),
+            application: ask.and_then(|it| it.application.as_deref()).map(Cow::Borrowed),
             unacknowledged: asked
                 .map(|it| is_one_way(it.opcode) || it.opcode == MSG && it.flags & MORE != 0),
             exhaust_allowed: asked
@@ -528,6 +536,13 @@ impl Ask {
             name if NOT_OF_COLLECTIONS.contains(&name) => None,
             _ => self.argument.clone(),
         };
+        self.user = match first.name {
+            b"saslStart" => user(body),
+            b"authenticate" => body.text("user").map(owned),
+            _ => body.document("speculativeAuthenticate").and_then(user),
+        };
+        let client = body.document("client").and_then(|it| it.document("application"));
+        self.application = client.and_then(|it| it.text("name")).map(owned);
         let batch = ["documents", "updates", "deletes", "ops"];
         if let Some(list) = batch.iter().find_map(|it| match body.get(it) {
             Some(Value::Array(list)) => Some(list),
@@ -707,6 +722,21 @@ impl<'a> Sections<'a> {
     fn lists(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.lists.iter().copied()
     }
+}
+
+/// Who logs in, by the first message of SCRAM (RFC 5802) or the only one of PLAIN (RFC 4616).
+fn user(login: Document<'_>) -> Option<String> {
+    let payload = match login.get("payload")? {
+        Value::Binary(_, bytes) | Value::Text(bytes) => bytes,
+        _ => return None,
+    };
+    let mechanism = login.text("mechanism")?;
+    if mechanism == b"PLAIN" {
+        return payload.split(|it| *it == 0).nth(1).map(owned);
+    }
+    let is_scram = mechanism.starts_with(b"SCRAM-");
+    let name = payload.split(|it| *it == b',').find_map(|it| it.strip_prefix(b"n="));
+    name.filter(|_| is_scram).map(|it| owned(it).replace("=2C", ",").replace("=3D", "="))
 }
 
 /// How many documents follow each other.
@@ -1243,6 +1273,27 @@ mod tests {
     }
 
     #[test]
+    fn who_logs_in_is_told() {
+        let login = |mechanism: &str, payload: &[u8]| {
+            [int("saslStart", 1), text("mechanism", mechanism), binary("payload", 0, payload)]
+        };
+        let scram = login("SCRAM-SHA-256", b"n,,n=a=2Cb,r=nonce");
+        let named = element(3, "application", &document(&[text("name", "shop")]));
+        let hello = [
+            int("hello", 1),
+            element(3, "client", &document(&[named])),
+            element(3, "speculativeAuthenticate", &document(&scram)),
+        ];
+        let rows = rows(&[
+            client(msg(1, 0, 0, &login("PLAIN", b"\0bob\0s3cret"))),
+            client(msg(2, 0, 0, &hello)),
+            client(msg(3, 0, 0, &login("GSSAPI", b"n=x"))),
+        ]);
+        let shown: Vec<_> = rows.iter().map(|it| columns(it, "user application")).collect();
+        assert_eq!(shown, [r#""bob" null"#, r#""a,b" "shop""#, "null null"]);
+    }
+
+    #[test]
     fn every_type_is_written_as_extended_json() {
         let asked = msg(
             1,
@@ -1332,6 +1383,14 @@ mod tests {
         ]);
         let shown: Vec<_> = rows.iter().map(|it| columns(it, "request_id ok")).collect();
         assert_eq!(shown, ["1 true", "3 true", "2 null"]);
+    }
+
+    #[test]
+    fn what_must_be_escaped_has_a_bound() {
+        let asked = msg(1, 0, 0, &[int("ping", 1), text("a", &"\u{1}".repeat(60_000))]);
+        let rows = rows(&[client(asked)]);
+        assert!(rows[0]["request_document"].as_str().unwrap().len() < 66_000);
+        json(&rows[0], "request_document");
     }
 
     #[test]
