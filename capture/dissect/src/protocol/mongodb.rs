@@ -726,9 +726,8 @@ impl<'a> Sections<'a> {
 
 /// Who logs in, by the first message of SCRAM (RFC 5802) or the only one of PLAIN (RFC 4616).
 fn user(login: Document<'_>) -> Option<String> {
-    let payload = match login.get("payload")? {
-        Value::Binary(_, bytes) | Value::Text(bytes) => bytes,
-        _ => return None,
+    let (Value::Binary(_, payload) | Value::Text(payload)) = login.get("payload")? else {
+        return None;
     };
     let mechanism = login.text("mechanism")?;
     if mechanism == b"PLAIN" {
