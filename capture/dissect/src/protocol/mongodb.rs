@@ -21,7 +21,8 @@ pub(super) struct MongoDb<'a> {
     /// Kind of the request's message: `MSG`, or of old drivers `QUERY`, `INSERT`, `UPDATE`,
     /// `DELETE`, `GET_MORE`, `KILL_CURSORS`, `COMMAND`; what is inside if it is compressed.
     opcode: Option<Label<'a>>,
-    /// Name of the command, such as `find`. OpenTelemetry: `db.operation.name`.
+    /// Name of the command, such as `find`; of a reply that comes unasked because the client allowed
+    /// several, the command it still answers. OpenTelemetry: `db.operation.name`.
     command: Option<Label<'a>>,
     /// Name of the database. OpenTelemetry: `db.namespace`.
     database: Option<Cow<'a, str>>,
@@ -53,6 +54,10 @@ pub(super) struct MongoDb<'a> {
     request_document: Option<Json<'a>>,
     /// The reply as relaxed Extended JSON, cut at 64 KiB.
     response_document: Option<Json<'a>>,
+    /// The user that logs in.
+    user: Option<Cow<'a, str>>,
+    /// What the client calls itself when it says hello.
+    application: Option<Cow<'a, str>>,
     /// Whether the client wants no reply.
     unacknowledged: Option<bool>,
     /// Whether the client lets the server send several replies, one after the other.
@@ -74,12 +79,17 @@ pub(super) struct MongoDb<'a> {
 pub(super) struct Dissector {
     client: Option<Partial>,
     server: Option<Partial>,
+    /// The number of a reply that another follows without being asked for, and to what command.
+    stream: Option<(i32, String)>,
 }
 
 /// What is kept of a message.
 #[derive(Debug)]
 pub(super) struct Body {
+    /// The number of the request, of a reply that of the request it answers.
     id: i32,
+    /// The message's own number.
+    own_id: i32,
     opcode: i32,
     compressor: Option<&'static str>,
     flags: u32,
@@ -104,10 +114,14 @@ struct Ask {
     collection: Option<String>,
     full_collection: Option<String>,
     batch: Option<u64>,
+    user: Option<String>,
+    application: Option<String>,
 }
 
 #[derive(Debug, Default)]
 struct Tell {
+    /// Of a reply that nobody asked for again: what was asked once.
+    command: Option<String>,
     ok: Option<bool>,
     failed: bool,
     code: Option<i32>,
@@ -151,45 +165,10 @@ impl Dissect for Dissector {
         &mut self,
         side: Side,
         input: &mut Input<'_>,
-        _: &Open<Body>,
+        open: &Open<Body>,
     ) -> Result<Message<Body>, Stop> {
-        let limits = input.limits();
-        let slot = match side {
-            Side::Client => &mut self.client,
-            Side::Server => &mut self.server,
-        };
-        let Some(partial) = slot else {
-            let header = Header::of(input.take(HEADER_BYTES)?, side).ok_or(Stop::Lost)?;
-            let length = usize::try_from(header.length).map_err(|_| Stop::Lost)? - HEADER_BYTES;
-            let there = input.rest();
-            if let Some(bytes) = there.get(..length) {
-                input.take(length)?;
-                let kept = bytes.get(..limits.body_bytes).unwrap_or(bytes);
-                return message(header, kept, length, side, limits);
-            }
-            let mut payload = Payload::default();
-            payload.expect(length as u64, limits.body_bytes);
-            payload.push(input.take(there.len())?, limits.body_bytes);
-            *slot = Some(Partial {
-                header,
-                payload,
-                left: (length - there.len()) as u64,
-                incomplete: false,
-            });
-            input.commit();
-            return Err(Stop::More);
-        };
-        if partial.left > 0 {
-            let bytes = input.some(partial.left)?;
-            partial.payload.push(bytes, limits.body_bytes);
-            partial.left -= bytes.len() as u64;
-            input.commit();
-        }
-        if partial.left > 0 {
-            return Err(Stop::More);
-        }
-        let partial = slot.take().ok_or(Stop::Lost)?;
-        partial.message(side, limits).ok_or(Stop::Lost)
+        let message = self.next(side, input)?;
+        Ok(self.followed(message, open))
     }
 
     fn record(exchange: Exchange<'_, Body>) -> (Summary<'_>, MongoDb<'_>) {
@@ -205,8 +184,11 @@ impl Dissect for Dissector {
         let compressor = |it: Option<&Body>| it.and_then(|it| it.compressor).map(Label::from);
         let cursor = told.and_then(|it| it.cursor).or_else(|| asked.and_then(|it| it.cursor));
 
+        let command =
+            ask.map(|it| it.command.as_str()).or_else(|| tell.and_then(|it| it.command.as_deref()));
+
         let summary = Summary {
-            verb: ask.map(|it| it.command.as_str().into()).unwrap_or_default(),
+            verb: command.unwrap_or_default().into(),
             target: ask
                 .and_then(|it| it.argument.as_deref().or(it.collection.as_deref()))
                 .unwrap_or_default()
@@ -217,7 +199,7 @@ impl Dissect for Dissector {
         };
         let record = MongoDb {
             opcode: asked.map(|it| opcode_name(it.opcode).into()),
-            command: ask.map(|it| it.command.as_str().into()),
+            command: command.map(Label::from),
             database: ask.and_then(|it| it.database.as_deref()).map(Cow::Borrowed),
             collection: ask.and_then(|it| it.collection.as_deref()).map(Cow::Borrowed),
             full_collection: ask.and_then(|it| it.full_collection.as_deref()).map(Cow::Borrowed),
@@ -232,6 +214,8 @@ impl Dissect for Dissector {
             cursor_id: cursor.filter(|it| *it != 0).map(|it| it.to_string().into()),
             request_document: asked.and_then(Body::json),
             response_document: told.and_then(Body::json),
+            user: ask.and_then(|it| it.user.as_deref()).map(Cow::Borrowed),
+            application: ask.and_then(|it| it.application.as_deref()).map(Cow::Borrowed),
             unacknowledged: asked
                 .map(|it| is_one_way(it.opcode) || it.opcode == MSG && it.flags & MORE != 0),
             exhaust_allowed: asked
@@ -273,13 +257,14 @@ impl Dissect for Dissector {
             Side::Server => self.server = None,
         }
         let rest = input.rest();
-        let judged = |at: &usize| judge(rest.get(*at..).unwrap_or_default(), side);
-        let found =
-            (0..rest.len()).find(|at| judged(at) >= Guess::More && judged(at) != Guess::Maybe);
-        input.take(found.unwrap_or(rest.len()))?;
+        let found = (0..rest.len()).find_map(|at| {
+            let guess = judge(rest.get(at..)?, side);
+            matches!(guess, Guess::Sure | Guess::More).then_some((at, guess))
+        });
+        input.take(found.map_or(rest.len(), |it| it.0))?;
         input.commit();
-        match found.as_ref().map(judged) {
-            Some(Guess::Sure) => Ok(()),
+        match found {
+            Some((_, Guess::Sure)) => Ok(()),
             _ => Err(Stop::More),
         }
     }
@@ -291,6 +276,68 @@ impl Dissect for Dissector {
         };
         let limits = Limits::default();
         partial?.message(side, &limits).map(|it| it.incomplete(true))
+    }
+}
+
+impl Dissector {
+    /// The next message of one side.
+    fn next(&mut self, side: Side, input: &mut Input<'_>) -> Result<Message<Body>, Stop> {
+        let limits = input.limits();
+        let slot = match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        };
+        let Some(partial) = slot else {
+            let header = Header::of(input.take(HEADER_BYTES)?, side).ok_or(Stop::Lost)?;
+            let length = usize::try_from(header.length).map_err(|_| Stop::Lost)? - HEADER_BYTES;
+            let there = input.rest();
+            if let Some(bytes) = there.get(..length) {
+                input.take(length)?;
+                let kept = bytes.get(..limits.body_bytes).unwrap_or(bytes);
+                return message(header, kept, length, side, limits);
+            }
+            let mut payload = Payload::default();
+            payload.expect(length as u64, limits.body_bytes);
+            payload.push(input.take(there.len())?, limits.body_bytes);
+            *slot = Some(Partial {
+                header,
+                payload,
+                left: (length - there.len()) as u64,
+                incomplete: false,
+            });
+            input.commit();
+            return Err(Stop::More);
+        };
+        if partial.left > 0 {
+            let bytes = input.some(partial.left)?;
+            partial.payload.push(bytes, limits.body_bytes);
+            partial.left -= bytes.len() as u64;
+            input.commit();
+        }
+        if partial.left > 0 {
+            return Err(Stop::More);
+        }
+        let partial = slot.take().ok_or(Stop::Lost)?;
+        partial.message(side, limits).ok_or(Stop::Lost)
+    }
+
+    /// Says of replies that come without being asked for what they belong to.
+    fn followed(&mut self, mut message: Message<Body>, open: &Open<Body>) -> Message<Body> {
+        let (key, body) = (message.key, &mut message.body);
+        let Words::Tell(tell) = &mut body.words else { return message };
+        let mut command = None;
+        if let Some(asked) = open.oldest(key) {
+            if let Words::Ask(ask) = &asked.words {
+                command = Some(ask.command.clone());
+            }
+        } else if let Some((_, name)) = self.stream.take_if(|it| it.0 == body.id) {
+            tell.command = Some(name.clone());
+            command = Some(name);
+        }
+        if body.opcode == MSG && body.flags & MORE != 0 {
+            self.stream = command.map(|it| (body.own_id, it));
+        }
+        message
     }
 }
 
@@ -342,6 +389,7 @@ fn message(
 ) -> Result<Message<Body>, Stop> {
     let mut body = Body {
         id: if side == Side::Client { header.id } else { header.to },
+        own_id: header.id,
         opcode: header.opcode,
         compressor: None,
         flags: 0,
@@ -488,6 +536,13 @@ impl Ask {
             name if NOT_OF_COLLECTIONS.contains(&name) => None,
             _ => self.argument.clone(),
         };
+        self.user = match first.name {
+            b"saslStart" => user(body),
+            b"authenticate" => body.text("user").map(owned),
+            _ => body.document("speculativeAuthenticate").and_then(user),
+        };
+        let client = body.document("client").and_then(|it| it.document("application"));
+        self.application = client.and_then(|it| it.text("name")).map(owned);
         let batch = ["documents", "updates", "deletes", "ops"];
         if let Some(list) = batch.iter().find_map(|it| match body.get(it) {
             Some(Value::Array(list)) => Some(list),
@@ -667,6 +722,20 @@ impl<'a> Sections<'a> {
     fn lists(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.lists.iter().copied()
     }
+}
+
+/// Who logs in, by the first message of SCRAM (RFC 5802) or the only one of PLAIN (RFC 4616).
+fn user(login: Document<'_>) -> Option<String> {
+    let (Value::Binary(_, payload) | Value::Text(payload)) = login.get("payload")? else {
+        return None;
+    };
+    let mechanism = login.text("mechanism")?;
+    if mechanism == b"PLAIN" {
+        return payload.split(|it| *it == 0).nth(1).map(owned);
+    }
+    let is_scram = mechanism.starts_with(b"SCRAM-");
+    let name = payload.split(|it| *it == b',').find_map(|it| it.strip_prefix(b"n="));
+    name.filter(|_| is_scram).map(|it| owned(it).replace("=2C", ",").replace("=3D", "="))
 }
 
 /// How many documents follow each other.
@@ -1203,6 +1272,27 @@ mod tests {
     }
 
     #[test]
+    fn who_logs_in_is_told() {
+        let login = |mechanism: &str, payload: &[u8]| {
+            [int("saslStart", 1), text("mechanism", mechanism), binary("payload", 0, payload)]
+        };
+        let scram = login("SCRAM-SHA-256", b"n,,n=a=2Cb,r=nonce");
+        let named = element(3, "application", &document(&[text("name", "shop")]));
+        let hello = [
+            int("hello", 1),
+            element(3, "client", &document(&[named])),
+            element(3, "speculativeAuthenticate", &document(&scram)),
+        ];
+        let rows = rows(&[
+            client(msg(1, 0, 0, &login("PLAIN", b"\0bob\0s3cret"))),
+            client(msg(2, 0, 0, &hello)),
+            client(msg(3, 0, 0, &login("GSSAPI", b"n=x"))),
+        ]);
+        let shown: Vec<_> = rows.iter().map(|it| columns(it, "user application")).collect();
+        assert_eq!(shown, [r#""bob" null"#, r#""a,b" "shop""#, "null null"]);
+    }
+
+    #[test]
     fn every_type_is_written_as_extended_json() {
         let asked = msg(
             1,
@@ -1251,8 +1341,11 @@ mod tests {
         ]);
         let shown: Vec<_> =
             rows.iter().map(|it| columns(it, "verb unacknowledged more_to_come ok")).collect();
-        let expected =
-            [r#""insert" true null null"#, r#""hello" false true true"#, r#""" null true true"#];
+        let expected = [
+            r#""insert" true null null"#,
+            r#""hello" false true true"#,
+            r#""hello" null true true"#,
+        ];
         assert_eq!(shown, expected);
     }
 
@@ -1289,6 +1382,14 @@ mod tests {
         ]);
         let shown: Vec<_> = rows.iter().map(|it| columns(it, "request_id ok")).collect();
         assert_eq!(shown, ["1 true", "3 true", "2 null"]);
+    }
+
+    #[test]
+    fn what_must_be_escaped_has_a_bound() {
+        let asked = msg(1, 0, 0, &[int("ping", 1), text("a", &"\u{1}".repeat(60_000))]);
+        let rows = rows(&[client(asked)]);
+        assert!(rows[0]["request_document"].as_str().unwrap().len() < 66_000);
+        json(&rows[0], "request_document");
     }
 
     #[test]

@@ -430,8 +430,15 @@ impl Json {
     fn text(&mut self, bytes: &[u8]) -> std::fmt::Result {
         let room = self.limit.saturating_sub(self.out.len()).max(NAME_BYTES);
         let kept = bytes.get(..room).unwrap_or(bytes);
+        let mut is_cut = kept.len() < bytes.len();
+        // What must be escaped takes more room than it had.
+        let end = self.limit.max(self.out.len() + NAME_BYTES);
         self.out.push('"');
         for letter in value::text(kept).chars() {
+            if self.out.len() > end {
+                is_cut = true;
+                break;
+            }
             match letter {
                 '"' => self.out.push_str("\\\""),
                 '\\' => self.out.push_str("\\\\"),
@@ -442,7 +449,7 @@ impl Json {
                 it => self.out.push(it),
             }
         }
-        if kept.len() < bytes.len() {
+        if is_cut {
             self.out.push('…');
         }
         self.out.write_char('"')
