@@ -27,6 +27,7 @@
     )
 )]
 
+mod ber;
 mod body;
 mod connection;
 mod dissection;
@@ -43,6 +44,7 @@ mod loss;
 mod packet;
 mod packet_row;
 mod protocol;
+mod render;
 mod session;
 mod speech;
 mod stream;

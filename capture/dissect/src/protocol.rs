@@ -6,14 +6,20 @@ use crate::input::{Input, Stop};
 use crate::session::{Session, Work};
 use crate::tables::{AnyRows, Rows};
 
+mod diameter;
 mod dns;
 mod http;
+mod ldap;
+mod radius;
 mod redis;
 
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
+    Protocol::of::<diameter::Dissector>(),
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<http::Dissector>(),
+    Protocol::of::<ldap::Dissector>(),
+    Protocol::of::<radius::Dissector>(),
     Protocol::of::<redis::Dissector>(),
 ];
 
