@@ -185,7 +185,10 @@ mod tests {
         }
         assert_eq!(Head::of(b"\x30\x80"), Err(Stop::Lost));
         assert_eq!(Head::of(b"\x30\x89"), Err(Stop::Lost));
-        assert_eq!(Head::of(b"\x04\x88\xff\xff\xff\xff\xff\xff\xff\xff").unwrap().total(), u64::MAX);
+        assert_eq!(
+            Head::of(b"\x04\x88\xff\xff\xff\xff\xff\xff\xff\xff").unwrap().total(),
+            u64::MAX
+        );
     }
 
     #[test]

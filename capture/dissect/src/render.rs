@@ -32,7 +32,8 @@ pub(crate) fn words(bytes: &[u8]) -> Cow<'_, str> {
         }
         read => read.ok(),
     };
-    match read.filter(|it| !it.chars().any(|it| it.is_control() && !matches!(it, '\n' | '\r' | '\t')))
+    match read
+        .filter(|it| !it.chars().any(|it| it.is_control() && !matches!(it, '\n' | '\r' | '\t')))
     {
         Some(text) if is_cut => format!("{text}…").into(),
         Some(text) => text.into(),

@@ -42,7 +42,7 @@ pub(super) struct Diameter<'a> {
     request_type: Option<Label<'a>>,
     /// The place of a request among those of its session.
     request_number: Option<u64>,
-    /// How it ended, such as `SUCCESS` or `UNABLE_TO_DELIVER`; of an application's own codes, their number; null without an answer.
+    /// How it ended, such as `SUCCESS` or `UNABLE_TO_DELIVER`; of a vendor's code that isn't known, its number; null without an answer.
     result: Option<Label<'a>>,
     /// The vendor whose own code the result is.
     result_vendor: Option<u64>,
@@ -147,12 +147,17 @@ impl Dissect for Dissector {
             let text = asked.and_then(|it| of(it).as_deref());
             text.or_else(|| told.and_then(|it| of(it).as_deref())).map(Cow::Borrowed)
         };
-        let of_request =
-            |of: fn(&Fields) -> &Option<String>| asked.and_then(|it| of(it).as_deref()).map(Cow::Borrowed);
+        let of_request = |of: fn(&Fields) -> &Option<String>| {
+            asked.and_then(|it| of(it).as_deref()).map(Cow::Borrowed)
+        };
         let command = named(COMMANDS, header.command);
         let status = told.and_then(|it| it.result);
-        let is_base = told.is_some_and(|it| it.result_vendor.is_none());
-        let result = status.map(|it| match named(RESULTS, it).filter(|_| is_base) {
+        let names = match told.and_then(|it| it.result_vendor) {
+            None => RESULTS,
+            Some(THREE_GPP) => THREE_GPP_RESULTS,
+            Some(_) => &[],
+        };
+        let result = status.map(|it| match named(names, it) {
             Some(name) => Cow::Borrowed(name),
             None => it.to_string().into(),
         });
@@ -802,6 +807,51 @@ const RESULTS: &[(u32, &str)] = &[
     (5040, "ERROR_NOT_SUPPORTED_USER_DATA"),
 ];
 
+/// TS 29.230.
+const THREE_GPP_RESULTS: &[(u32, &str)] = &[
+    (2001, "FIRST_REGISTRATION"),
+    (2002, "SUBSEQUENT_REGISTRATION"),
+    (2003, "UNREGISTERED_SERVICE"),
+    (2004, "SUCCESS_SERVER_NAME_NOT_STORED"),
+    (4100, "USER_DATA_NOT_AVAILABLE"),
+    (4101, "PRIOR_UPDATE_IN_PROGRESS"),
+    (4181, "AUTHENTICATION_DATA_UNAVAILABLE"),
+    (4182, "ERROR_CAMEL_SUBSCRIPTION_PRESENT"),
+    (5001, "ERROR_USER_UNKNOWN"),
+    (5002, "ERROR_IDENTITIES_DONT_MATCH"),
+    (5003, "ERROR_IDENTITY_NOT_REGISTERED"),
+    (5004, "ERROR_ROAMING_NOT_ALLOWED"),
+    (5005, "ERROR_IDENTITY_ALREADY_REGISTERED"),
+    (5006, "ERROR_AUTH_SCHEME_NOT_SUPPORTED"),
+    (5007, "ERROR_IN_ASSIGNMENT_TYPE"),
+    (5008, "ERROR_TOO_MUCH_DATA"),
+    (5009, "ERROR_NOT_SUPPORTED_USER_DATA"),
+    (5011, "ERROR_FEATURE_UNSUPPORTED"),
+    (5012, "ERROR_SERVING_NODE_FEATURE_UNSUPPORTED"),
+    (5061, "INVALID_SERVICE_INFORMATION"),
+    (5062, "FILTER_RESTRICTIONS"),
+    (5063, "REQUESTED_SERVICE_NOT_AUTHORIZED"),
+    (5064, "DUPLICATED_AF_SESSION"),
+    (5065, "IP_CAN_SESSION_NOT_AVAILABLE"),
+    (5066, "UNAUTHORIZED_NON_EMERGENCY_SESSION"),
+    (5067, "UNAUTHORIZED_SPONSORED_DATA_CONNECTIVITY"),
+    (5100, "ERROR_USER_DATA_NOT_RECOGNIZED"),
+    (5101, "ERROR_OPERATION_NOT_ALLOWED"),
+    (5140, "ERROR_INITIAL_PARAMETERS"),
+    (5141, "ERROR_TRIGGER_EVENT"),
+    (5142, "PCC_RULE_EVENT"),
+    (5143, "ERROR_BEARER_NOT_AUTHORIZED"),
+    (5144, "ERROR_TRAFFIC_MAPPING_INFO_REJECTED"),
+    (5420, "ERROR_UNKNOWN_EPS_SUBSCRIPTION"),
+    (5421, "ERROR_RAT_NOT_ALLOWED"),
+    (5422, "ERROR_EQUIPMENT_UNKNOWN"),
+    (5423, "ERROR_UNKNOWN_SERVING_NODE"),
+    (5450, "ERROR_USER_NO_NON_3GPP_SUBSCRIPTION"),
+    (5451, "ERROR_USER_NO_APN_SUBSCRIPTION"),
+    (5452, "ERROR_RAT_TYPE_NOT_ALLOWED"),
+    (5570, "ERROR_UNKNOWN_POLICY_COUNTERS"),
+];
+
 const CREDIT_REQUESTS: &[(u32, &str)] =
     &[(1, "INITIAL"), (2, "UPDATE"), (3, "TERMINATION"), (4, "EVENT")];
 
@@ -1078,3 +1128,199 @@ const THREE_GPP_AVPS: &[(u32, &str, Kind)] = &[
     (1615, "UE-SRVCC-Capability", Kind::Number),
     (1638, "CLR-Flags", Kind::Number),
 ];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::drive::{self, Step, client, server};
+
+    fn avp(code: u32, value: &[u8]) -> Vec<u8> {
+        vendor_avp(code, 0, value)
+    }
+
+    fn vendor_avp(code: u32, vendor: u32, value: &[u8]) -> Vec<u8> {
+        let head = if vendor == 0 { 8 } else { 12 };
+        let flags = if vendor == 0 { 0x40 } else { 0xc0_u32 };
+        let length = (head + value.len()) as u32;
+        let mut avp = [code.to_be_bytes(), (flags << 24 | length).to_be_bytes()].concat();
+        if vendor != 0 {
+            avp.extend(vendor.to_be_bytes());
+        }
+        avp.extend(value);
+        avp.resize(avp.len().next_multiple_of(4), 0);
+        avp
+    }
+
+    fn message(flags: u32, command: u32, id: u32, avps: &[Vec<u8>]) -> Vec<u8> {
+        let avps = avps.concat();
+        let length = (HEADER_BYTES + avps.len()) as u32;
+        let words = [1 << 24 | length, flags << 24 | command, 4, id, id];
+        [words.map(u32::to_be_bytes).concat(), avps].concat()
+    }
+
+    fn ask(command: u32, id: u32) -> Vec<u8> {
+        message(0x80, command, id, &[avp(264, b"a.x"), avp(1, b"bob")])
+    }
+
+    fn answer(command: u32, id: u32, code: u32) -> Vec<u8> {
+        message(0, command, id, &[avp(268, &code.to_be_bytes()), avp(264, b"b.x")])
+    }
+
+    fn rows(steps: &[Step]) -> Vec<Value> {
+        drive::however_cut::<Dissector>(steps)
+    }
+
+    /// Command, number, who asked, and what came of it.
+    fn outline(rows: &[Value]) -> Vec<String> {
+        let text = |it: &Value| it.as_str().unwrap_or("-").to_owned();
+        rows.iter()
+            .map(|it| {
+                let from = if it["server_initiated"] == true { "server" } else { "client" };
+                format!(
+                    "{} {} {from} {}",
+                    text(&it["verb"]),
+                    it["hop_by_hop_id"],
+                    text(&it["result"])
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn both_sides_ask() {
+        let steps = [
+            client(ask(257, 1)),
+            server(answer(257, 1, 2001)),
+            client(ask(280, 7)),
+            server(ask(280, 7)),
+            client(answer(280, 7, 2001)),
+            server([answer(280, 7, 3004), ask(258, 8)].concat()),
+            client([ask(272, 9), ask(272, 10), answer(258, 8, 5002)].concat()),
+            server([answer(272, 10, 4012), answer(272, 9, 2001)].concat()),
+        ];
+        let expected = [
+            "Capabilities-Exchange 1 client SUCCESS",
+            "Device-Watchdog 7 server SUCCESS",
+            "Device-Watchdog 7 client TOO_BUSY",
+            "Re-Auth 8 server UNKNOWN_SESSION_ID",
+            "Credit-Control 10 client CREDIT_LIMIT_REACHED",
+            "Credit-Control 9 client SUCCESS",
+        ];
+        assert_eq!(outline(&rows(&steps)), expected);
+    }
+
+    #[test]
+    fn halves_stand_alone() {
+        let steps = [server(answer(272, 3, 5012)), client(ask(999, 4))];
+        assert_eq!(
+            outline(&rows(&steps)),
+            ["Credit-Control 3 client UNABLE_TO_COMPLY", "999 4 client -"]
+        );
+    }
+
+    #[test]
+    fn groups_names_and_secrets() {
+        let kasme = vendor_avp(1450, THREE_GPP, b"s3cret");
+        let vector = vendor_avp(1414, THREE_GPP, &[kasme, vendor_avp(9, 42, b"\0\xff")].concat());
+        let request = message(
+            0xd0,
+            318,
+            5,
+            &[avp(263, b"s;1"), avp(293, b"h"), avp(2, b"s3cret"), avp(416, &[0, 0, 0, 4])],
+        );
+        let failure =
+            [avp(266, &THREE_GPP.to_be_bytes()), avp(298, &5001_u32.to_be_bytes())].concat();
+        let response =
+            message(0x40, 318, 5, &[avp(263, b"s;1"), avp(297, &failure), avp(281, b"no"), vector]);
+        let told = rows(&[client(request), server(response)]);
+        let told = &told[0];
+        assert!(!told.to_string().contains("s3cret"));
+        let asked = json!([
+            {"name": "Session-Id", "value": "s;1"}, {"name": "Destination-Host", "value": "h"},
+            {"name": "User-Password", "value": "***"}, {"name": "CC-Request-Type", "value": "EVENT"},
+        ]);
+        let shown: Value = serde_json::from_str(told["request_avps"].as_str().unwrap()).unwrap();
+        assert_eq!(shown, asked);
+        let shown: Value = serde_json::from_str(told["response_avps"].as_str().unwrap()).unwrap();
+        let keys = json!([{"name": "KASME", "vendor": 10415, "value": "***"}, {"name": "42.9", "vendor": 42, "value": "0x00ff"}]);
+        assert_eq!(shown[3], json!({"name": "E-UTRAN-Vector", "vendor": 10415, "value": keys}));
+        assert_eq!(told["error"], "ERROR_USER_UNKNOWN: no");
+        assert_eq!((&told["result_vendor"], &told["status"]), (&json!(10415), &json!(5001)));
+        assert_eq!(
+            (&told["retransmission"], &told["request_type"]),
+            (&json!(true), &json!("EVENT"))
+        );
+        assert_eq!((&told["target"], &told["session_id"]), (&json!("h"), &json!("s;1")));
+    }
+
+    #[test]
+    fn a_datagram_is_a_message() {
+        let told =
+            drive::datagrams::<Dissector>(&[client(ask(272, 1)), server(answer(272, 1, 2001))]);
+        assert_eq!(outline(&told), ["Credit-Control 1 client SUCCESS"]);
+    }
+
+    #[test]
+    fn huge_messages_need_little_room_and_holes_are_absorbed() {
+        let long = message(0x80, 272, 1, &[avp(264, b"a.x"), avp(999, &vec![b'x'; 300_000])]);
+        let steps = [
+            client(&long[..200_000]),
+            Step::Loses(Side::Client, 50_000),
+            client([&long[250_000..], &ask(272, 2)].concat()),
+            Step::Loses(Side::Client, 9),
+            client([&ask(272, 3)[9..], &ask(272, 4)].concat()),
+        ];
+        let told = drive::stream::<Dissector>(&steps, 1460);
+        assert_eq!(
+            outline(&told),
+            ["Credit-Control 1 client -", "Credit-Control 2 client -", "Credit-Control 4 client -"]
+        );
+        assert_eq!((&told[0]["incomplete"], told[1].get("incomplete")), (&json!(true), None));
+        assert!(told[0]["request_avps"].as_str().unwrap().len() < 2 * JSON_BYTES);
+    }
+
+    #[test]
+    fn groups_in_groups_have_a_bound() {
+        let deep = (0..3000).fold(Vec::new(), |inner, _| avp(456, &inner));
+        let told = rows(&[client(message(0x80, 272, 1, &[avp(264, b"a"), deep]))]);
+        assert!(told[0]["request_avps"].as_str().unwrap().len() < 3000);
+    }
+
+    #[test]
+    fn recognised_by_content() {
+        let bytes = ask(272, 1);
+        assert_eq!(judge(&bytes, Side::Client), Guess::Sure);
+        for n in 0..HEADER_BYTES + AVP_BYTES {
+            assert_eq!(judge(&bytes[..n], Side::Client), Guess::More);
+        }
+        assert_eq!(judge(&ask(257, 1), Side::Server), Guess::No);
+        let odd = message(0x80, 272, 1, &[avp(12345, b"a")]);
+        assert_eq!(judge(&odd, Side::Client), Guess::Maybe);
+        for noise in [&b"\x01\0\0\x13aaaaaaaaaaaaaaaaaaaaaaaa"[..], b"GET /", &[1; 60]] {
+            assert_eq!(judge(noise, Side::Client), Guess::No);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn noise_is_no_accident(
+            pieces in proptest::collection::vec((any::<bool>(), 0_usize..5, 0_usize..50, any::<u8>()), 0..30),
+            piece in 1_usize..60,
+        ) {
+            let known = [
+                ask(272, 1), answer(272, 1, 2001), message(0x80, 272, 1, &[avp(456, &avp(456, b"abc"))]),
+                message(0, 280, 1, &[]), vec![1, 0xff, 0xff, 0xfc],
+            ];
+            let steps: Vec<_> = pieces.iter().map(|(is_client, place, cut, odd)| {
+                let mut bytes = known[*place].clone();
+                if let Some(byte) = bytes.get_mut(*cut) { *byte = *odd }
+                if *is_client { client(bytes) } else { server(bytes) }
+            }).collect();
+            drive::stream::<Dissector>(&steps, piece);
+            drive::datagrams::<Dissector>(&steps);
+        }
+    }
+}

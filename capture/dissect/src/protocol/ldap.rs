@@ -48,11 +48,11 @@ pub(super) struct Ldap<'a> {
     /// The most seconds that the client waits; null if it says nothing.
     time_limit: Option<u64>,
     /// How many entries were found.
-    entries: Option<u64>,
+    entry_count: Option<u64>,
     /// How many references to other servers came instead of entries.
-    references: Option<u64>,
+    reference_count: Option<u64>,
     /// How many interim answers came before the last one.
-    interim_answers: Option<u64>,
+    interim_count: Option<u64>,
     /// The names of the entries found: the first sixteen.
     entry_names: Texts<'a>,
     /// How it ended, such as `success` or `noSuchObject`; null without an answer.
@@ -218,8 +218,7 @@ impl Dissect for Dissector {
             Some(Body::Told(told)) => Some(&**told),
             _ => None,
         };
-        let carried =
-            asked.map(|it| it.carried).or(told.map(|it| it.carried)).unwrap_or_default();
+        let carried = asked.map(|it| it.carried).or(told.map(|it| it.carried)).unwrap_or_default();
         let operation = operation_name(carried.operation);
         let found = asked.map(|it| it.found.take());
         let is_search = asked.is_some_and(|it| it.carried.operation == SEARCH);
@@ -229,7 +228,8 @@ impl Dissect for Dissector {
             None => (is_search || count > 0).then_some(count),
         };
         let counts = found.as_ref().map_or((0, 0, 0), |it| (it.entries, it.references, it.interim));
-        let (entries, references) = (counted(counts.0, ENTRY), counted(counts.1, REFERENCE));
+        let (entry_count, reference_count) =
+            (counted(counts.0, ENTRY), counted(counts.1, REFERENCE));
         let name = asked
             .and_then(|it| it.name.as_deref())
             .or_else(|| lone.and_then(|it| it.name.as_deref()))
@@ -243,8 +243,7 @@ impl Dissect for Dissector {
         let status = told.and_then(|it| it.result);
         let result = status.map(result_name);
         let failed = status.is_some_and(|it| !NO_FAILURE.contains(&it));
-        let diagnostic =
-            told.and_then(|it| it.diagnostic.as_deref()).filter(|it| !it.is_empty());
+        let diagnostic = told.and_then(|it| it.diagnostic.as_deref()).filter(|it| !it.is_empty());
 
         let target = name.or(extended_name).or(extended).or(mechanism).or(filter);
         let summary = Summary {
@@ -272,9 +271,9 @@ impl Dissect for Dissector {
             controls: Texts(asked.map(|it| it.controls.clone()).unwrap_or_default()),
             size_limit: asked.and_then(|it| it.size_limit),
             time_limit: asked.and_then(|it| it.time_limit),
-            entries,
-            references,
-            interim_answers: Some(counts.2).filter(|it| *it > 0),
+            entry_count,
+            reference_count,
+            interim_count: Some(counts.2).filter(|it| *it > 0),
             entry_names: Texts(
                 found
                     .into_iter()
@@ -376,12 +375,7 @@ impl Dissector {
         }
     }
 
-    fn step(
-        &mut self,
-        side: Side,
-        input: &mut Input<'_>,
-        open: &Open<Body>,
-    ) -> Result<Step, Stop> {
+    fn step(&mut self, side: Side, input: &mut Input<'_>, open: &Open<Body>) -> Result<Step, Stop> {
         let may_be_layered = self.layered && !input.datagram();
         let half = self.half(side);
         if half.long.as_ref().is_some_and(|it| it.left == 0) {
@@ -502,7 +496,8 @@ impl Dissector {
         let succeeded = told.result == Some(0);
         let proof = request.map(|it| it.authentication);
         if head.operation == BIND_ANSWER && succeeded {
-            self.layered |= !matches!(proof, Some(Some("simple" | "anonymous" | "unauthenticated")));
+            self.layered |=
+                !matches!(proof, Some(Some("simple" | "anonymous" | "unauthenticated")));
         }
         let starts_tls = request.is_some_and(|it| it.extended.as_deref() == Some(START_TLS));
         let lost_some = request.is_some_and(|it| it.gaps != self.server.gaps);
@@ -699,7 +694,8 @@ impl Asked {
                 asked.name = parts.expect(OCTETS).map(words);
                 asked.new_name = parts.expect(OCTETS).map(words);
                 parts.expect(ber::BOOLEAN);
-                if let (Some(name), Some(superior)) = (&mut asked.new_name, parts.expect(SUPERIOR)) {
+                if let (Some(name), Some(superior)) = (&mut asked.new_name, parts.expect(SUPERIOR))
+                {
                     name.push(',');
                     name.push_str(&text(superior.bytes));
                 }
@@ -863,7 +859,9 @@ impl Found {
             ENTRY => {
                 self.entries += 1;
                 let name = operation.inside().expect(OCTETS);
-                if let Some(name) = name.filter(|it| self.names.len() < MOST_NAMES && !it.cut) {
+                if let Some(name) =
+                    name.filter(|it| self.names.len() < MOST_NAMES && !it.bytes.is_empty())
+                {
                     let name = name.bytes.get(..NAME_BYTES).unwrap_or(name.bytes);
                     self.names.push(text(name).into());
                 }
@@ -1273,3 +1271,421 @@ const MOST_CONTROLS: usize = 16;
 const CONTROL_BYTES: usize = 64;
 const MOST_NAMES: usize = 16;
 const NAME_BYTES: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::drive::{self, Step as Act, client, server};
+    use crate::limits::Limits;
+
+    /// A value around others.
+    fn ber(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let inside = parts.concat();
+        let length = inside.len() as u32;
+        let head = match length {
+            0..=0x7f => vec![tag, length as u8],
+            // As Active Directory writes them.
+            _ => [&[tag, 0x84][..], &length.to_be_bytes()].concat(),
+        };
+        [head, inside].concat()
+    }
+
+    fn octets(text: &str) -> Vec<u8> {
+        ber(OCTETS, &[text.as_bytes()])
+    }
+
+    fn message(id: u8, operation: u8, parts: &[&[u8]]) -> Vec<u8> {
+        ber(SEQUENCE, &[&[2, 1, id], &ber(operation, parts)])
+    }
+
+    fn result(id: u8, operation: u8, code: u8, diagnostic: &str) -> Vec<u8> {
+        message(id, operation, &[&[10, 1, code], &octets(""), &octets(diagnostic)])
+    }
+
+    fn bind(id: u8, name: &str, proof: &[u8]) -> Vec<u8> {
+        message(id, BIND, &[&[2, 1, 3], &octets(name), proof])
+    }
+
+    fn search(id: u8, filter: &[u8]) -> Vec<u8> {
+        let head = [10, 1, 2, 10, 1, 0, 2, 1, 5, 2, 1, 0, 1, 1, 0];
+        let asked = ber(SEQUENCE, &[&octets("cn"), &octets("mail")]);
+        message(id, SEARCH, &[&octets("dc=x"), &head, filter, &asked])
+    }
+
+    fn entry(id: u8, name: &str, size: usize) -> Vec<u8> {
+        message(id, ENTRY, &[&octets(name), &ber(SEQUENCE, &[&octets(&"a".repeat(size))])])
+    }
+
+    fn rows(acts: &[Act]) -> Vec<Json> {
+        let mut rows = drive::however_cut::<Dissector>(acts);
+        for row in rows.iter_mut().filter_map(Json::as_object_mut) {
+            // Names that say little here, and what is empty.
+            row.retain(|_, it| *it != json!([]) && *it != json!(false) && *it != json!(""));
+            for name in ["verb", "target", "transport", "message_id"] {
+                row.remove(name);
+            }
+        }
+        rows
+    }
+
+    const PRESENT: &[u8] = b"\x87\x0bobjectClass";
+
+    #[test]
+    fn a_search_is_one_row() {
+        let acts = [
+            client(search(2, PRESENT)),
+            server(entry(2, "cn=a", 10)),
+            server(
+                [entry(2, "cn=b", 200), message(2, REFERENCE, &[&octets("ldap://h/")])].concat(),
+            ),
+            server(result(2, RESULT, 4, "only two")),
+        ];
+        let expected = json!([{
+            "operation": "search", "name": "dc=x", "scope": "sub", "filter": "(objectClass=*)",
+            "attributes": ["cn", "mail"], "size_limit": 5, "entry_count": 2, "reference_count": 1,
+            "entry_names": ["cn=a", "cn=b"], "result": "sizeLimitExceeded", "diagnostic": "only two",
+            "status": 4, "failed": true, "error": "sizeLimitExceeded: only two",
+        }]);
+        assert_eq!(Json::from(rows(&acts)), expected);
+    }
+
+    #[test]
+    fn answers_come_in_any_order() {
+        let acts = [
+            client([search(2, PRESENT), search(3, PRESENT)].concat()),
+            server(entry(3, "cn=three", 1)),
+            server(entry(2, "cn=two", 1)),
+            server([result(3, RESULT, 0, ""), result(2, RESULT, 32, "")].concat()),
+        ];
+        let told = rows(&acts);
+        let told: Vec<_> = told.iter().map(|it| (&it["entry_names"][0], &it["result"])).collect();
+        let (three, two) = (json!("cn=three"), json!("cn=two"));
+        assert_eq!(told, [(&three, &json!("success")), (&two, &json!("noSuchObject"))]);
+    }
+
+    #[test]
+    fn a_search_without_an_end_still_says_what_it_found() {
+        let acts = [client(search(2, PRESENT)), server(entry(2, "cn=a", 1))];
+        let told = rows(&acts);
+        assert_eq!((told.len(), &told[0]["entry_count"]), (1, &json!(1)));
+        // And entries of a search that was not seen are rows of their own.
+        let acts =
+            [server([entry(2, "cn=a", 1), entry(2, "cn=b", 1), result(2, RESULT, 0, "")].concat())];
+        let told = rows(&acts);
+        assert_eq!(told.len(), 3);
+        assert_eq!(told[0], json!({"operation": "search", "name": "cn=a", "entry_count": 1}));
+        assert_eq!(told[2], json!({"operation": "search", "result": "success", "status": 0}));
+    }
+
+    #[test]
+    fn binds_say_how_and_not_with_what() {
+        let sasl = ber(SASL, &[&octets("PLAIN"), &octets("\0me\0s3cret")]);
+        let acts = [
+            client(bind(1, "", b"\x80\0")),
+            client(bind(2, "cn=a", b"\x80\0")),
+            client(bind(3, "cn=a", b"\x80\x06s3cret")),
+            client(bind(4, "", &sasl)),
+            client(bind(5, "me", b"\x8a\x0cNTLMSSP\0\x01\0\0\0")),
+            server(result(3, BIND_ANSWER, 49, "no\0")),
+            server(result(4, BIND_ANSWER, 14, "")),
+            server(message(5, BIND_ANSWER, &[&[10, 1, 0], &octets("NTLMSSP\0\x02"), &octets("")])),
+        ];
+        let told = rows(&acts);
+        assert!(!Json::from(told.clone()).to_string().contains("s3cret"));
+        let ways: Vec<_> = told.iter().map(|it| it["authentication"].as_str().unwrap()).collect();
+        assert_eq!(ways, ["simple", "sasl", "ntlm", "anonymous", "unauthenticated"]);
+        assert_eq!(told[0]["error"], "invalidCredentials: no");
+        assert_eq!(
+            (&told[1]["mechanism"], &told[1]["result"]),
+            (&json!("PLAIN"), &json!("saslBindInProgress"))
+        );
+        assert_eq!(told[1].get("failed"), None);
+        assert_eq!((told[2].get("matched_name"), &told[2]["name"]), (None, &json!("me")));
+    }
+
+    #[test]
+    fn changes_are_listed_without_passwords() {
+        let change = |kind: u8, name: &str, value: &str| {
+            let attribute = ber(SEQUENCE, &[&octets(name), &ber(SET, &[&octets(value)])]);
+            ber(SEQUENCE, &[&[10, 1, kind], &attribute])
+        };
+        let changes = [change(2, "mail", "a@x"), change(2, "userPassword;x", "s3cret")].concat();
+        let added = ber(SEQUENCE, &[&octets("cn"), &ber(SET, &[&octets("a"), b"\x04\x02\0\xff"])]);
+        let compared = ber(SEQUENCE, &[&octets("userPassword"), &octets("s3cret")]);
+        let acts = [
+            client(message(1, MODIFY, &[&octets("cn=a"), &ber(SEQUENCE, &[&changes])])),
+            client(message(2, ADD, &[&octets("cn=b"), &ber(SEQUENCE, &[&added])])),
+            client(message(
+                3,
+                RENAME,
+                &[&octets("cn=b"), &octets("cn=c"), &[1, 1, 255], b"\x80\x04dc=y"],
+            )),
+            client(message(4, COMPARE, &[&octets("cn=b"), &compared])),
+            client(message(5, DELETE, &[b"cn=b"])),
+            server(result(5, 0x6b, 0, "")),
+            server(result(4, 0x6f, 6, "")),
+            server(result(3, 0x6d, 0, "")),
+            server(result(2, 0x69, 68, "")),
+            server(result(1, 0x67, 0, "")),
+        ];
+        let told = rows(&acts);
+        let told: Vec<_> = told.iter().rev().collect();
+        let changes = r#"[{"operation":"replace","attribute":"mail","values":["a@x"]},{"operation":"replace","attribute":"userPassword;x","values":["***"]}]"#;
+        assert_eq!(told[0]["changes"], changes);
+        assert_eq!(told[0]["attributes"], json!(["mail", "userPassword;x"]));
+        let added = r#"[{"operation":"add","attribute":"cn","values":["a","0x00ff"]}]"#;
+        assert_eq!(
+            (&told[1]["changes"], &told[1]["error"]),
+            (&json!(added), &json!("entryAlreadyExists"))
+        );
+        assert_eq!(
+            (&told[2]["operation"], &told[2]["new_name"]),
+            (&json!("modifyDN"), &json!("cn=c,dc=y"))
+        );
+        assert_eq!(
+            (&told[3]["filter"], &told[3]["result"]),
+            (&json!("(userPassword=***)"), &json!("compareTrue"))
+        );
+        assert_eq!((told[3].get("failed"), &told[4]["name"]), (None, &json!("cn=b")));
+    }
+
+    #[test]
+    fn filters_read_as_they_are_typed() {
+        let item =
+            |tag: u8, name: &str, value: &[u8]| ber(tag, &[&octets(name), &ber(OCTETS, &[value])]);
+        let parts = ber(SEQUENCE, &[b"\x80\x01a", b"\x81\x01b", b"\x82\x01c"]);
+        let middle = ber(SEQUENCE, &[b"\x81\x01b"]);
+        let filters = [
+            (item(0xa3, "cn", "é(*)\\\0".as_bytes()), r"(cn=é\28\2a\29\5c\00)"),
+            (item(0xa3, "NtVer", b"\x06\xff"), r"(NtVer=\06\ff)"),
+            (item(0xa5, "n", b"7"), "(n>=7)"),
+            (item(0xa6, "n", b"7"), "(n<=7)"),
+            (item(0xa8, "n", b"7"), "(n~=7)"),
+            (ber(0xa4, &[&octets("cn"), &parts]), "(cn=a*b*c)"),
+            (ber(0xa4, &[&octets("cn"), &middle]), "(cn=*b*)"),
+            (
+                ber(0xa9, &[b"\x81\x03r.1", b"\x82\x02cn", b"\x83\x01v", b"\x84\x01\xff"]),
+                "(cn:dn:r.1:=v)",
+            ),
+            (
+                ber(0xa2, &[&ber(0xa1, &[PRESENT, &item(0xa3, "userPassword", b"s")])]),
+                "(!(|(objectClass=*)(userPassword=***)))",
+            ),
+            (ber(0xa0, &[]), "(&)"),
+        ];
+        for (filter, expected) in filters {
+            let told = drive::stream::<Dissector>(&[client(search(1, &filter))], usize::MAX);
+            assert_eq!(told[0]["filter"], expected);
+        }
+        let deep = (0..2000).fold(PRESENT.to_vec(), |inner, _| ber(0xa2, &[&inner]));
+        let told = drive::stream::<Dissector>(&[client(search(1, &deep))], usize::MAX);
+        assert!(told[0]["filter"].as_str().unwrap().len() < 300);
+    }
+
+    #[test]
+    fn extended_operations_have_names() {
+        let whoami = |id: u8| message(id, EXTENDED_REQUEST, &[&ber(0x80, &[WHO_AM_I.as_bytes()])]);
+        let odd = message(3, EXTENDED_REQUEST, &[b"\x80\x051.2.3", b"\x81\x06s3cret"]);
+        let answer = message(2, EXTENDED_ANSWER, &[&[10, 1, 0], b"\x04\0\x04\0\x8b\x04dn:a"]);
+        let acts = [
+            client(whoami(2)),
+            server(answer),
+            client(odd),
+            server(message(3, INTERIM, &[b"\x80\x011"])),
+            server(result(3, EXTENDED_ANSWER, 2, "")),
+            client(message(4, ABANDON, &[&[3]])),
+            client(message(5, UNBIND, &[])),
+            server(message(
+                0,
+                EXTENDED_ANSWER,
+                &[&[10, 1, 52], b"\x04\0\x04\0\x8a\x161.3.6.1.4.1.1466.20036"],
+            )),
+        ];
+        let expected = json!([
+            {"operation": "extended", "extended_oid": WHO_AM_I, "extended_name": "Who am I?",
+             "authorization": "dn:a", "result": "success", "status": 0},
+            {"operation": "extended", "extended_oid": "1.2.3", "interim_count": 1,
+             "result": "protocolError", "status": 2, "failed": true, "error": "protocolError"},
+            {"operation": "abandon", "abandoned_id": 3},
+            {"operation": "unbind"},
+            {"operation": "extended", "extended_oid": "1.3.6.1.4.1.1466.20036",
+             "extended_name": "Notice of Disconnection", "result": "unavailable",
+             "status": 52, "failed": true, "error": "unavailable"},
+        ]);
+        assert_eq!(Json::from(rows(&acts)), expected);
+    }
+
+    #[test]
+    fn start_tls_hands_over() {
+        let asked = message(1, EXTENDED_REQUEST, &[&ber(0x80, &[START_TLS.as_bytes()])]);
+        let told =
+            rows(&[client(&asked), server(result(1, EXTENDED_ANSWER, 0, "")), client("\x16\x03")]);
+        assert_eq!(
+            (&told[0]["extended_name"], &told[1]),
+            (&json!("StartTLS"), &json!("becomes tls"))
+        );
+        // Not if it was refused.
+        let told = rows(&[
+            client(&asked),
+            server(result(1, EXTENDED_ANSWER, 2, "")),
+            client(search(2, PRESENT)),
+        ]);
+        assert_eq!(told.len(), 2);
+    }
+
+    fn wrapped(token: &[u8], message: &[u8]) -> Vec<u8> {
+        let length = (token.len() + message.len()) as u32;
+        [&length.to_be_bytes(), token, message].concat()
+    }
+
+    #[test]
+    fn what_is_only_signed_is_read() {
+        let proof = ber(SASL, &[&octets("GSS-SPNEGO"), &octets("token")]);
+        let kerberos = [&[5, 4, 4, 0xff, 0, 12, 0, 12][..], &[0; 8], &[7; 12]].concat();
+        let sealed = [&[5, 4, 6, 0xff, 0, 0, 0, 28][..], &[9; 60]].concat();
+        let ntlm = [&[1, 0, 0, 0][..], &[7; 12]].concat();
+        let long = search(9, &ber(0xa3, &[&octets("cn"), &octets(&"b".repeat(90_000))]));
+        let (front, back) = long.split_at(50_000);
+        let acts = [
+            client(bind(1, "", &proof)),
+            server(result(1, BIND_ANSWER, 0, "")),
+            client(wrapped(&kerberos, &search(2, PRESENT))),
+            server(wrapped(&kerberos, &[entry(2, "cn=a", 1), result(2, RESULT, 0, "")].concat())),
+            client(wrapped(&sealed, b"")),
+            server(wrapped(&sealed, b"")),
+            client(wrapped(&ntlm, &search(3, PRESENT))),
+            // In two pieces.
+            client(wrapped(&kerberos, front)),
+            client(wrapped(&kerberos, back)),
+            client(wrapped(&ntlm, &message(4, UNBIND, &[]))),
+        ];
+        let told = rows(&acts);
+        let signed: Vec<_> = told.iter().map(|it| it.get("signed").is_some()).collect();
+        assert_eq!(signed, [false, true, true, true, true]);
+        assert_eq!((&told[1]["entry_count"], &told[1]["result"]), (&json!(1), &json!("success")));
+        assert_eq!(told[2]["operation"], "unbind");
+        assert_eq!(told[4]["filter"].as_str().unwrap().chars().last(), Some('…'));
+        // Without a bind before, such bytes are nonsense.
+        let told = rows(&[client(wrapped(&kerberos, &search(2, PRESENT)))]);
+        assert_eq!(told, ["lost"]);
+    }
+
+    #[test]
+    fn a_datagram_answers_at_once() {
+        let acts = [
+            client(search(7, PRESENT)),
+            server([entry(7, "", 3), result(7, RESULT, 0, "")].concat()),
+            client(search(8, PRESENT)),
+            server(entry(8, "", 3)),
+        ];
+        let told = drive::datagrams::<Dissector>(&acts);
+        assert_eq!(told.len(), 2);
+        assert_eq!((&told[0]["transport"], &told[0]["entry_count"]), (&json!("udp"), &json!(1)));
+        assert_eq!((told[1].get("result"), &told[1]["entry_count"]), (None, &json!(1)));
+    }
+
+    #[test]
+    fn huge_messages_need_little_room() {
+        let photo = "j".repeat(3 << 20);
+        let change = ber(SEQUENCE, &[&octets("jpegPhoto"), &ber(SET, &[&octets(&photo)])]);
+        let change = ber(SEQUENCE, &[&[10, 1, 2], &change]);
+        let acts = [
+            client(message(1, MODIFY, &[&octets("cn=a"), &ber(SEQUENCE, &[&change])])),
+            server(result(1, 0x67, 0, "")),
+            client(search(2, PRESENT)),
+            server(
+                [entry(2, "cn=a", 3 << 20), entry(2, "cn=b", 1), result(2, RESULT, 0, "")].concat(),
+            ),
+        ];
+        let told = drive::stream::<Dissector>(&acts, 1460);
+        assert_eq!((told.len(), &told[0]["attributes"]), (2, &json!(["jpegPhoto"])));
+        assert_eq!(told[1]["entry_count"], 2);
+        // A hole inside one is absorbed.
+        let long = entry(2, "cn=a", 100_000);
+        let (front, back) = (&long[..70_000], &long[80_000..]);
+        let acts = [
+            client(search(2, PRESENT)),
+            server(front),
+            Act::Loses(Side::Server, 10_000),
+            server([back, &entry(2, "cn=b", 1), &result(2, RESULT, 0, "")].concat()),
+        ];
+        let told = drive::stream::<Dissector>(&acts, 1460);
+        assert_eq!((&told[0]["entry_count"], &told[0]["incomplete"]), (&json!(2), &json!(true)));
+    }
+
+    #[test]
+    fn after_a_hole_the_next_message_is_found() {
+        let first = search(2, PRESENT);
+        let acts = [
+            client([&first[..], &first[..9]].concat()),
+            Act::Loses(Side::Client, 20),
+            client([&first[29..], &search(4, PRESENT)].concat()),
+        ];
+        let told = rows(&acts);
+        assert_eq!((told.len(), told.iter().any(|it| it.get("incomplete").is_some())), (2, false));
+        let acts = [
+            client(search(4, PRESENT)),
+            server(&entry(4, "cn=a", 30)[..20]),
+            Act::Loses(Side::Server, 50),
+            server(
+                [&entry(4, "cn=b", 30)[9..], &entry(4, "cn=c", 1), &result(4, RESULT, 0, "")]
+                    .concat(),
+            ),
+        ];
+        let told = rows(&acts);
+        assert_eq!((told.len(), &told[0]["incomplete"]), (1, &json!(true)));
+        assert_eq!(told[0]["entry_names"], json!(["cn=c"]));
+    }
+
+    #[test]
+    fn recognised_by_content() {
+        let limits = Limits::default();
+        for (bytes, side) in [
+            (search(2, PRESENT), Side::Client),
+            (bind(1, "cn=a", b"\x80\x01s"), Side::Client),
+            (message(3, UNBIND, &[]), Side::Client),
+            (entry(2, "cn=a", 300), Side::Server),
+            (result(2, 0x67, 0, ""), Side::Server),
+        ] {
+            assert_eq!(judge(&bytes, side), Guess::Sure);
+            assert_eq!(judge(&bytes, side.other()), Guess::No);
+            for n in 0..7 {
+                assert_eq!(judge(&bytes[..n], side), Guess::More, "{n} of {bytes:02x?}");
+            }
+            let mut input = Input::new(&bytes, false, &limits);
+            assert!(Dissector::default().parse(side, &mut input, &Open::default()).is_ok());
+        }
+        // SNMP, a certificate, text.
+        for noise in [
+            &b"0\x26\x02\x01\x01\x04\x06public\xa0\x19"[..],
+            b"0\x82\x03\x24\x30\x82\x02\x0c",
+            b"0 OK\r\n",
+        ] {
+            assert_eq!(judge(noise, Side::Client), Guess::No);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn noise_is_no_accident(
+            pieces in proptest::collection::vec((any::<bool>(), 0_usize..9, 0_usize..40, any::<u8>()), 0..30),
+            piece in 1_usize..60,
+        ) {
+            let known = [
+                search(2, PRESENT), bind(1, "", &ber(SASL, &[&octets("GSSAPI")])), entry(2, "a", 5), result(2, RESULT, 0, ""),
+                result(1, BIND_ANSWER, 0, ""), vec![0, 0, 0, 40, 5, 4, 4, 0xff, 0, 12, 0, 12], vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff],
+                message(2, MODIFY, &[&octets("a"), &ber(SEQUENCE, &[&ber(SEQUENCE, &[&[10, 1, 2]])])]), vec![0xa2; 300],
+            ];
+            let acts: Vec<_> = pieces.iter().map(|(is_client, place, cut, odd)| {
+                let mut bytes = known[*place].clone();
+                if let Some(byte) = bytes.get_mut(*cut) { *byte = *odd }
+                if *is_client { client(bytes) } else { server(bytes) }
+            }).collect();
+            drive::stream::<Dissector>(&acts, piece);
+            drive::datagrams::<Dissector>(&acts);
+        }
+    }
+}

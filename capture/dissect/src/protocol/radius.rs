@@ -130,7 +130,8 @@ impl Dissect for Dissector {
         let generation = latest.map_or(0, |it| it.generation);
         let same = latest.filter(|it| asks && it.authenticator == packet.authenticator);
         let retransmission = same.is_some();
-        let generation = if asks && !retransmission { generation.wrapping_add(1) } else { generation };
+        let generation =
+            if asks && !retransmission { generation.wrapping_add(1) } else { generation };
         let key = 1 << 48
             | u64::from(generation) << 16
             | u64::from(asker == Side::Server) << 8
@@ -462,7 +463,11 @@ impl<'a> Fields<'a> {
                 put(&mut json, format_args!(",\"vendor\":{}", vendor.id));
             }
             json.push_str(",\"value\":");
-            quote(&mut json, &shown);
+            let is_number = matches!(attribute, Some((_, _, Kind::Number | Kind::Time)));
+            match number(it.value).filter(|_| is_number) {
+                Some(number) => put(&mut json, format_args!("{number}")),
+                None => quote(&mut json, &shown),
+            }
             json.push('}');
         }
         json.push(']');
@@ -691,11 +696,17 @@ const SERVICE_TYPES: &[(u32, &str)] = &[
     (18, "Framed-Management"),
 ];
 
-const PROTOCOLS: &[(u32, &str)] =
-    &[(1, "PPP"), (2, "SLIP"), (3, "ARAP"), (4, "Gandalf"), (5, "Xylogics"), (6, "X.75"), (7, "GPRS-PDP-Context")];
+const PROTOCOLS: &[(u32, &str)] = &[
+    (1, "PPP"),
+    (2, "SLIP"),
+    (3, "ARAP"),
+    (4, "Gandalf"),
+    (5, "Xylogics"),
+    (6, "X.75"),
+    (7, "GPRS-PDP-Context"),
+];
 
-const ROUTINGS: &[(u32, &str)] =
-    &[(0, "None"), (1, "Send"), (2, "Listen"), (3, "Send-and-Listen")];
+const ROUTINGS: &[(u32, &str)] = &[(0, "None"), (1, "Send"), (2, "Listen"), (3, "Send-and-Listen")];
 
 const COMPRESSIONS: &[(u32, &str)] =
     &[(0, "None"), (1, "Van-Jacobson-TCP-IP"), (2, "IPX-Header"), (3, "Stac-LZS")];
@@ -956,3 +967,233 @@ const ATTRIBUTES: &[(u8, &str, Kind)] = &[
     (171, "Delegated-IPv6-Prefix-Pool", Kind::Text),
     (172, "Stateful-IPv6-Address-Pool", Kind::Text),
 ];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::drive::{self, Step, client, server};
+
+    fn attribute(kind: u8, value: &[u8]) -> Vec<u8> {
+        [&[kind, value.len() as u8 + 2][..], value].concat()
+    }
+
+    fn packet(code: u8, id: u8, authenticator: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
+        let attributes = attributes.concat();
+        let length = (HEADER_BYTES + attributes.len()) as u16;
+        [&[code, id][..], &length.to_be_bytes(), &[authenticator; 16], &attributes].concat()
+    }
+
+    fn access(id: u8, authenticator: u8) -> Vec<u8> {
+        let attributes =
+            [attribute(1, b"bob"), attribute(2, b"s3cret"), attribute(5, &[0, 0, 0, 7])];
+        packet(1, id, authenticator, &attributes)
+    }
+
+    fn rows(steps: &[Step]) -> Vec<Value> {
+        drive::datagrams::<Dissector>(steps)
+    }
+
+    /// What was asked, whether again, and what was answered.
+    fn outline(rows: &[Value]) -> Vec<String> {
+        let text = |it: &Value| it.as_str().unwrap_or("-").to_owned();
+        rows.iter()
+            .map(|it| {
+                let again = if it["retransmission"] == true { " again" } else { "" };
+                format!(
+                    "{}{again} {} {}",
+                    text(&it["request_code"]),
+                    it["id"],
+                    text(&it["response_code"])
+                )
+            })
+            .collect()
+    }
+
+    fn shown(row: &Value, column: &str) -> Value {
+        serde_json::from_str(row[column].as_str().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn each_transmission_is_a_row() {
+        let reject = packet(3, 9, 0, &[]);
+        let steps = [
+            client(access(9, 1)),
+            client(access(9, 1)),
+            server(&reject),
+            server(&reject),
+            client(access(9, 1)),
+            server(&reject),
+            // Said once too often: nobody asked.
+            server(&reject),
+            client(access(9, 2)),
+        ];
+        let expected = [
+            "Access-Request 9 Access-Reject",
+            "Access-Request again 9 Access-Reject",
+            "Access-Request again 9 Access-Reject",
+            "Access-Request 9 -",
+        ];
+        assert_eq!(outline(&rows(&steps)), expected);
+    }
+
+    #[test]
+    fn a_number_used_again_is_another_request() {
+        // The first gets no answer; the second has the same number.
+        let steps = [client(access(9, 1)), client(access(9, 2)), server(packet(2, 9, 0, &[]))];
+        assert_eq!(
+            outline(&rows(&steps)),
+            ["Access-Request 9 Access-Accept", "Access-Request 9 -"]
+        );
+    }
+
+    #[test]
+    fn either_side_may_ask() {
+        let steps = [
+            client(access(1, 1)),
+            server(packet(40, 1, 5, &[attribute(44, b"s")])),
+            client(packet(42, 1, 0, &[attribute(101, &[0, 0, 1, 0xf7])])),
+            server(packet(11, 1, 0, &[attribute(18, b"token?")])),
+        ];
+        let told = rows(&steps);
+        let expected = ["Disconnect-Request 1 Disconnect-NAK", "Access-Request 1 Access-Challenge"];
+        assert_eq!(outline(&told), expected);
+        assert_eq!(
+            (&told[0]["server_initiated"], &told[1]["server_initiated"]),
+            (&json!(true), &json!(false))
+        );
+        assert_eq!(told[0]["error"], "Disconnect-NAK: Session-Context-Not-Found");
+        assert_eq!(
+            (&told[1]["reply_message"], &told[1]["failed"]),
+            (&json!("token?"), &Value::Null)
+        );
+    }
+
+    #[test]
+    fn a_lone_answer_is_a_row() {
+        let told = rows(&[server(packet(3, 7, 0, &[attribute(18, b"no")]))]);
+        assert_eq!(outline(&told), ["- 7 Access-Reject"]);
+        assert_eq!(
+            (&told[0]["verb"], &told[0]["error"]),
+            (&json!("Access-Reject"), &json!("Access-Reject: no"))
+        );
+    }
+
+    #[test]
+    fn secrets_are_not_kept() {
+        let vendor = |id: u32, kind: u8, value: &[u8]| {
+            let value = [&id.to_be_bytes()[..], &attribute(kind, value)].concat();
+            attribute(VENDOR_SPECIFIC, &value)
+        };
+        let request = [
+            attribute(2, b"s3cret"),
+            attribute(3, b"\x01s3cret"),
+            attribute(69, b"s3cret"),
+            attribute(EAP_MESSAGE, b"\x02\x01\0\x0b\x06s3cret"),
+            attribute(EAP_MESSAGE, b"more s3cret"),
+            vendor(MICROSOFT, 25, b"s3cret"),
+            vendor(MICROSOFT, 10, b"DOM"),
+            vendor(CISCO, 1, b"psk=s3cret"),
+            vendor(CISCO, 1, b"ssid=cafe"),
+            vendor(42, 3, b"\x01\x02"),
+        ];
+        let request = packet(1, 1, 1, &request);
+        let body = Packet::of(&request).unwrap().redacted();
+        assert!(memchr::memmem::find(&body, b"s3cret").is_none());
+        let told = rows(&[client(request)]);
+        let names = [
+            ("User-Password", "***"),
+            ("CHAP-Password", "***"),
+            ("Tunnel-Password", "***"),
+            ("EAP-Message", "Response GTC"),
+            ("EAP-Message", "***"),
+            ("MS-CHAP2-Response", "***"),
+            ("MS-CHAP-Domain", "DOM"),
+            ("Cisco-AVPair", "***"),
+            ("Cisco-AVPair", "ssid=cafe"),
+            ("42.3", "0x0102"),
+        ];
+        let list = shown(&told[0], "request_attributes");
+        for (it, (name, value)) in list.as_array().unwrap().iter().zip(names) {
+            assert_eq!((&it["name"], &it["value"]), (&json!(name), &json!(value)));
+        }
+        assert_eq!(
+            (&told[0]["eap"], &told[0]["authentication"]),
+            (&json!("Response GTC"), &json!("eap"))
+        );
+    }
+
+    #[test]
+    fn values_have_words() {
+        let request = [
+            attribute(1, "bob é".as_bytes()),
+            attribute(4, &[10, 0, 0, 1]),
+            attribute(40, &[0, 0, 0, 2]),
+            attribute(42, &[0, 0, 0, 5]),
+            attribute(52, &[0, 0, 0, 1]),
+            attribute(46, &[0, 0, 0, 9]),
+            attribute(61, &[0, 0, 0, 200]),
+            attribute(64, &[1, 0, 0, 13]),
+            attribute(81, b"\x0142"),
+            attribute(97, &[0, 32, 0x20, 1, 0xd, 0xb8]),
+            attribute(25, b"class"),
+            attribute(250, b"new"),
+        ];
+        let told = rows(&[client(packet(4, 1, 1, &request)), server(packet(5, 1, 0, &[]))]);
+        let told = &told[0];
+        assert_eq!(told["session_input_bytes"], (1_u64 << 32) + 5);
+        assert_eq!(told["session_time"], 9_000_000_000_i64);
+        assert_eq!((&told["accounting_status"], &told["user"]), (&json!("Stop"), &json!("bob é")));
+        let list = shown(told, "request_attributes");
+        let values: Vec<_> =
+            list.as_array().unwrap().iter().map(|it| it["value"].clone()).collect();
+        let expected = json!([
+            "bob é",
+            "10.0.0.1",
+            "Stop",
+            5,
+            1,
+            9,
+            "200",
+            "VLAN",
+            "42",
+            "2001:db8::/32",
+            "0x636c617373",
+            "new"
+        ]);
+        assert_eq!(Value::from(values), expected);
+    }
+
+    #[test]
+    fn recognised_by_content() {
+        let guess = |bytes: &[u8], side| {
+            Dissector::guess(&Head { bytes, side, transport: Transport::Udp, port: 1812 })
+        };
+        assert_eq!(guess(&access(1, 1), Side::Client), Guess::Sure);
+        assert_eq!(guess(&access(1, 1), Side::Server), Guess::No);
+        assert_eq!(guess(&packet(5, 1, 1, &[]), Side::Server), Guess::Maybe);
+        let mut short = access(1, 1);
+        short.pop();
+        assert_eq!(guess(&short, Side::Client), Guess::No);
+        assert_eq!(guess(&[1; 40], Side::Client), Guess::No);
+        // Padding is not looked at.
+        assert_eq!(guess(&[access(1, 1), vec![0; 9]].concat(), Side::Client), Guess::Sure);
+    }
+
+    proptest! {
+        #[test]
+        fn noise_is_no_accident(
+            pieces in proptest::collection::vec((any::<bool>(), 0_usize..40, any::<u8>(), 0_usize..50), 0..30),
+        ) {
+            let steps: Vec<_> = pieces.iter().map(|(is_client, at, odd, length)| {
+                let mut bytes = access(1, 1);
+                if let Some(byte) = bytes.get_mut(*at) { *byte = *odd }
+                bytes.truncate((*length).max(20));
+                if *is_client { client(bytes) } else { server(bytes) }
+            }).collect();
+            rows(&steps);
+        }
+    }
+}

@@ -3,7 +3,7 @@ select
   client_ip, client_port, server_ip, server_port,
   case
     when request_bytes > 0 then verb
-    when status is null and references is null then 'searchResEntry'
+    when status is null and reference_count is null then 'searchResEntry'
     when status is null then 'searchResRef'
     when verb = 'bind' then 'resp1'
     when verb = 'search' then 'resp5'
