@@ -9,6 +9,7 @@ use crate::tables::{AnyRows, Rows};
 mod diameter;
 mod dns;
 mod http;
+mod kerberos;
 mod ldap;
 mod radius;
 mod redis;
@@ -18,6 +19,7 @@ pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<diameter::Dissector>(),
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<http::Dissector>(),
+    Protocol::of::<kerberos::Dissector>(),
     Protocol::of::<ldap::Dissector>(),
     Protocol::of::<radius::Dissector>(),
     Protocol::of::<redis::Dissector>(),
