@@ -140,7 +140,7 @@ impl Dissect for Dissector {
         let (request, response) = (exchange.request, exchange.response);
         let first = request.or(response);
         let header = first.map(|it| it.header).unwrap_or_default();
-        let sender = request.map(|it| it.sender).or(response.map(|it| it.sender.other()));
+        let sender = request.map(|it| it.sender).or_else(|| response.map(|it| it.sender.other()));
         let asked = request.map(|it| &*it.fields);
         let told = response.map(|it| &*it.fields);
         let either = |of: fn(&Fields) -> &Option<String>| {
@@ -357,8 +357,8 @@ fn judge(bytes: &[u8], side: Side) -> Guess {
     let (code, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let [flags, ..] = second.to_be_bytes();
     let length = second & 0xff_ffff;
-    let is_sound = (AVP_BYTES as u32..=header.length - HEADER_BYTES as u32).contains(&length)
-        && flags & AVP_RESERVED == 0;
+    let room = (header.length as usize).saturating_sub(HEADER_BYTES);
+    let is_sound = (AVP_BYTES..=room).contains(&(length as usize)) && flags & AVP_RESERVED == 0;
     let is_usual = FIRST_AVPS.contains(&code) && flags & VENDOR == 0;
     match is_sound {
         true if is_usual => Guess::Sure,

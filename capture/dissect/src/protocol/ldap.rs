@@ -37,6 +37,11 @@ pub(super) struct Ldap<'a> {
     authentication: Option<Label<'a>>,
     /// The SASL mechanism of a bind, such as `GSS-SPNEGO`.
     mechanism: Option<Label<'a>>,
+    /// What a mechanism that only negotiates, such as `GSS-SPNEGO`, has come to: `kerberos` or
+    /// `ntlm`.
+    negotiated: Option<Label<'a>>,
+    /// Who an NTLM bind says it is, such as `DOMAIN\\alice`.
+    user: Option<Cow<'a, str>>,
     /// What an extended operation does, such as `StartTLS` or `Who am I?`; null if it isn't known.
     extended_name: Option<Label<'a>>,
     /// The number of an extended operation.
@@ -130,6 +135,8 @@ pub(super) struct Asked {
     new_name: Option<String>,
     authentication: Option<&'static str>,
     mechanism: Option<String>,
+    negotiated: Option<&'static str>,
+    user: Option<String>,
     extended: Option<String>,
     controls: Vec<Cow<'static, str>>,
     size_limit: Option<u64>,
@@ -218,7 +225,8 @@ impl Dissect for Dissector {
             Some(Body::Told(told)) => Some(&**told),
             _ => None,
         };
-        let carried = asked.map(|it| it.carried).or(told.map(|it| it.carried)).unwrap_or_default();
+        let carried =
+            asked.map(|it| it.carried).or_else(|| told.map(|it| it.carried)).unwrap_or_default();
         let operation = operation_name(carried.operation);
         let found = asked.map(|it| it.found.take());
         let is_search = asked.is_some_and(|it| it.carried.operation == SEARCH);
@@ -245,7 +253,8 @@ impl Dissect for Dissector {
         let failed = status.is_some_and(|it| !NO_FAILURE.contains(&it));
         let diagnostic = told.and_then(|it| it.diagnostic.as_deref()).filter(|it| !it.is_empty());
 
-        let target = name.or(extended_name).or(extended).or(mechanism).or(filter);
+        let user = asked.and_then(|it| it.user.as_deref());
+        let target = name.or(user).or(extended_name).or(extended).or(mechanism).or(filter);
         let summary = Summary {
             verb: operation.into(),
             target: target.unwrap_or_default().into(),
@@ -266,6 +275,8 @@ impl Dissect for Dissector {
             new_name: asked.and_then(|it| it.new_name.as_deref()).map(Cow::Borrowed),
             authentication: asked.and_then(|it| it.authentication).map(Label::from),
             mechanism: mechanism.map(Label::from),
+            negotiated: asked.and_then(|it| it.negotiated).map(Label::from),
+            user: asked.and_then(|it| it.user.as_deref()).map(Cow::Borrowed),
             extended_name: extended_name.map(Label::from),
             extended_oid: extended.map(Label::from),
             controls: Texts(asked.map(|it| it.controls.clone()).unwrap_or_default()),
@@ -303,7 +314,8 @@ impl Dissect for Dissector {
         match body {
             Body::Asked(it) => {
                 let texts = [&it.name, &it.filter, &it.changes, &it.new_name, &it.mechanism];
-                let texts = texts.into_iter().chain([&it.extended]).map(length).sum::<usize>();
+                let texts =
+                    texts.into_iter().chain([&it.extended, &it.user]).map(length).sum::<usize>();
                 let controls = it.controls.len() * CONTROL_BYTES;
                 size_of::<Asked>() + texts + list(&it.attributes) + controls
             }
@@ -730,8 +742,24 @@ impl Asked {
             0x89..=0x8b => "ntlm",
             _ => "unknown",
         });
-        let sasl = proof.filter(|it| it.tag == SASL);
-        self.mechanism = sasl.and_then(|it| it.inside().expect(OCTETS)).map(words);
+        let mut sasl = proof.filter(|it| it.tag == SASL).map(|it| it.inside());
+        self.mechanism = sasl.as_mut().and_then(|it| it.expect(OCTETS)).map(words);
+        let token = match &mut sasl {
+            Some(parts)
+                if self
+                    .mechanism
+                    .as_deref()
+                    .is_some_and(|it| it.starts_with("GSS") || it == "NTLM") =>
+            {
+                parts.expect(OCTETS)
+            }
+            Some(_) => None,
+            None => proof.filter(|it| it.tag != SIMPLE),
+        };
+        if let Some(token) = token.map(|it| it.bytes) {
+            self.negotiated = negotiated(token);
+            self.user = ntlm_user(token);
+        }
         self.name = name;
     }
 
@@ -814,7 +842,7 @@ impl Told {
         let result = parts.expect(ENUMERATED).and_then(|it| it.integer());
         told.result = result.and_then(|it| i32::try_from(it).ok());
         // NTLM's challenge stands where the matched name would.
-        let matched = parts.expect(OCTETS).filter(|it| !it.bytes.starts_with(b"NTLMSSP\0"));
+        let matched = parts.expect(OCTETS).filter(|it| !it.bytes.starts_with(NTLM));
         told.matched = matched.map(words);
         told.diagnostic = parts.expect(OCTETS).map(|it| {
             // Active Directory ends its texts as C does.
@@ -1010,6 +1038,57 @@ impl Filter {
     }
 }
 
+/// What a token of GSSAPI or SPNEGO (RFC 4178) is for; the first choice, where several are offered.
+fn negotiated(token: &[u8]) -> Option<&'static str> {
+    if memchr::memmem::find(token, NTLM).is_some() {
+        return Some("ntlm");
+    }
+    let mut inside = Reader::new(token).next().filter(|it| it.tag == 0x60)?.inside();
+    let mut mechanism = inside.expect(OBJECT_IDENTIFIER)?;
+    if mechanism.oid()? == "1.3.6.1.5.5.2" {
+        let offer = inside.expect(0xa0)?.inside().expect(SEQUENCE)?.inside().expect(0xa0)?;
+        mechanism = offer.inside().expect(SEQUENCE)?.inside().expect(OBJECT_IDENTIFIER)?;
+    }
+    match mechanism.oid()?.as_str() {
+        "1.2.840.113554.1.2.2" | "1.2.840.48018.1.2.2" | "1.3.5.1.5.2" => Some("kerberos"),
+        "1.3.6.1.4.1.311.2.2.10" => Some("ntlm"),
+        _ => None,
+    }
+}
+
+/// Who the last message of an NTLM dialogue is from (MS-NLMP 2.2.1.3).
+fn ntlm_user(token: &[u8]) -> Option<String> {
+    let message = token.get(memchr::memmem::find(token, NTLM)?..)?;
+    if message.get(8..12)? != [3, 0, 0, 0] {
+        return None;
+    }
+    let number = |at: usize| {
+        let bytes = message.get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    let is_wide = number(60)? & 1 == 1;
+    let field = |at: usize| {
+        let length = (number(at)? & 0xffff).min(NAME_BYTES);
+        let start = number(at + 4)?;
+        let bytes = message.get(start..start.checked_add(length)?)?;
+        Some(match is_wide {
+            true => {
+                let units = bytes.chunks_exact(2).map(|it| match it {
+                    [low, high] => u16::from_le_bytes([*low, *high]),
+                    _ => 0,
+                });
+                char::decode_utf16(units).map(|it| it.unwrap_or('\u{fffd}')).collect()
+            }
+            false => text(bytes).into_owned(),
+        })
+    };
+    let (domain, user): (String, String) = (field(28)?, field(36)?);
+    match domain.is_empty() {
+        true => Some(user).filter(|it| !it.is_empty()),
+        false => Some(format!("{domain}\\{user}")),
+    }
+}
+
 /// Whether an attribute's values are passwords or keys.
 fn is_secret(attribute: &str) -> bool {
     let name = attribute.split(';').next().unwrap_or_default().to_ascii_lowercase();
@@ -1101,6 +1180,9 @@ const REFERRALS: u8 = 0xa3;
 const ANSWER_NAME: u8 = 0x8a;
 const ANSWER_VALUE: u8 = 0x8b;
 const OBJECT_IDENTIFIER: u8 = 0x06;
+
+/// How each message of NTLM begins.
+const NTLM: &[u8] = b"NTLMSSP\0";
 
 const SCOPES: &[&str] = &["base", "one", "sub", "subordinate"];
 const CHANGES: &[&str] = &["add", "delete", "replace", "increment"];
@@ -1404,6 +1486,24 @@ mod tests {
         );
         assert_eq!(told[1].get("failed"), None);
         assert_eq!((told[2].get("matched_name"), &told[2]["name"]), (None, &json!("me")));
+    }
+
+    #[test]
+    fn negotiated_binds_say_what_came_of_it() {
+        let oid = |it: &[u8]| ber(OBJECT_IDENTIFIER, &[it]);
+        let kerberos = oid(&[0x2a, 0x86, 0x48, 0x82, 0xf7, 0x12, 1, 2, 2]);
+        let offer = ber(0xa0, &[&ber(SEQUENCE, &[&ber(0xa0, &[&ber(SEQUENCE, &[&kerberos])])])]);
+        let spnego = ber(0x60, &[&oid(&[0x2b, 6, 1, 5, 5, 2]), &offer]);
+        // Where the domain and the user stand: behind the head.
+        let mut ntlm = [NTLM, &[3, 0, 0, 0], &[0; 52]].concat();
+        ntlm[28..36].copy_from_slice(&[4, 0, 4, 0, 64, 0, 0, 0]);
+        ntlm[36..44].copy_from_slice(&[6, 0, 6, 0, 68, 0, 0, 0]);
+        ntlm[60] = 1;
+        ntlm.extend(b"D\0M\0b\0o\0b\0");
+        let sasl = |token: &[u8]| ber(SASL, &[&octets("GSS-SPNEGO"), &ber(OCTETS, &[token])]);
+        let told = rows(&[client(bind(1, "", &sasl(&spnego))), client(bind(2, "", &sasl(&ntlm)))]);
+        assert_eq!((&told[0]["negotiated"], told[0].get("user")), (&json!("kerberos"), None));
+        assert_eq!((&told[1]["negotiated"], &told[1]["user"]), (&json!("ntlm"), &json!("DM\\bob")));
     }
 
     #[test]

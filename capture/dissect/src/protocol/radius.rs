@@ -182,7 +182,7 @@ impl Dissect for Dissector {
             let low = asked.number(low)?;
             Some(Size(low | asked.number(high).unwrap_or(0) << 32))
         };
-        let sender = request.map(|it| it.sender).or(response.map(|it| it.sender.other()));
+        let sender = request.map(|it| it.sender).or_else(|| response.map(|it| it.sender.other()));
 
         let summary = Summary {
             verb: request_code.clone().or_else(|| response_code.clone()).unwrap_or_default(),
@@ -451,7 +451,7 @@ impl<'a> Fields<'a> {
                 (None, Some((_, name, kind))) if it.kind == EAP_MESSAGE => {
                     let shown = eap_name(it.value).filter(|_| !in_eap);
                     in_eap = true;
-                    let shown = shown.map_or_else(|| value(Some(*kind), it.value), |it| it);
+                    let shown = shown.unwrap_or_else(|| value(Some(*kind), it.value));
                     ((*name).into(), shown)
                 }
                 (None, Some((_, name, kind))) => ((*name).into(), value(Some(*kind), it.value)),
