@@ -846,7 +846,7 @@ impl Told {
         told.matched = matched.map(words);
         told.diagnostic = parts.expect(OCTETS).map(|it| {
             // Active Directory ends its texts as C does.
-            text(it.bytes).trim_end_matches(['\0', '\n']).to_owned()
+            text(it.bytes).trim_end_matches(['\0', '\n', ' ']).to_owned()
         });
         for part in parts {
             match part.tag {

@@ -94,7 +94,7 @@ pub(super) struct Body {
 impl Dissect for Dissector {
     const NAME: &'static str = "radius";
     const TRANSPORTS: &'static [Transport] = &[Transport::Udp];
-    const PORTS: &'static [u16] = &[1812, 1813, 1645, 1646, 3799];
+    const PORTS: &'static [u16] = &[1812, 1813, 1645, 1646, 1700, 3799];
     type Body = Body;
     type Columns = RadiusColumns;
 

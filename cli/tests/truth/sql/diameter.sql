@@ -1,4 +1,5 @@
-/* Who asks is the client there, whichever side connected. */
+/* Who asks is the client there, whichever side connected.
+   Not found: arkime__diameter_synthetic, frames 15 and 21: SCTP. */
 select
   case when server_initiated then server_ip else client_ip end as client_ip,
   case when server_initiated then server_port else client_port end as client_port,
