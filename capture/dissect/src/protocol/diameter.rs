@@ -14,7 +14,8 @@ use crate::render::{SECRET, digits, put, quote, words};
 /// What Diameter nodes ask each other about users, sessions and credit. Either side may ask.
 #[derive(schema::Record)]
 pub(super) struct Diameter<'a> {
-    /// What is asked, such as `Credit-Control` or `Device-Watchdog`; null if the command isn't known.
+    /// What is asked, such as `Credit-Control` or `Device-Watchdog`; null if the command isn't
+    /// known.
     command: Option<Label<'a>>,
     /// The command's number.
     command_code: Code,
@@ -38,11 +39,13 @@ pub(super) struct Diameter<'a> {
     user: Option<Cow<'a, str>>,
     /// The subscriber it is about: a telephone number, IMSI or SIP address.
     subscription: Option<Cow<'a, str>>,
-    /// What kind of request for credit, policy or accounting it is: `INITIAL`, `UPDATE`, `TERMINATION`, `EVENT`, …
+    /// What kind of request for credit, policy or accounting it is: `INITIAL`, `UPDATE`,
+    /// `TERMINATION`, `EVENT`, …
     request_type: Option<Label<'a>>,
     /// The place of a request among those of its session.
     request_number: Option<u64>,
-    /// How it ended, such as `SUCCESS` or `UNABLE_TO_DELIVER`; of a vendor's code that isn't known, its number; null without an answer.
+    /// How it ended, such as `SUCCESS` or `UNABLE_TO_DELIVER`; of a vendor's code that isn't known,
+    /// its number; null without an answer.
     result: Option<Label<'a>>,
     /// The vendor whose own code the result is.
     result_vendor: Option<u64>,
@@ -56,7 +59,8 @@ pub(super) struct Diameter<'a> {
     protocol_error: bool,
     /// The server's end of the connection asked, and the client's answered.
     server_initiated: bool,
-    /// All of the request, as a list of objects with `name` and `value`; a group's value is a list in turn. The list is cut at 32 KiB.
+    /// All of the request, as a list of objects with `name` and `value`; a group's value is a list
+    /// in turn. The list is cut at 32 KiB.
     request_avps: Option<Json<'a>>,
     /// All of the response, likewise.
     response_avps: Option<Json<'a>>,

@@ -17,7 +17,8 @@ use crate::render::{SECRET, put, quote};
 /// finds. Passwords are never kept.
 #[derive(schema::Record)]
 pub(super) struct Ldap<'a> {
-    /// What is wanted: `bind`, `search`, `modify`, `add`, `delete`, `modifyDN`, `compare`, `extended`, `abandon`, `unbind`.
+    /// What is wanted: `bind`, `search`, `modify`, `add`, `delete`, `modifyDN`, `compare`,
+    /// `extended`, `abandon`, `unbind`.
     operation: Label<'a>,
     /// The distinguished name it is about: of a search the base, of a bind who it is.
     name: Option<Cow<'a, str>>,
@@ -28,7 +29,8 @@ pub(super) struct Ldap<'a> {
     filter: Option<Cow<'a, str>>,
     /// The attributes a search asks for, or a modification or addition names.
     attributes: Texts<'a>,
-    /// What is modified or added: a list of objects with `operation`, `attribute` and `values`. Passwords are left out; the list is cut at 16 KiB.
+    /// What is modified or added: a list of objects with `operation`, `attribute` and `values`.
+    /// Passwords are left out; the list is cut at 16 KiB.
     changes: Option<Json<'a>>,
     /// The name an entry is renamed to, with the entry that it is moved below.
     new_name: Option<Cow<'a, str>>,

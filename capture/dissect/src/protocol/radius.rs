@@ -60,7 +60,8 @@ pub(super) struct Radius<'a> {
     retransmission: bool,
     /// The server's end of the conversation asked, and the client's answered.
     server_initiated: bool,
-    /// All attributes of the request, as a list of objects with `name` and `value`; of a vendor's, also `vendor`.
+    /// All attributes of the request, as a list of objects with `name` and `value`; of a vendor's,
+    /// also `vendor`.
     request_attributes: Option<Json<'a>>,
     /// All attributes of the response, likewise.
     response_attributes: Option<Json<'a>>,
