@@ -28,6 +28,7 @@
 )]
 
 mod association;
+mod ber;
 mod body;
 mod carrier;
 mod connection;
@@ -47,6 +48,7 @@ mod loss;
 mod packet;
 mod packet_row;
 mod protocol;
+mod render;
 mod session;
 mod speech;
 mod stream;

@@ -11,17 +11,21 @@ mod blocks;
 mod brokers;
 mod cassandra;
 mod dhcp;
+mod diameter;
 mod dns;
 mod fields;
 mod ftp;
 mod http;
 mod icmp;
 mod kafka;
+mod kerberos;
+mod ldap;
 mod memcached;
 mod mongodb;
 mod mqtt;
 mod nats;
 mod ntp;
+mod radius;
 mod redis;
 mod reply;
 mod sctp;
@@ -33,17 +37,21 @@ pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<amqp::Dissector>(),
     Protocol::of::<cassandra::Dissector>(),
     Protocol::of::<dhcp::Dissector>(),
+    Protocol::of::<diameter::Dissector>(),
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<ftp::Dissector>(),
     Protocol::of::<http::Dissector>(),
     Protocol::of::<icmp::Dissector>(),
     Protocol::of::<icmp::DissectorV6>(),
     Protocol::of::<kafka::Dissector>(),
+    Protocol::of::<kerberos::Dissector>(),
+    Protocol::of::<ldap::Dissector>(),
     Protocol::of::<memcached::Dissector>(),
     Protocol::of::<mongodb::Dissector>(),
     Protocol::of::<mqtt::Dissector>(),
     Protocol::of::<nats::Dissector>(),
     Protocol::of::<ntp::Dissector>(),
+    Protocol::of::<radius::Dissector>(),
     Protocol::of::<redis::Dissector>(),
     Protocol::of::<sctp::Dissector>(),
     Protocol::of::<sip::Dissector>(),
