@@ -7,6 +7,7 @@ use crate::session::{Session, Work};
 use crate::tables::{AnyRows, Rows};
 
 mod dhcp;
+mod dhcpv6;
 mod dns;
 mod fields;
 mod ftp;
@@ -20,6 +21,7 @@ mod smtp;
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<dhcp::Dissector>(),
+    Protocol::of::<dhcpv6::Dissector>(),
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<ftp::Dissector>(),
     Protocol::of::<http::Dissector>(),
