@@ -315,9 +315,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// The hardware address in an identifier: with a time before it, or without.
 fn mac(duid: &[u8]) -> Option<String> {
-    let address = match duid {
-        [0, 1, _, _, _, _, _, _, address @ ..] | [0, 3, _, _, address @ ..] => address,
-        _ => return None,
+    let ([0, 1, _, _, _, _, _, _, address @ ..] | [0, 3, _, _, address @ ..]) = duid else {
+        return None;
     };
     let pairs: Vec<_> = address.iter().map(|it| format!("{it:02x}")).collect();
     Some(pairs.join(":"))

@@ -974,4 +974,63 @@ mod tests {
         assert!(may_become_command(b"EH") && may_become_command(b"EHLO a"));
         assert!(!may_become_command(b"GET /") && may_become_reply(b"22"));
     }
+
+    const PIECES: &[&str] = &[
+        "EHLO a\r\n",
+        "LHLO a\r\n",
+        "MAIL FROM:<a@b>\r\n",
+        "RCPT TO:<c@d>\r\n",
+        "DATA\r\n",
+        "BDAT 5\r\n",
+        "BDAT 3 LAST\r\n",
+        "AUTH LOGIN\r\n",
+        "AUTH PLAIN YQ==\r\n",
+        "YWJjZA==\r\n",
+        "Subject: x\r\n\r\n",
+        "hi\n",
+        ".\r\n",
+        ".\n",
+        "..\r\n",
+        "\r\n",
+        "QUIT\r\n",
+        "STARTTLS\r\n",
+        "RSET\r\n",
+        "220 a\r\n",
+        "250 ok\r\n",
+        "250-a\r\n",
+        "354 go\r\n",
+        "334 x\r\n",
+        "235 in\r\n",
+        "550 5.1.1 no\r\n",
+        "\0\r",
+        "x",
+    ];
+
+    proptest::proptest! {
+        /// Whatever either side says, in whatever order, makes the same rows however it is cut.
+        #[test]
+        fn noise_is_no_accident(
+            said in proptest::collection::vec(
+                (proptest::prelude::any::<bool>(), proptest::sample::select(PIECES)),
+                0..40,
+            ),
+            piece in 1_usize..30,
+            missing in 0_u64..40,
+        ) {
+            let step = |(is_client, bytes): &(bool, &str)| match is_client {
+                true => client(bytes),
+                false => server(bytes),
+            };
+            let steps: Vec<Step> = said.iter().map(step).collect();
+            let whole = drive::stream::<Dissector>(&steps, usize::MAX);
+            proptest::prop_assert_eq!(drive::stream::<Dissector>(&steps, piece), whole);
+            let lossy = said.iter().enumerate().flat_map(|(place, it)| {
+                let side = if it.0 { Side::Client } else { Side::Server };
+                let lost = (place % 5 == 4).then_some(Step::Loses(side, missing));
+                lost.into_iter().chain([step(it)])
+            });
+            let lossy: Vec<Step> = lossy.chain([Step::Ends(Side::Client), Step::Ends(Side::Server)]).collect();
+            drive::stream::<Dissector>(&lossy, piece);
+        }
+    }
 }
