@@ -11,6 +11,7 @@ mod blocks;
 mod brokers;
 mod cassandra;
 mod dhcp;
+mod dhcpv6;
 mod diameter;
 mod dns;
 mod fields;
@@ -37,6 +38,7 @@ pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<amqp::Dissector>(),
     Protocol::of::<cassandra::Dissector>(),
     Protocol::of::<dhcp::Dissector>(),
+    Protocol::of::<dhcpv6::Dissector>(),
     Protocol::of::<diameter::Dissector>(),
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<ftp::Dissector>(),

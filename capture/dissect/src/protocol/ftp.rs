@@ -561,4 +561,59 @@ mod tests {
             assert_eq!(guess(bytes, Side::Server), expected, "{}", bytes.escape_ascii());
         }
     }
+
+    const PIECES: &[&str] = &[
+        "USER a\r\n",
+        "USER ftp\r\n",
+        "PASS b\r\n",
+        "RETR x\r\n",
+        "PASV\r\n",
+        "PORT 1,2,3,4,5,6\r\n",
+        "EPRT |1|1.2.3.4|5|\r\n",
+        "ABOR\r\n",
+        "AUTH TLS\r\n",
+        "QUIT\r\n",
+        "\r\n",
+        "FROB\n",
+        "220 FTP\r\n",
+        "150 here\r\n",
+        "226 done\r\n",
+        "227 (1,2,3,4,5,6)\r\n",
+        "229 (|||7|)\r\n",
+        "211-a\r\n",
+        " b\r\n",
+        "211 c\r\n",
+        "500 what\r\n",
+        "234 go\r\n",
+        "\0\r",
+        "x",
+    ];
+
+    proptest::proptest! {
+        /// Whatever either side says, in whatever order, makes the same rows however it is cut.
+        #[test]
+        fn noise_is_no_accident(
+            said in proptest::collection::vec(
+                (proptest::prelude::any::<bool>(), proptest::sample::select(PIECES)),
+                0..40,
+            ),
+            piece in 1_usize..30,
+            missing in 0_u64..40,
+        ) {
+            let step = |(is_client, bytes): &(bool, &str)| match is_client {
+                true => client(bytes),
+                false => server(bytes),
+            };
+            let steps: Vec<Step> = said.iter().map(step).collect();
+            let whole = drive::stream::<Dissector>(&steps, usize::MAX);
+            proptest::prop_assert_eq!(drive::stream::<Dissector>(&steps, piece), whole);
+            let lossy = said.iter().enumerate().flat_map(|(place, it)| {
+                let side = if it.0 { Side::Client } else { Side::Server };
+                let lost = (place % 5 == 4).then_some(Step::Loses(side, missing));
+                lost.into_iter().chain([step(it)])
+            });
+            let lossy: Vec<Step> = lossy.chain([Step::Ends(Side::Client), Step::Ends(Side::Server)]).collect();
+            drive::stream::<Dissector>(&lossy, piece);
+        }
+    }
 }

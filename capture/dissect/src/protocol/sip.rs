@@ -836,4 +836,52 @@ mod tests {
             assert_eq!(opening(bytes), expected, "{}", bytes.escape_ascii());
         }
     }
+
+    const PIECES: &[&str] = &[
+        "INVITE sip:a SIP/2.0\r\n",
+        "OPTIONS sip:a SIP/2.0\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n",
+        "ACK sip:a SIP/2.0\r\n\r\n",
+        "SIP/2.0 180 Ringing\r\n",
+        "SIP/2.0 200 OK\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n",
+        "Call-ID: 1\r\n",
+        "CSeq: 1 INVITE\r\n",
+        "l: 5\r\n",
+        "Content-Length: 0\r\n",
+        "\r\n",
+        "\r\n\r\n",
+        "v=0\r\n",
+        "m=audio 1 a\r\n",
+        "Authorization: a b\r\n",
+        "x",
+        "\0",
+        " y\r\n",
+    ];
+
+    proptest::proptest! {
+        /// Whatever either side says, in whatever order, makes the same rows however it is cut.
+        #[test]
+        fn noise_is_no_accident(
+            said in proptest::collection::vec(
+                (proptest::prelude::any::<bool>(), proptest::sample::select(PIECES)),
+                0..40,
+            ),
+            piece in 1_usize..30,
+            missing in 0_u64..40,
+        ) {
+            let step = |(is_client, bytes): &(bool, &str)| match is_client {
+                true => client(bytes),
+                false => server(bytes),
+            };
+            let steps: Vec<Step> = said.iter().map(step).collect();
+            let whole = drive::stream::<Dissector>(&steps, usize::MAX);
+            proptest::prop_assert_eq!(drive::stream::<Dissector>(&steps, piece), whole);
+            let lossy = said.iter().enumerate().flat_map(|(place, it)| {
+                let side = if it.0 { Side::Client } else { Side::Server };
+                let lost = (place % 5 == 4).then_some(Step::Loses(side, missing));
+                lost.into_iter().chain([step(it)])
+            });
+            let lossy: Vec<Step> = lossy.chain([Step::Ends(Side::Client), Step::Ends(Side::Server)]).collect();
+            drive::stream::<Dissector>(&lossy, piece);
+        }
+    }
 }

@@ -628,7 +628,7 @@ fn record<'a>(sent: Option<&'a Sent>, reply: Option<&'a Reply>) -> (Summary<'a>,
         command: word.into(),
         argument: (!argument.is_empty()).then(|| argument.into()),
         reply: reply.and_then(Reply::text),
-        enhanced_status: reply.and_then(enhanced_status).map(Label::from),
+        enhanced_status: reply.and_then(|it| enhanced_status(&it.text)).map(Label::from),
         username: sent.and_then(|it| it.user.as_deref()).map(Cow::Borrowed),
         envelope_from: envelope.and_then(|it| it.from.as_deref()).map(Cow::Borrowed),
         envelope_to: Texts(
@@ -648,8 +648,8 @@ fn record<'a>(sent: Option<&'a Sent>, reply: Option<&'a Reply>) -> (Summary<'a>,
 }
 
 /// Class, subject and detail, at the start of a reply.
-fn enhanced_status(reply: &Reply) -> Option<Cow<'_, str>> {
-    let word = reply.text.split(|it| it.is_ascii_whitespace()).next()?;
+fn enhanced_status(reply: &[u8]) -> Option<Cow<'_, str>> {
+    let word = reply.split(|it| it.is_ascii_whitespace()).next()?;
     let mut parts = word.split(|it| *it == b'.');
     let is_number = |it: Option<&[u8]>| {
         it.is_some_and(|it| (1..=3).contains(&it.len()) && it.iter().all(u8::is_ascii_digit))
@@ -712,6 +712,10 @@ fn guess_reply(line: &[u8]) -> Guess {
     match reply.code {
         220 if says(b"SMTP") || says(b"LMTP") => Guess::Sure,
         220 if says(b"FTP") => Guess::No,
+        // No other protocol says it twice.
+        code if enhanced_status(reply.text).is_some_and(|it| it.starts_with(class(code))) => {
+            Guess::Sure
+        }
         220
         | 221
         | 235
@@ -726,6 +730,11 @@ fn guess_reply(line: &[u8]) -> Guess {
         | 550..=556 => Guess::Maybe,
         _ => Guess::No,
     }
+}
+
+/// What the enhanced status of such a reply begins with.
+fn class(code: u16) -> char {
+    char::from_digit(u32::from(code / 100), 10).unwrap_or_default()
 }
 
 /// Whether a line without its end may yet be a reply.
@@ -971,7 +980,68 @@ mod tests {
         assert_eq!(guess_reply(b"220 mx ESMTP Postfix"), Guess::Sure);
         assert_eq!(guess_reply(b"220 ProFTPD"), Guess::No);
         assert_eq!(guess_reply(b"220 mx"), Guess::Maybe);
+        assert_eq!(guess_reply(b"250 2.1.5 Ok"), Guess::Sure);
+        assert_eq!(guess_reply(b"250 5.1.5 Ok"), Guess::Maybe);
         assert!(may_become_command(b"EH") && may_become_command(b"EHLO a"));
         assert!(!may_become_command(b"GET /") && may_become_reply(b"22"));
+    }
+
+    const PIECES: &[&str] = &[
+        "EHLO a\r\n",
+        "LHLO a\r\n",
+        "MAIL FROM:<a@b>\r\n",
+        "RCPT TO:<c@d>\r\n",
+        "DATA\r\n",
+        "BDAT 5\r\n",
+        "BDAT 3 LAST\r\n",
+        "AUTH LOGIN\r\n",
+        "AUTH PLAIN YQ==\r\n",
+        "YWJjZA==\r\n",
+        "Subject: x\r\n\r\n",
+        "hi\n",
+        ".\r\n",
+        ".\n",
+        "..\r\n",
+        "\r\n",
+        "QUIT\r\n",
+        "STARTTLS\r\n",
+        "RSET\r\n",
+        "220 a\r\n",
+        "250 ok\r\n",
+        "250-a\r\n",
+        "354 go\r\n",
+        "334 x\r\n",
+        "235 in\r\n",
+        "550 5.1.1 no\r\n",
+        "\0\r",
+        "x",
+    ];
+
+    proptest::proptest! {
+        /// Whatever either side says, in whatever order, makes the same rows however it is cut.
+        #[test]
+        fn noise_is_no_accident(
+            said in proptest::collection::vec(
+                (proptest::prelude::any::<bool>(), proptest::sample::select(PIECES)),
+                0..40,
+            ),
+            piece in 1_usize..30,
+            missing in 0_u64..40,
+        ) {
+            let step = |(is_client, bytes): &(bool, &str)| match is_client {
+                true => client(bytes),
+                false => server(bytes),
+            };
+            let steps: Vec<Step> = said.iter().map(step).collect();
+            let whole = drive::stream::<Dissector>(&steps, usize::MAX);
+            proptest::prop_assert_eq!(drive::stream::<Dissector>(&steps, piece), whole);
+            let lossy = said.iter().enumerate().flat_map(|(place, it)| {
+                let side = if it.0 { Side::Client } else { Side::Server };
+                let lost = (place % 5 == 4).then_some(Step::Loses(side, missing));
+                lost.into_iter().chain([step(it)])
+            });
+            let lossy: Vec<Step> = lossy.chain([Step::Ends(Side::Client), Step::Ends(Side::Server)]).collect();
+            drive::stream::<Dissector>(&lossy, piece);
+        }
     }
 }

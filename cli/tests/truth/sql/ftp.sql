@@ -1,7 +1,7 @@
 /* Every command with the reply that ends it, and lone replies.
 
    What is left, of 272, and why:
-   - 12 passwords of users who are not anonymous: `***` here, in the clear in truth (among them frame 10 of
+   - 13 passwords of users who are not anonymous: `***` here, in the clear in truth (among them frame 10 of
      suricata-verify__bug-8489__bug-8489-01, frame 1 of mercury__unit_tests__pcaps__ftp_exposed_creds);
    - 3 replies to FEAT whose last line came in a segment of its own, which truth counts as another reply
      (rec_ftpsmtp_0 frame 253, mercury emix frame 91, suricata-verify__ftp-epsv frame 20);
