@@ -94,7 +94,7 @@ pub(super) struct Body {
 
 impl Dissect for Dissector {
     const NAME: &'static str = "diameter";
-    const TRANSPORTS: &'static [Transport] = &[Transport::Tcp];
+    const TRANSPORTS: &'static [Transport] = &[Transport::Tcp, Transport::Sctp];
     const PORTS: &'static [u16] = &[3868];
     type Body = Body;
     type Columns = DiameterColumns;

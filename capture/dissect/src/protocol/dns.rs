@@ -1773,7 +1773,7 @@ mod tests {
         for n in 0..whole.len() {
             let head = |port| Head {
                 bytes: whole.get(..n).unwrap(),
-                turned: false,
+                side: Side::Client,
                 transport: Transport::Tcp,
                 port,
             };
@@ -1786,7 +1786,7 @@ mod tests {
     fn inverse_queries_have_no_question() {
         let parts = ["", "#0001 0001 00007a69 0004 04030201"];
         let asked = framed(&message([7, 0x0980, 0, 1, 0, 0], &parts));
-        let head = |bytes| Head { bytes, turned: false, transport: Transport::Tcp, port: 53 };
+        let head = |bytes| Head { bytes, side: Side::Client, transport: Transport::Tcp, port: 53 };
         assert_eq!(Dissector::guess(&head(asked.get(..2).unwrap())), Guess::More);
         assert_eq!(Dissector::guess(&head(&asked)), Guess::Maybe);
         assert_eq!(rows(&[(Side::Client, asked)], false, 999), ["IQUERY  None [4.3.2.1]"]);

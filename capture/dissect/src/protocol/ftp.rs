@@ -7,7 +7,7 @@ use schema::value::{Address, Code, Label, text};
 
 use super::reply::{Between, Coded, LINE_BYTES, Replies, Reply, command, next_line};
 use super::{Dissect, Guess, Head, Transport};
-use crate::exchange::{Exchange, Message, Open, Side, Summary};
+use crate::exchange::{Exchange, Learned, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};
 
 /// Commands of FTP's control connections with their replies. `status` is the code of the reply
@@ -121,10 +121,15 @@ impl Dissect for Dissector {
         input: &mut Input<'_>,
         open: &Open<Unit>,
     ) -> Result<Message<Unit>, Stop> {
-        match side {
+        let message = match side {
             Side::Client => self.parse_sent(input),
             Side::Server => self.parse_told(input, open),
-        }
+        }?;
+        Ok(match message.body.announced() {
+            Some((ip, port)) => message
+                .learned(Learned { announces: Some((ip, port, "ftp-data")), ..Learned::default() }),
+            None => message,
+        })
     }
 
     fn record(exchange: Exchange<'_, Unit>) -> (Summary<'_>, Ftp<'_>) {

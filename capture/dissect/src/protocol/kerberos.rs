@@ -85,6 +85,7 @@ impl Dissect for Dissector {
 
     fn guess(head: &Head<'_>) -> Guess {
         match head.transport {
+            Transport::Sctp | Transport::Icmp | Transport::Icmpv6 => Guess::No,
             Transport::Udp => judge(head.bytes, None, head.side),
             Transport::Tcp => judge_stream(head.bytes, head.side),
         }

@@ -1,5 +1,12 @@
-/* Who asks is the client there, whichever side connected.
-   Not found: arkime__diameter_synthetic, frames 15 and 21: SCTP. */
+/* Who asks is the client there, whichever side connected; SCTP's ports stand as 0. */
+with named as (
+  select client_ip, server_ip, server_initiated, command_code, status, ts,
+         case when over_sctp.flow_id is null then client_port else 0 end as client_port,
+         case when over_sctp.flow_id is null then server_port else 0 end as server_port
+  from diameter
+  left join (select distinct flow_id from connections where transport = 'sctp') as over_sctp
+    on over_sctp.flow_id = diameter.flow_id
+)
 select
   case when server_initiated then server_ip else client_ip end as client_ip,
   case when server_initiated then server_port else client_port end as client_port,
@@ -9,4 +16,4 @@ select
   null as res,
   status as code,
   cast(ts as bigint) as ts
-from diameter
+from named
