@@ -83,7 +83,8 @@ pub(super) struct Kafka<'a> {
     error_message: Option<Cow<'a, str>>,
     /// How long the broker holds the client back, as a quota was exceeded.
     throttle: Option<Duration>,
-    /// The request's fields by their names in Kafka's protocol: the first 2 KiB of them.
+    /// The request's fields by their names in Kafka's protocol: the first 2 KiB of them. Not of Produce
+    /// and Fetch, which the columns above tell.
     request_fields: Option<Json<'a>>,
     /// The response's fields, likewise.
     response_fields: Option<Json<'a>>,
@@ -131,17 +132,14 @@ impl Dissect for Dissector {
         open: &Open<Body>,
     ) -> Result<Message<Body>, Stop> {
         loop {
-            let mut reader = match self.under_way(side).take() {
-                Some(reader) => reader,
-                None => {
-                    let reader = match side {
-                        Side::Client => self.begin_request(input)?,
-                        Side::Server => self.begin_response(input, open)?,
-                    };
-                    match self.read_at_once(side, reader, input)? {
-                        Some(message) => return Ok(message),
-                        None => continue,
-                    }
+            let Some(mut reader) = self.under_way(side).take() else {
+                let reader = match side {
+                    Side::Client => self.begin_request(input)?,
+                    Side::Server => self.begin_response(input, open)?,
+                };
+                match self.read_at_once(side, reader, input)? {
+                    Some(message) => return Ok(message),
+                    None => continue,
                 }
             };
             if !reader.feed(input, &mut self.names) {
@@ -229,7 +227,7 @@ impl Dissect for Dissector {
             compression: with_records
                 .and_then(|it| CODECS.get(usize::from(it.records.codec?)))
                 .map(|it| Label::from(*it)),
-            records: with_records.and_then(|it| it.records.json()).map(Json),
+            records: with_records.and_then(|it| it.records.json()).map(|it| Json(it.into())),
             group_id: group.map(Cow::Borrowed),
             member_id: word(Word::Member).map(Cow::Borrowed),
             generation: [response, request]
@@ -667,7 +665,7 @@ fn error_codes(body: &Body) -> Texts<'_> {
 }
 
 fn fields(body: &Body) -> Option<Json<'_>> {
-    (!body.fields.is_empty()).then(|| Json(Cow::Borrowed(&*body.fields)))
+    body.fields().map(|it| Json(it.into()))
 }
 
 /// The topics of a message in one text: the first few of them.
@@ -692,11 +690,11 @@ fn joined(body: &Body) -> Cow<'_, str> {
 fn partitions(body: &Body) -> Vec<Cow<'_, str>> {
     let name = |it: &Partition| {
         let topic = body.topic(it);
-        let mut text = String::with_capacity(topic.len() + 4);
-        text.push_str(topic);
-        text.push('-');
+        let mut text = Vec::with_capacity(topic.len() + 4);
+        text.extend_from_slice(topic.as_bytes());
+        text.push(b'-');
         json::number(&mut text, it.number.into());
-        text.into()
+        String::from_utf8(text).unwrap_or_default().into()
     };
     body.partitions.iter().take(PARTITIONS).map(name).collect()
 }
@@ -961,16 +959,11 @@ mod tests {
                     "value_base64": "/w==", "headers": {"h": null}},
             ])
         );
-        for name in ["records", "request_fields"] {
-            row.as_object_mut().unwrap().remove(name);
-        }
-        let fields: Value =
-            serde_json::from_str(row["response_fields"].take().as_str().unwrap()).unwrap();
-        assert_eq!(fields["responses"][0]["partition_responses"][0]["base_offset"], 41);
+        row.as_object_mut().unwrap().remove("records");
         assert_eq!(
             row,
             json!({
-                "verb": "Produce", "target": "orders", "status": 0, "response_fields": null,
+                "verb": "Produce", "target": "orders", "status": 0,
                 "api": "Produce", "api_key": 0, "api_version": 7, "correlation_id": 1,
                 "client_id": "app", "topics": ["orders"], "partitions": ["orders-3"],
                 "offsets": ["41"], "acks": -1, "record_count": 2,
@@ -1238,7 +1231,7 @@ mod tests {
         assert_eq!(body.records.count, 3200);
         assert!(body.held() < 100 << 10);
         let json = body.records.json().unwrap();
-        assert_eq!(serde_json::from_str::<Value>(&json).unwrap()[1]["offset"], 1);
+        assert_eq!(serde_json::from_str::<Value>(json).unwrap()[1]["offset"], 1);
     }
 
     #[test]
@@ -1284,7 +1277,7 @@ mod tests {
             Step::Loses(Side::Client, 1000),
             client([&asked[40..], &heartbeat(9)].concat()),
         ];
-        let rows = rows(&steps);
+        let rows = self::rows(&steps);
         let told: Vec<_> = rows
             .iter()
             .map(|it| (it["correlation_id"].as_i64(), it.get("incomplete").is_some()))
