@@ -15,7 +15,11 @@ pub(super) fn escape(to: &mut Vec<u8>, text: &str) {
         let plain = odd.trailing_zeros() as usize / 8;
         to.truncate(to.len() - word.len() + plain);
         let Some((byte, behind)) = rest.get(plain..).and_then(<[u8]>::split_first) else { break };
-        escape_byte(to, *byte);
+        if *byte == b'"' {
+            to.extend_from_slice(b"\\\"");
+        } else {
+            escape_byte(to, *byte);
+        }
         rest = behind;
     }
     for byte in rest {

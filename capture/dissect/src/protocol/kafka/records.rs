@@ -2,6 +2,8 @@
 //! <https://kafka.apache.org/documentation/#messageformat>
 use std::borrow::Cow;
 
+use schema::value::text;
+
 use super::json;
 use super::unpack::{gzip, lz4, snappy};
 use crate::body::decompress;
@@ -233,13 +235,13 @@ impl Kept {
                 self.text.push(b',');
             }
             self.text.push(b'"');
-            json::escape(&mut self.text, json::start(&String::from_utf8_lossy(name), HEADER_BYTES));
+            json::escape(&mut self.text, json::start(&text(name), HEADER_BYTES));
             self.text.extend_from_slice(b"\":");
             match value {
                 Some(value) => {
                     let value = value.get(..HEADER_BYTES).unwrap_or(value);
                     self.text.push(b'"');
-                    json::escape(&mut self.text, &String::from_utf8_lossy(value));
+                    json::escape(&mut self.text, &text(value));
                     self.text.push(b'"');
                 }
                 None => self.text.extend_from_slice(b"null"),
