@@ -34,9 +34,9 @@ pub(super) struct Kafka<'a> {
     correlation_id: Option<Code>,
     /// What the client calls itself. OpenTelemetry: `messaging.client.id`.
     client_id: Option<Label<'a>>,
-    /// Topics of the request, or of the response if the request names none: the first 1024. Where
-    /// only an id was sent, the name that a response on the same connection gave it, else the id.
-    /// OpenTelemetry: `messaging.destination.name`.
+    /// Topics of the request, or of the response if the request names none: the first 1024, in
+    /// order of the alphabet. Where only an id was sent, the name that a response on the same
+    /// connection gave it, else the id. OpenTelemetry: `messaging.destination.name`.
     topics: Texts<'a>,
     /// Partitions, each as `topic-number`: the first 64. OpenTelemetry:
     /// `messaging.destination.partition.id`.
@@ -216,9 +216,7 @@ impl Dissect for Dissector {
             api_version: request.filter(|it| it.key.is_some()).map(|it| Code(it.version.into())),
             correlation_id: both().find_map(|it| it.correlation).map(Code),
             client_id: asked(Word::Client).map(Label::from),
-            topics: Texts(
-                with_topics.map(|it| it.topics().map(Cow::Borrowed).collect()).unwrap_or_default(),
-            ),
+            topics: Texts(with_topics.map(topics).unwrap_or_default()),
             partitions: Texts(with_partitions.map(partitions).unwrap_or_default()),
             offsets: Texts(with_partitions.map(offsets).unwrap_or_default()),
             acks: request.and_then(|it| it.acks).map(Code),
@@ -685,6 +683,16 @@ fn joined(body: &Body) -> Cow<'_, str> {
         text.push_str(topic);
     }
     text.into()
+}
+
+/// Each topic once.
+fn topics(body: &Body) -> Vec<Cow<'_, str>> {
+    let mut topics: Vec<_> = body.topics().map(Cow::Borrowed).collect();
+    if topics.len() > 1 {
+        topics.sort_unstable();
+        topics.dedup();
+    }
+    topics
 }
 
 fn partitions(body: &Body) -> Vec<Cow<'_, str>> {
