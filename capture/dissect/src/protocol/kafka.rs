@@ -34,9 +34,9 @@ pub(super) struct Kafka<'a> {
     correlation_id: Option<Code>,
     /// What the client calls itself. OpenTelemetry: `messaging.client.id`.
     client_id: Option<Label<'a>>,
-    /// Topics of the request, or of the response if the request names none: the first 1024. Where
-    /// only an id was sent, the name that a response on the same connection gave it, else the id.
-    /// OpenTelemetry: `messaging.destination.name`.
+    /// Topics of the request, or of the response if the request names none: the first 1024, in
+    /// order of the alphabet. Where only an id was sent, the name that a response on the same
+    /// connection gave it, else the id. OpenTelemetry: `messaging.destination.name`.
     topics: Texts<'a>,
     /// Partitions, each as `topic-number`: the first 64. OpenTelemetry:
     /// `messaging.destination.partition.id`.
@@ -83,7 +83,8 @@ pub(super) struct Kafka<'a> {
     error_message: Option<Cow<'a, str>>,
     /// How long the broker holds the client back, as a quota was exceeded.
     throttle: Option<Duration>,
-    /// The request's fields by their names in Kafka's protocol: the first 2 KiB of them.
+    /// The request's fields by their names in Kafka's protocol: the first 2 KiB of them. Not of Produce
+    /// and Fetch, which the columns above tell.
     request_fields: Option<Json<'a>>,
     /// The response's fields, likewise.
     response_fields: Option<Json<'a>>,
@@ -131,17 +132,14 @@ impl Dissect for Dissector {
         open: &Open<Body>,
     ) -> Result<Message<Body>, Stop> {
         loop {
-            let mut reader = match self.under_way(side).take() {
-                Some(reader) => reader,
-                None => {
-                    let reader = match side {
-                        Side::Client => self.begin_request(input)?,
-                        Side::Server => self.begin_response(input, open)?,
-                    };
-                    match self.read_at_once(side, reader, input)? {
-                        Some(message) => return Ok(message),
-                        None => continue,
-                    }
+            let Some(mut reader) = self.under_way(side).take() else {
+                let reader = match side {
+                    Side::Client => self.begin_request(input)?,
+                    Side::Server => self.begin_response(input, open)?,
+                };
+                match self.read_at_once(side, reader, input)? {
+                    Some(message) => return Ok(message),
+                    None => continue,
                 }
             };
             if !reader.feed(input, &mut self.names) {
@@ -218,9 +216,7 @@ impl Dissect for Dissector {
             api_version: request.filter(|it| it.key.is_some()).map(|it| Code(it.version.into())),
             correlation_id: both().find_map(|it| it.correlation).map(Code),
             client_id: asked(Word::Client).map(Label::from),
-            topics: Texts(
-                with_topics.map(|it| it.topics().map(Cow::Borrowed).collect()).unwrap_or_default(),
-            ),
+            topics: Texts(with_topics.map(topics).unwrap_or_default()),
             partitions: Texts(with_partitions.map(partitions).unwrap_or_default()),
             offsets: Texts(with_partitions.map(offsets).unwrap_or_default()),
             acks: request.and_then(|it| it.acks).map(Code),
@@ -229,7 +225,7 @@ impl Dissect for Dissector {
             compression: with_records
                 .and_then(|it| CODECS.get(usize::from(it.records.codec?)))
                 .map(|it| Label::from(*it)),
-            records: with_records.and_then(|it| it.records.json()).map(Json),
+            records: with_records.and_then(|it| it.records.json()).map(|it| Json(it.into())),
             group_id: group.map(Cow::Borrowed),
             member_id: word(Word::Member).map(Cow::Borrowed),
             generation: [response, request]
@@ -667,7 +663,7 @@ fn error_codes(body: &Body) -> Texts<'_> {
 }
 
 fn fields(body: &Body) -> Option<Json<'_>> {
-    (!body.fields.is_empty()).then(|| Json(Cow::Borrowed(&*body.fields)))
+    body.fields().map(|it| Json(it.into()))
 }
 
 /// The topics of a message in one text: the first few of them.
@@ -689,14 +685,24 @@ fn joined(body: &Body) -> Cow<'_, str> {
     text.into()
 }
 
+/// Each topic once.
+fn topics(body: &Body) -> Vec<Cow<'_, str>> {
+    let mut topics: Vec<_> = body.topics().map(Cow::Borrowed).collect();
+    if topics.len() > 1 {
+        topics.sort_unstable();
+        topics.dedup();
+    }
+    topics
+}
+
 fn partitions(body: &Body) -> Vec<Cow<'_, str>> {
     let name = |it: &Partition| {
         let topic = body.topic(it);
-        let mut text = String::with_capacity(topic.len() + 4);
-        text.push_str(topic);
-        text.push('-');
+        let mut text = Vec::with_capacity(topic.len() + 4);
+        text.extend_from_slice(topic.as_bytes());
+        text.push(b'-');
         json::number(&mut text, it.number.into());
-        text.into()
+        String::from_utf8(text).unwrap_or_default().into()
     };
     body.partitions.iter().take(PARTITIONS).map(name).collect()
 }
@@ -961,16 +967,11 @@ mod tests {
                     "value_base64": "/w==", "headers": {"h": null}},
             ])
         );
-        for name in ["records", "request_fields"] {
-            row.as_object_mut().unwrap().remove(name);
-        }
-        let fields: Value =
-            serde_json::from_str(row["response_fields"].take().as_str().unwrap()).unwrap();
-        assert_eq!(fields["responses"][0]["partition_responses"][0]["base_offset"], 41);
+        row.as_object_mut().unwrap().remove("records");
         assert_eq!(
             row,
             json!({
-                "verb": "Produce", "target": "orders", "status": 0, "response_fields": null,
+                "verb": "Produce", "target": "orders", "status": 0,
                 "api": "Produce", "api_key": 0, "api_version": 7, "correlation_id": 1,
                 "client_id": "app", "topics": ["orders"], "partitions": ["orders-3"],
                 "offsets": ["41"], "acks": -1, "record_count": 2,
@@ -1238,7 +1239,7 @@ mod tests {
         assert_eq!(body.records.count, 3200);
         assert!(body.held() < 100 << 10);
         let json = body.records.json().unwrap();
-        assert_eq!(serde_json::from_str::<Value>(&json).unwrap()[1]["offset"], 1);
+        assert_eq!(serde_json::from_str::<Value>(json).unwrap()[1]["offset"], 1);
     }
 
     #[test]
@@ -1284,7 +1285,7 @@ mod tests {
             Step::Loses(Side::Client, 1000),
             client([&asked[40..], &heartbeat(9)].concat()),
         ];
-        let rows = rows(&steps);
+        let rows = self::rows(&steps);
         let told: Vec<_> = rows
             .iter()
             .map(|it| (it["correlation_id"].as_i64(), it.get("incomplete").is_some()))

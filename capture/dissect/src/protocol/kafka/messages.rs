@@ -6,6 +6,7 @@
 //! `name [...]` is an array of what stands in the brackets, `text*` one of texts, `name {...}` a
 //! group of fields, and `name ?{...}` one that may be missing. Tagged fields are all optional and
 //! none is needed here, so they are not listed.
+use std::borrow::Cow;
 use std::sync::{LazyLock, OnceLock};
 
 /// One of Kafka's APIs; its place in [`APIS`] is its key.
@@ -21,12 +22,13 @@ pub(super) struct Api {
 }
 
 /// What to read next, and what it means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) kind: Kind,
     pub(super) what: What,
-    /// The field's name; empty for the elements of a plain array.
-    pub(super) name: &'static str,
+    /// The field's name as it stands in JSON behind another field; only a comma for the elements of
+    /// a plain array.
+    pub(super) label: Cow<'static, str>,
     /// Of an array or group: the step behind it.
     pub(super) end: usize,
 }
@@ -161,7 +163,11 @@ impl Compiler {
     }
 
     fn named(&mut self, kind: Kind, what: What, name: &'static str) -> usize {
-        self.steps.push(Step { kind, what, name, end: 0 });
+        let label = match name {
+            "" => ",".into(),
+            name => format!(",\"{name}\":").into(),
+        };
+        self.steps.push(Step { kind, what, label, end: 0 });
         self.steps.len() - 1
     }
 
@@ -337,7 +343,8 @@ static STEPS: LazyLock<Vec<OnceLock<Box<[Step]>>>> =
     LazyLock::new(|| (0..APIS.len() * 2 * VERSIONS).map(|_| OnceLock::new()).collect());
 
 /// What a request says of the client; its length is never compact.
-const HEADER: &[Step] = &[Step { kind: Kind::Text, what: What::Client, name: "", end: 0 }];
+const HEADER: &[Step] =
+    &[Step { kind: Kind::Text, what: What::Client, label: Cow::Borrowed(","), end: 0 }];
 
 /// Versions of one API: more than any has.
 const VERSIONS: usize = 24;
@@ -349,6 +356,7 @@ pub(super) const DEPTH: usize = 8;
 const NEVER: i16 = i16::MAX;
 
 pub(super) const PRODUCE: i16 = 0;
+pub(super) const FETCH: i16 = 1;
 pub(super) const CONTROLLED_SHUTDOWN: i16 = 7;
 pub(super) const SASL_HANDSHAKE: i16 = 17;
 pub(super) const API_VERSIONS: i16 = 18;
@@ -1451,7 +1459,7 @@ mod tests {
                     );
                     for (place, step) in steps.iter().enumerate().filter(|(_, it)| begin(it)) {
                         // An element of nothing would repeat for as long as a count says.
-                        assert!(step.end > place + 2, "{} {version} {}", api.name, step.name);
+                        assert!(step.end > place + 2, "{} {version} {}", api.name, step.label);
                     }
                 }
             }
@@ -1472,7 +1480,10 @@ mod tests {
     fn fields_come_and_go_with_versions() {
         let names = |key, version, is_request| -> Vec<_> {
             let steps = steps(key, version, is_request).iter();
-            steps.map(|it| it.name).filter(|it| !it.is_empty()).collect()
+            steps
+                .map(|it| it.label.trim_matches([',', ':', '"']))
+                .filter(|it| !it.is_empty())
+                .collect()
         };
         assert_eq!(names(PRODUCE, 0, true)[0], "acks");
         assert_eq!(names(PRODUCE, 3, true)[0], "transactional_id");

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use schema::value::text;
 
 use super::json;
-use super::messages::{DEPTH, Kind, Step, What};
+use super::messages::{DEPTH, FETCH, Kind, PRODUCE, Step, What};
 use super::records::{Head, Kept};
 use crate::input::Input;
 
@@ -34,7 +34,7 @@ pub(in crate::protocol) struct Body {
     pub(super) has_records: bool,
     pub(super) records: Kept,
     /// All plain fields, as a JSON object.
-    pub(super) fields: String,
+    fields: Vec<u8>,
 }
 
 /// A partition that was named.
@@ -87,6 +87,11 @@ impl Body {
         topic.map_or("", |it| self.span(*it))
     }
 
+    /// All plain fields; `None` if there are none.
+    pub(super) fn fields(&self) -> Option<&str> {
+        (!self.fields.is_empty()).then(|| json::text(&self.fields))
+    }
+
     pub(super) fn held(&self) -> usize {
         self.text.capacity()
             + (self.topics.capacity() + self.brokers.capacity()) * size_of::<Span>()
@@ -114,6 +119,9 @@ impl Body {
             return None;
         }
         let text = text(bytes);
+        if self.text.is_empty() {
+            self.text.reserve(EXPECTED_TEXT_BYTES);
+        }
         let from = u32::try_from(self.text.len()).ok()?;
         self.text.push_str(json::start(&text, WORD_BYTES));
         Some(Span { from, to: u32::try_from(self.text.len()).ok()? })
@@ -223,6 +231,8 @@ enum Halt {
 impl Reader {
     /// For a message of which `left` bytes follow.
     pub(super) fn new(steps: &'static [Step], body: Body, left: u64) -> Self {
+        // What these say stands in columns; most of all messages are such.
+        let is_quiet = matches!(body.key, Some(PRODUCE | FETCH));
         Self {
             body,
             is_holed: false,
@@ -240,7 +250,7 @@ impl Reader {
             has_topic: false,
             has_partition: false,
             is_secret: false,
-            muted: 0,
+            muted: u32::from(is_quiet),
             most_kept: 0,
             most_decompressed: 0,
         }
@@ -318,6 +328,7 @@ impl Reader {
     /// Ends what is under way, as no more comes.
     pub(super) fn finish(&mut self) {
         self.keep_batch();
+        self.body.records.finish();
         self.close_fields();
     }
 
@@ -342,7 +353,7 @@ impl Reader {
             } else if self.records > 0 {
                 self.batches(&mut cursor)
             } else if let Some(step) = self.steps.get(self.at) {
-                self.step(*step, &mut cursor, names)
+                self.step(step, &mut cursor, names)
             } else {
                 // Behind the last field nothing should follow.
                 let is_known = self.steps.len() > 1;
@@ -367,7 +378,7 @@ impl Reader {
 
     fn step(
         &mut self,
-        step: Step,
+        step: &Step,
         cursor: &mut Cursor<'_>,
         names: &mut TopicNames,
     ) -> Result<(), Halt> {
@@ -377,7 +388,11 @@ impl Reader {
             Kind::Flag => {
                 let value = cursor.u8()? != 0;
                 if self.begin_field(step) {
-                    self.body.fields.push_str(if value { "true" } else { "false" });
+                    self.body.fields.extend_from_slice(if value {
+                        b"true".as_slice()
+                    } else {
+                        b"false"
+                    });
                 }
             }
             Kind::I8 => {
@@ -408,7 +423,7 @@ impl Reader {
                 let value = f64::from_be_bytes(cursor.array()?);
                 if self.begin_field(step) {
                     let value = if value.is_finite() { value.to_string() } else { "null".into() };
-                    self.body.fields.push_str(&value);
+                    self.body.fields.extend_from_slice(value.as_bytes());
                 }
             }
             Kind::Uuid => {
@@ -475,12 +490,12 @@ impl Reader {
                 let is_kept = self.begin_field(step);
                 if is_there {
                     if is_kept {
-                        self.body.fields.push('{');
+                        self.body.fields.push(b'{');
                     }
                     self.push(Frame { shape: Shape::Group, ..Frame::default() })?;
                 } else {
                     if is_kept {
-                        self.body.fields.push_str("null");
+                        self.body.fields.extend_from_slice(b"null");
                     }
                     next = step.end;
                 }
@@ -488,7 +503,7 @@ impl Reader {
             Kind::GroupEnd => {
                 self.depth = self.depth.saturating_sub(1);
                 if self.muted == 0 {
-                    self.body.fields.push('}');
+                    self.body.fields.push(b'}');
                 }
             }
             Kind::Tags => {
@@ -517,7 +532,7 @@ impl Reader {
     /// An array of `count` elements begins; the step that is next.
     fn begin_array(
         &mut self,
-        step: Step,
+        step: &Step,
         shape: Shape,
         count: i64,
         there: u64,
@@ -531,13 +546,17 @@ impl Reader {
         match count {
             None | Some(0) => {
                 if is_kept {
-                    self.body.fields.push_str(if count.is_none() { "null" } else { "[]" });
+                    self.body.fields.extend_from_slice(if count.is_none() {
+                        b"null".as_slice()
+                    } else {
+                        b"[]"
+                    });
                 }
                 Ok(step.end)
             }
             Some(left) => {
                 if is_kept {
-                    self.body.fields.push('[');
+                    self.body.fields.push(b'[');
                 }
                 let begin = self.at + 1;
                 self.push(Frame { begin, left, shape, is_mute: false })?;
@@ -558,10 +577,10 @@ impl Reader {
         }
         self.is_named = false;
         if self.muted == 0 && frame.shape == Shape::Named {
-            if self.body.fields.ends_with('}') {
-                self.body.fields.push(',');
+            if self.body.fields.ends_with(b"}") {
+                self.body.fields.push(b',');
             }
-            self.body.fields.push('{');
+            self.body.fields.push(b'{');
         }
     }
 
@@ -571,7 +590,7 @@ impl Reader {
             return self.steps.len();
         };
         if self.muted == 0 && frame.shape == Shape::Named {
-            self.body.fields.push('}');
+            self.body.fields.push(b'}');
         }
         frame.left = frame.left.saturating_sub(1);
         if frame.left > 0 {
@@ -583,27 +602,30 @@ impl Reader {
             self.muted -= 1;
         }
         if self.muted == 0 {
-            self.body.fields.push(']');
+            self.body.fields.push(b']');
         }
         self.depth -= 1;
         self.at + 1
     }
 
     /// Writes a field's name, unless it is not kept.
-    fn begin_field(&mut self, step: Step) -> bool {
+    fn begin_field(&mut self, step: &Step) -> bool {
         if self.muted > 0 || step.what == What::Client {
             return false;
         }
         let fields = &mut self.body.fields;
-        match fields.as_bytes().last() {
-            None => fields.push('{'),
-            Some(b'{' | b'[') => {}
-            Some(_) => fields.push(','),
-        }
-        if !step.name.is_empty() {
-            fields.push('"');
-            fields.push_str(step.name);
-            fields.push_str("\":");
+        let label = step.label.as_bytes();
+        // The label begins with a comma.
+        match fields.last() {
+            None => {
+                fields.reserve(EXPECTED_BYTES);
+                fields.push(b'{');
+                fields.extend_from_slice(label.get(1..).unwrap_or_default());
+            }
+            Some(b'{' | b'[') => {
+                fields.extend_from_slice(label.get(1..).unwrap_or_default());
+            }
+            Some(_) => fields.extend_from_slice(label),
         }
         true
     }
@@ -616,20 +638,20 @@ impl Reader {
         while let Some(depth) = self.depth.checked_sub(1) {
             let frame = self.frames.get(depth).copied().unwrap_or_default();
             if self.muted == 0 && frame.shape != Shape::Plain {
-                self.body.fields.push('}');
+                self.body.fields.push(b'}');
             }
             if frame.is_mute {
                 self.muted -= 1;
             }
             if self.muted == 0 && frame.shape != Shape::Group {
-                self.body.fields.push(']');
+                self.body.fields.push(b']');
             }
             self.depth = depth;
         }
-        self.body.fields.push('}');
+        self.body.fields.push(b'}');
     }
 
-    fn number(&mut self, step: Step, value: i64) {
+    fn number(&mut self, step: &Step, value: i64) {
         if self.begin_field(step) {
             json::number(&mut self.body.fields, value);
         }
@@ -668,7 +690,7 @@ impl Reader {
                     && broker.to as usize == body.text.len()
                 {
                     body.text.push(':');
-                    json::number(&mut body.text, value);
+                    body.text.push_str(&value.to_string());
                     broker.to = u32::try_from(body.text.len()).unwrap_or_default();
                 }
             }
@@ -678,7 +700,7 @@ impl Reader {
         }
     }
 
-    fn text(&mut self, step: Step, bytes: Option<&[u8]>) {
+    fn text(&mut self, step: &Step, bytes: Option<&[u8]>) {
         let is_hidden = match step.what {
             What::Secret => true,
             What::ConfigValue => self.is_secret,
@@ -687,12 +709,12 @@ impl Reader {
         if self.begin_field(step) {
             let fields = &mut self.body.fields;
             match bytes {
-                None => fields.push_str("null"),
-                Some(_) if is_hidden => fields.push_str("\"***\""),
+                None => fields.extend_from_slice(b"null"),
+                Some(_) if is_hidden => fields.extend_from_slice(b"\"***\""),
                 Some(bytes) => {
-                    fields.push('"');
+                    fields.push(b'"');
                     json::escape(fields, json::start(&text(bytes), FIELD_BYTES));
-                    fields.push('"');
+                    fields.push(b'"');
                 }
             }
         }
@@ -737,15 +759,15 @@ impl Reader {
         body.topics.extend(span);
     }
 
-    fn uuid(&mut self, step: Step, id: &[u8; 16], names: &mut TopicNames) {
+    fn uuid(&mut self, step: &Step, id: &[u8; 16], names: &mut TopicNames) {
         let is_none = *id == [0; 16];
         if self.begin_field(step) {
             if is_none {
-                self.body.fields.push_str("null");
+                self.body.fields.extend_from_slice(b"null");
             } else {
-                self.body.fields.push('"');
+                self.body.fields.push(b'"');
                 json::uuid(&mut self.body.fields, id);
-                self.body.fields.push('"');
+                self.body.fields.push(b'"');
             }
         }
         if step.what != What::TopicId || is_none {
@@ -760,21 +782,23 @@ impl Reader {
         } else if let Some(name) = names.name(id) {
             self.topic(name.as_bytes());
         } else {
-            let mut name = String::with_capacity(22);
+            let mut name = Vec::with_capacity(22);
             json::uuid(&mut name, id);
-            self.topic(name.as_bytes());
+            self.topic(&name);
         }
     }
 
     fn bytes_field(&mut self, what: What, length: Option<u64>) {
         let fields = &mut self.body.fields;
         match length {
-            None => fields.push_str("null"),
-            Some(_) if matches!(what, What::Auth | What::Secret) => fields.push_str("\"***\""),
+            None => fields.extend_from_slice(b"null"),
+            Some(_) if matches!(what, What::Auth | What::Secret) => {
+                fields.extend_from_slice(b"\"***\"")
+            }
             Some(length) => {
-                fields.push('"');
+                fields.push(b'"');
                 json::number(fields, i64::try_from(length).unwrap_or(i64::MAX));
-                fields.push_str(" bytes\"");
+                fields.extend_from_slice(b" bytes\"");
             }
         }
     }
@@ -928,13 +952,19 @@ pub(super) fn user(bytes: &[u8]) -> Option<&[u8]> {
 const WORDS: usize = 10;
 
 /// Bytes of all texts kept of a message, about.
-const TEXT_BYTES: usize = 32 << 10;
+const TEXT_BYTES: usize = 64 << 10;
+
+/// Bytes of all texts of most messages.
+const EXPECTED_TEXT_BYTES: usize = 64;
 
 /// Bytes kept of one text; a topic's name has up to 249.
 const WORD_BYTES: usize = 1024;
 
 /// Bytes of the fields kept of a message, about.
 const FIELDS_BYTES: usize = 2 << 10;
+
+/// Bytes of the fields of most messages.
+const EXPECTED_BYTES: usize = 256;
 
 /// Bytes kept of a text among the fields.
 const FIELD_BYTES: usize = 256;

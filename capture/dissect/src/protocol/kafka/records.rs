@@ -2,15 +2,17 @@
 //! <https://kafka.apache.org/documentation/#messageformat>
 use std::borrow::Cow;
 
+use schema::value::text;
+
 use super::json;
-use super::unpack::{lz4, snappy};
+use super::unpack::{gzip, lz4, snappy};
 use crate::body::decompress;
 
 /// Records as a JSON array, up to a bound, and how many there were.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    /// The array, without its end.
-    text: String,
+    /// The array; without its end as long as it may grow.
+    text: Vec<u8>,
     /// Bytes that `text` may grow to.
     most: usize,
     /// How many records there were, kept or not.
@@ -78,8 +80,15 @@ impl Kept {
     }
 
     /// The array; `None` if nothing was kept.
-    pub(super) fn json(&self) -> Option<Cow<'_, str>> {
-        (!self.text.is_empty()).then(|| Cow::Owned([&self.text, "]"].concat()))
+    pub(super) fn json(&self) -> Option<&str> {
+        (!self.text.is_empty()).then(|| json::text(&self.text))
+    }
+
+    /// Nothing more comes.
+    pub(super) fn finish(&mut self) {
+        if self.text.ends_with(b"}") {
+            self.text.push(b']');
+        }
     }
 
     /// A batch begins.
@@ -116,6 +125,9 @@ impl Kept {
         // JSON is longer than what it holds: more is not needed.
         let room = self.most.saturating_sub(self.text.len()).min(decompressed);
         let records = unpack(head.codec(), packed, room);
+        // Names, quotes and a few backslashes come to what was sent.
+        let expected = records.len() + records.len() / 4 + 128 * head.count as usize;
+        self.text.reserve(expected.min(room));
         let first = i64_at(bytes, 27).unwrap_or_default();
         let appended = (head.attributes & 8 != 0).then(|| i64_at(bytes, 35)).flatten();
         let mut rest = &*records;
@@ -130,7 +142,7 @@ impl Kept {
             self.value("key", record.key, record.key_size);
             self.value("value", record.value, record.value_size);
             self.headers(record.headers, record.n_headers);
-            self.text.push('}');
+            self.text.push(b'}');
         }
     }
 
@@ -165,23 +177,24 @@ impl Kept {
         }
         self.value("key", message.key, message.key_size);
         self.value("value", message.value, message.value_size);
-        self.text.push('}');
+        self.text.push(b'}');
     }
 
     fn begin_record(&mut self, topic: &str, partition: i32, offset: i64) {
-        self.text.push_str(if self.text.is_empty() { "[{\"topic\":\"" } else { ",{\"topic\":\"" });
+        self.text.push(if self.text.is_empty() { b'[' } else { b',' });
+        self.text.extend_from_slice(b"{\"topic\":\"");
         json::escape(&mut self.text, topic);
-        self.text.push_str("\",\"partition\":");
+        self.text.extend_from_slice(b"\",\"partition\":");
         json::number(&mut self.text, i64::from(partition));
         if self.with_offsets {
-            self.text.push_str(",\"offset\":");
+            self.text.extend_from_slice(b",\"offset\":");
             json::number(&mut self.text, offset);
         }
     }
 
     fn time(&mut self, time: i64) {
         if time >= 0 {
-            self.text.push_str(",\"timestamp\":");
+            self.text.extend_from_slice(b",\"timestamp\":");
             json::number(&mut self.text, time);
         }
     }
@@ -190,18 +203,18 @@ impl Kept {
     fn value(&mut self, name: &str, bytes: Option<&[u8]>, size: usize) {
         match bytes {
             Some(bytes) => {
-                self.text.push(',');
+                self.text.push(b',');
                 let room = self.most.saturating_sub(self.text.len());
                 let is_cut = json::bytes(&mut self.text, name, bytes, room) || bytes.len() < size;
                 if is_cut {
                     // How long it was, as the rest is not kept.
-                    self.text.push_str(",\"");
-                    self.text.push_str(name);
-                    self.text.push_str("_bytes\":");
+                    self.text.extend_from_slice(b",\"");
+                    self.text.extend_from_slice(name.as_bytes());
+                    self.text.extend_from_slice(b"_bytes\":");
                     json::number(&mut self.text, i64::try_from(size).unwrap_or(i64::MAX));
                 }
             }
-            None if name == "value" => self.text.push_str(",\"value\":null"),
+            None if name == "value" => self.text.extend_from_slice(b",\"value\":null"),
             None => {}
         }
     }
@@ -210,7 +223,7 @@ impl Kept {
         if n == 0 {
             return;
         }
-        self.text.push_str(",\"headers\":{");
+        self.text.extend_from_slice(b",\"headers\":{");
         for place in 0..n {
             if self.is_full() {
                 break;
@@ -219,22 +232,22 @@ impl Kept {
                 break;
             };
             if place > 0 {
-                self.text.push(',');
+                self.text.push(b',');
             }
-            self.text.push('"');
-            json::escape(&mut self.text, json::start(&String::from_utf8_lossy(name), HEADER_BYTES));
-            self.text.push_str("\":");
+            self.text.push(b'"');
+            json::escape(&mut self.text, json::start(&text(name), HEADER_BYTES));
+            self.text.extend_from_slice(b"\":");
             match value {
                 Some(value) => {
                     let value = value.get(..HEADER_BYTES).unwrap_or(value);
-                    self.text.push('"');
-                    json::escape(&mut self.text, &String::from_utf8_lossy(value));
-                    self.text.push('"');
+                    self.text.push(b'"');
+                    json::escape(&mut self.text, &text(value));
+                    self.text.push(b'"');
                 }
-                None => self.text.push_str("null"),
+                None => self.text.extend_from_slice(b"null"),
             }
         }
-        self.text.push('}');
+        self.text.push(b'}');
     }
 }
 
@@ -315,7 +328,10 @@ impl<'a> OldMessage<'a> {
 fn unpack(codec: u8, packed: &[u8], limit: usize) -> Cow<'_, [u8]> {
     match codec {
         0 => Cow::Borrowed(packed),
-        1 => opened(&[b"gzip"], packed, limit),
+        1 => match gzip(packed, limit) {
+            Some(opened) => Cow::Owned(opened),
+            None => opened(&[b"gzip"], packed, limit),
+        },
         2 => Cow::Owned(snappy(packed, limit)),
         3 => Cow::Owned(lz4(packed, limit)),
         4 => opened(&[b"zstd"], packed, limit),

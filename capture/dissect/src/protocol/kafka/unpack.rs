@@ -1,5 +1,26 @@
-//! Snappy and LZ4, opened up to a bound, and as far as they go: what was kept of a batch may lack
+//! Snappy, LZ4 and short gzip, opened up to a bound, and as far as they go: what was kept of a batch may lack
 //! its end, which the decoders made for whole payloads refuse.
+use std::cell::RefCell;
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+/// Undoes gzip (RFC 1952) in one go, if it is one plain member as Kafka's clients write it and opens
+/// to no more than `limit` bytes; `None` if it takes more than that.
+pub(super) fn gzip(bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
+    let ([0x1f, 0x8b, 8, 0, ..], Some(deflated)) = (bytes, bytes.get(10..)) else { return None };
+    // The length comes last.
+    let size = usize::try_from(u32::from_le_bytes(*deflated.last_chunk()?)).ok()?;
+    if size > limit {
+        return None;
+    }
+    let mut opened = Vec::with_capacity(size);
+    let status = INFLATE.with_borrow_mut(|it| {
+        it.reset(false);
+        it.decompress_vec(deflated, &mut opened, FlushDecompress::Finish)
+    });
+    let is_whole = matches!(status, Ok(Status::StreamEnd)) && opened.len() == size;
+    is_whole.then_some(opened)
+}
 
 /// Undoes Snappy, plain or in the blocks that Java's library writes.
 pub(super) fn snappy(bytes: &[u8], limit: usize) -> Vec<u8> {
@@ -167,6 +188,11 @@ fn repeat(
 fn little_endian(bytes: &[u8], n: usize) -> Option<(usize, &[u8])> {
     let (digits, rest) = bytes.split_at_checked(n)?;
     Some((digits.iter().rev().fold(0, |value, digit| value << 8 | usize::from(*digit)), rest))
+}
+
+thread_local! {
+    /// Room to work in: to make it takes as long as to open a few records.
+    static INFLATE: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
 /// How blocks of Java's library begin.
