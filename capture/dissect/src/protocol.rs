@@ -8,12 +8,15 @@ use crate::tables::{AnyRows, Rows};
 
 mod dns;
 mod http;
+mod postgresql;
 mod redis;
+mod sql;
 
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<http::Dissector>(),
+    Protocol::of::<postgresql::Dissector>(),
     Protocol::of::<redis::Dissector>(),
 ];
 
