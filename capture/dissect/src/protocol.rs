@@ -8,6 +8,7 @@ use crate::tables::{AnyRows, Rows};
 
 mod dns;
 mod http;
+mod mysql;
 mod postgresql;
 mod redis;
 mod sql;
@@ -16,6 +17,7 @@ mod sql;
 pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<http::Dissector>(),
+    Protocol::of::<mysql::Dissector>(),
     Protocol::of::<postgresql::Dissector>(),
     Protocol::of::<redis::Dissector>(),
 ];

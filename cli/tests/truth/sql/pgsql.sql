@@ -3,7 +3,10 @@
    unless it fails: that is an Error there, at the time of the answer.
 
    What differs, with the reason:
-   - statements with a password: ours have `***` in its place */
+   - statements with a password: ours have `***` in its place
+   - rec_loss: where segments of a client's are missing, the tool reads nothing more of it (10.16.22.15:35724 and
+     10.16.22.23:35776), though most of what comes later is there
+   - bad-startup-message-1 (zeek), frame 6: what it answers is no login, so that the flow is not PostgreSQL's to us */
 with named as (
   select
     *,
