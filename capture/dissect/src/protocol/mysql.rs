@@ -25,7 +25,7 @@ use packet::{Fields, Packet, Partial};
 pub(super) struct Mysql<'a> {
     /// What was sent: `COM_QUERY`, `COM_STMT_EXECUTE`, `COM_PING`, …, or `Login`, `SSLRequest`,
     /// `AuthResponse` (a later step of a login), `LocalInfile` (a file's content for LOAD DATA); from
-    /// the server by itself, `Greeting` or `Error`.
+    /// the server by itself, `Greeting`, `Error`, or `Reply` to something not captured.
     command: Label<'a>,
     /// Number of the command.
     command_code: Option<Code>,
@@ -76,11 +76,11 @@ pub(super) struct Mysql<'a> {
     info: Option<Cow<'a, str>>,
     /// Columns of the result.
     column_count: Option<u64>,
-    /// Names of the columns, the first 64.
+    /// Names of the columns, the first 64; of several results, those of the first.
     columns: Texts<'a>,
     /// Rows that were sent. OpenTelemetry: `db.response.returned_rows`.
     row_count: Option<u64>,
-    /// The first 20 rows, a JSON array of arrays, cut at 8 KiB and each value at 1 KiB.
+    /// The first 20 rows of the first result, a JSON array of arrays, cut at 8 KiB and each value at 1 KiB.
     rows: Option<Json<'a>>,
     /// How many results came, if more than one.
     result_count: Option<u64>,
@@ -96,10 +96,14 @@ pub(super) struct Mysql<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Dissector {
     stage: Stage,
+    /// Whether the server greeted and the login that must have followed was not captured.
+    lacks_login: bool,
     capabilities: Option<u64>,
     server_capabilities: u64,
     login: Option<Arc<Login>>,
     schema: Option<Arc<str>>,
+    /// What it was before a command that waits for its answer.
+    schema_before: Option<Option<Arc<str>>>,
     statements: FxHashMap<u32, Prepared>,
     statement_bytes: usize,
     client: Half,
@@ -235,6 +239,8 @@ pub(super) struct Response {
     building: Columns,
     /// Columns of the first result are kept.
     is_first: bool,
+    /// Answers something that was not captured.
+    is_lone: bool,
 }
 
 /// What of an answer comes next.
@@ -285,6 +291,15 @@ impl Dissect for Dissector {
         input: &mut Input<'_>,
         open: &Open<Body>,
     ) -> Result<Message<Body>, Stop> {
+        if side == Side::Client
+            && self.stage == Stage::Login
+            && self.compression.is_some()
+            && input.rest().get(3) == Some(&0)
+        {
+            // A command: that the login was accepted was not captured.
+            self.stage = Stage::Ready;
+            self.is_compressed = true;
+        }
         if self.is_compressed {
             return self.parse_compressed(side, input, open);
         }
@@ -330,6 +345,11 @@ impl Dissect for Dissector {
         self.half(side).gap(missing)
     }
 
+    fn end(&mut self, side: Side) -> Option<Message<Body>> {
+        let reply = self.reply.take_if(|it| side == Side::Server && it.is_lone)?;
+        Some(Message::notice(Body::Response(reply)))
+    }
+
     fn resync(&mut self, side: Side, input: &mut Input<'_>) -> Result<(), Stop> {
         *self.half(side) = Half::default();
         if side == Side::Server {
@@ -356,6 +376,14 @@ impl Dissector {
         open: &Open<Body>,
     ) -> Result<Message<Body>, Stop> {
         loop {
+            if side == Side::Server
+                && self.server.partial.is_none()
+                && self.reply.as_ref().is_some_and(|it| it.is_lone)
+                && packet::begins_answer(input.rest())?
+                && let Some(reply) = self.reply.take()
+            {
+                return Ok(Message::notice(Body::Response(reply)));
+            }
             let skips = match side {
                 Side::Client => self.infile.is_some(),
                 Side::Server => self.reply.as_ref().is_some_and(|it| !it.kept.has_room()),
@@ -390,8 +418,10 @@ impl Dissector {
                 half.opened = opened.get(used..).unwrap_or_default().to_vec();
                 match parsed {
                     Ok(message) => {
-                        input.take(1)?;
-                        half.tail -= 1;
+                        // What is left of the frame would make the next message look older.
+                        let used = if half.opened.is_empty() { half.tail } else { 1 };
+                        input.take(used)?;
+                        half.tail -= used;
                         return Ok(message);
                     }
                     Err(Stop::Lost) => return Err(Stop::Lost),
@@ -445,6 +475,7 @@ impl Dissector {
         self.stage = Stage::Ready;
         let mut request = self.request(What::Command(command));
         let mut wants_answer = true;
+        let mut is_known = !self.lacks_login;
         match command {
             COM_QUERY => {
                 request.attributes = self.attributes(&mut fields);
@@ -455,11 +486,13 @@ impl Dissector {
             COM_INIT_DB | COM_CREATE_DB | COM_DROP_DB => {
                 request.schema = Some(text(fields.0).into());
             }
-            COM_STMT_EXECUTE => self.execute(&mut request, fields, packet),
+            COM_STMT_EXECUTE => {
+                is_known &= self.execute(&mut request, fields, packet).is_some();
+            }
             COM_STMT_CLOSE | COM_STMT_SEND_LONG_DATA | COM_STMT_RESET | COM_STMT_FETCH
             | COM_STMT_BULK_EXECUTE => {
                 let statement = fields.u32().ok_or(Stop::Lost)?;
-                self.refer(&mut request, statement);
+                is_known &= self.refer(&mut request, statement);
                 if command == COM_STMT_SEND_LONG_DATA {
                     request.data = Some(packet.size.saturating_sub(7));
                 }
@@ -471,7 +504,10 @@ impl Dissector {
                 wants_answer = !matches!(command, COM_STMT_CLOSE | COM_STMT_SEND_LONG_DATA);
             }
             COM_CHANGE_USER => {
-                let login = Login { user: lossless(fields.name()), ..Login::default() };
+                // The program stays the same.
+                let application = self.login.as_ref().map(|it| it.application.clone());
+                let user = lossless(fields.name());
+                let login = Login { user, application: application.unwrap_or_default() };
                 let is_new = self.has(SECURE_CONNECTION) || self.capabilities.is_none();
                 let secret = if is_new { usize::from(fields.u8().unwrap_or(0)) } else { 0 };
                 if is_new {
@@ -496,9 +532,10 @@ impl Dissector {
             COM_QUIT => wants_answer = false,
             _ => {}
         }
+        self.choose(&request);
         let body = Body::Request(request);
         let message = if wants_answer { Message::request(body) } else { Message::notice(body) };
-        Ok(Some(message.incomplete(packet.incomplete)))
+        Ok(Some(message.incomplete(packet.incomplete || !is_known)))
     }
 
     /// What the client sends when the server wishes for it.
@@ -586,7 +623,10 @@ impl Dissector {
                 }
             }
         }
-        let both = |it: u64| self.has(it) && (self.server_capabilities & it != 0);
+        // Clients ask for nothing that the server does not offer.
+        let both = |it: u64| {
+            self.has(it) && (self.server_capabilities & it != 0 || self.server_capabilities == 0)
+        };
         self.compression = if both(COMPRESS) {
             Some(Compression::Zlib)
         } else if both(COMPRESS_ZSTD) {
@@ -596,6 +636,7 @@ impl Dissector {
         };
         self.schema = (!schema.is_empty()).then(|| schema.into());
         self.login = Some(Arc::new(login));
+        self.lacks_login = false;
         self.stage = Stage::Login;
         request.login.clone_from(&self.login);
         request.schema.clone_from(&self.schema);
@@ -626,13 +667,13 @@ impl Dissector {
         self.capabilities.is_some_and(|it| it & capability != 0)
     }
 
-    /// Names the statement that a request works on.
-    fn refer(&self, request: &mut Request, statement: u32) {
+    /// Names the statement that a request works on; whether it is known.
+    fn refer(&self, request: &mut Request, statement: u32) -> bool {
         request.statement = Some(statement);
-        if let Some(prepared) = self.statements.get(&statement) {
-            request.sql.clone_from(&prepared.sql);
-            request.columns.clone_from(&prepared.columns);
-        }
+        let Some(prepared) = self.statements.get(&statement) else { return false };
+        request.sql.clone_from(&prepared.sql);
+        request.columns.clone_from(&prepared.columns);
+        prepared.sql.is_some()
     }
 
     /// Attributes in front of a query, as a JSON object. A client whose login was not seen may send
@@ -686,39 +727,49 @@ impl Dissector {
         }
     }
 
-    /// A prepared statement is run with parameters.
-    fn execute(&mut self, request: &mut Request, mut fields: Fields<'_>, packet: &Packet<'_>) {
-        let Some(statement) = fields.u32() else { return };
-        self.refer(request, statement);
+    /// A prepared statement is run with parameters; `None` if it is not known, or what their types
+    /// are: it was prepared, or run first, before the capture began.
+    fn execute(
+        &mut self,
+        request: &mut Request,
+        mut fields: Fields<'_>,
+        packet: &Packet<'_>,
+    ) -> Option<()> {
+        let statement = fields.u32()?;
+        let is_known = self.refer(request, statement);
         let has_attributes = self.has(QUERY_ATTRIBUTES);
-        let Some(prepared) = self.statements.get_mut(&statement) else { return };
+        let prepared = self.statements.get_mut(&statement)?;
         request.count = Some(u64::from(prepared.parameters));
-        let flags = fields.u8().unwrap_or(0);
-        fields.take(4);
+        let flags = fields.u8()?;
+        fields.take(4)?;
         let mut count = usize::from(prepared.parameters);
         if has_attributes && flags & PARAMETER_COUNT != 0 {
-            let Some(sent) = fields.length().and_then(|it| usize::try_from(it).ok()) else { return };
-            count = sent;
+            count = usize::try_from(fields.length()?).ok()?;
         }
-        if count == 0 || count > usize::from(u16::MAX) {
-            return;
+        if count == 0 {
+            return is_known.then_some(());
         }
-        let Some(nulls) = fields.take(count.div_ceil(8)) else { return };
-        if fields.u8() == Some(1) {
+        if count > usize::from(u16::MAX) {
+            return None;
+        }
+        let nulls = fields.take(count.div_ceil(8))?;
+        if fields.u8()? == 1 {
             prepared.types.clear();
             for _ in 0..count {
-                let Some(kind) = fields.u16() else { return };
-                if has_attributes && fields.text().is_none() {
-                    return;
+                let kind = fields.u16()?;
+                if has_attributes {
+                    fields.text()?;
                 }
                 prepared.types.push(value::Kind::parts(kind));
             }
         }
+        if prepared.types.len() < count {
+            return None;
+        }
         let mut parameters = List::default();
-        for place in 0..count {
-            let Some((kind, is_unsigned)) = prepared.types.get(place) else { break };
-            let kind = value::Kind { code: *kind, is_unsigned: *is_unsigned, is_binary: false };
-            let mut fits = true;
+        let mut fits = true;
+        for (place, (code, is_unsigned)) in prepared.types.iter().enumerate() {
+            let kind = value::Kind { code: *code, is_unsigned: *is_unsigned, is_binary: false };
             parameters.add(MOST_PARAMETERS, JSON_BYTES, |to| {
                 if is_null(nulls, place) {
                     to.push_str("null");
@@ -731,9 +782,10 @@ impl Dissector {
                 break;
             }
         }
-        // Values sent as long data are not here; what is left then does not fit.
+        // Values sent as long data before are not here; then what is left does not fit.
         let is_odd = !fields.0.is_empty() && parameters.has_room() && packet.is_whole();
         request.parameters = if is_odd { None } else { parameters.finished() };
+        is_known.then_some(())
     }
 
     /// One packet of the server; `None` if it is a part of an answer.
@@ -751,8 +803,8 @@ impl Dissector {
             return self.told(packet);
         };
         let mut reply = match self.reply.take() {
-            Some(reply) => reply,
-            None => Box::new(Response { is_first: true, ..Response::default() }),
+            Some(reply) if !reply.is_lone => reply,
+            _ => Box::new(Response { is_first: true, ..Response::default() }),
         };
         reply.incomplete |= packet.incomplete;
         let ends = match request.what {
@@ -765,19 +817,24 @@ impl Dissector {
             self.reply = Some(reply);
             return Ok(None);
         }
-        if reply.outcome == Some("ok") {
-            self.note(request);
+        if let Some(before) = self.schema_before.take()
+            && reply.failure.is_some()
+        {
+            self.schema = before;
         }
         let incomplete = reply.incomplete;
         Ok(Some(Message::response(Body::Response(reply)).incomplete(incomplete)))
     }
 
-    /// What the server says while nothing waits for an answer.
+    /// What the server says while nothing waits for an answer: the greeting, an error, or the answer
+    /// to a command that was not captured.
     fn told(&mut self, packet: &Packet<'_>) -> Result<Option<Message<Body>>, Stop> {
         let body: &[u8] = &packet.body;
-        // What was under way belongs to a request that was given up.
-        self.reply = None;
-        let mut reply = Box::new(Response::default());
+        let mut reply = match self.reply.take() {
+            Some(reply) if reply.is_lone => reply,
+            _ => Box::new(Response { is_lone: true, ..Response::default() }),
+        };
+        let is_first = reply.phase == Phase::First && reply.results == 0;
         match body.first() {
             Some(10 | 9) if packet.number == 0 && self.stage == Stage::Start => {
                 let greeting = self.greet(body).ok_or(Stop::Lost)?;
@@ -787,8 +844,24 @@ impl Dissector {
                 reply.failure = Some(Box::new(Failure::of(body).ok_or(Stop::Lost)?));
                 reply.outcome = Some("error");
             }
-            // The rest of an answer whose start was not captured, or a replica's events.
-            _ => return Ok(None),
+            // Steps of a login whose start was not captured.
+            Some(1 | 0xfe) if self.stage == Stage::Login => return Ok(None),
+            _ => {
+                let is_prepared =
+                    matches!(reply.phase, Phase::Parameters(..) | Phase::PreparedColumns(_))
+                        || is_first && looks_prepared(body);
+                let command = if is_prepared { COM_STMT_PREPARE } else { COM_QUERY };
+                let request = self.request(What::Command(command));
+                // Whether its rows are text is not known.
+                reply.kept.close();
+                // Where it ends is not known for sure: with what begins the next answer.
+                let ends = self.command_answer(command, &request, &mut reply, packet);
+                if ends == Some(true) && self.stage == Stage::Login {
+                    self.begin_commands(&mut reply);
+                }
+                self.reply = Some(reply);
+                return Ok(None);
+            }
         }
         Ok(Some(Message::notice(Body::Response(reply)).incomplete(packet.incomplete)))
     }
@@ -800,6 +873,7 @@ impl Dissector {
         let connection = fields.u32()?;
         let mut greeting = Greeting { version, connection, plugin: String::new() };
         self.stage = Stage::Login;
+        self.lacks_login = true;
         if protocol == 9 {
             return Some(greeting);
         }
@@ -1081,20 +1155,18 @@ impl Dissector {
         Some(false)
     }
 
-    /// What a command changes once it is done.
-    fn note(&mut self, request: &Request) {
-        match request.what {
-            What::Command(COM_INIT_DB) => self.schema.clone_from(&request.schema),
-            What::Command(COM_QUERY) => {
-                let Some(sql) = &request.sql else { return };
-                if sql::operation(&sql.text) == "USE" {
-                    let name = sql.text.trim().split_whitespace().nth(1).unwrap_or_default();
-                    let name = name.trim_matches(|it| it == '`' || it == ';');
-                    self.schema = Some(name.into());
-                }
+    /// A command may choose another database. It holds from here on, though the answer may refuse
+    /// it, or may not be captured.
+    fn choose(&mut self, request: &Request) {
+        let name = match (request.what, &request.sql) {
+            (What::Command(COM_INIT_DB), _) => request.schema.clone(),
+            (What::Command(COM_QUERY), Some(sql)) if sql::operation(&sql.text) == "USE" => {
+                let name = sql.text.split_whitespace().nth(1).unwrap_or_default();
+                Some(name.trim_matches(|it| it == '`' || it == ';').into())
             }
-            _ => {}
-        }
+            _ => return,
+        };
+        self.schema_before = Some(std::mem::replace(&mut self.schema, name));
     }
 
     /// An OK packet: counts, state, and what changed in the session.
@@ -1297,7 +1369,8 @@ fn record<'a>(
         (Some(What::AuthResponse), _) => "AuthResponse".into(),
         (Some(What::LocalInfile), _) => "LocalInfile".into(),
         (None, Some(_)) => "Greeting".into(),
-        (None, None) => "Error".into(),
+        (None, None) if failure.is_some() => "Error".into(),
+        (None, None) => "Reply".into(),
     };
     let code = match request.map(|it| it.what) {
         Some(What::Command(code)) => Some(Code(code.into())),
@@ -1421,6 +1494,11 @@ fn name_of(command: u8) -> Option<&'static str> {
         _ => return None,
     };
     Some(name)
+}
+
+/// Whether this is the answer to a preparation: numbers and a zero byte where an OK has no such.
+fn looks_prepared(body: &[u8]) -> bool {
+    matches!(body.len(), 12 | 13) && body.first() == Some(&0) && body.get(9) == Some(&0)
 }
 
 fn is_null(nulls: &[u8], place: usize) -> bool {

@@ -67,9 +67,9 @@ pub(super) struct Postgresql<'a> {
     row_count: Option<u64>,
     /// Rows the statement touched or gave, as the tag says.
     affected_rows: Option<u64>,
-    /// Names of the columns, the first 64.
+    /// Names of the columns, the first 64; of several results, those of the first.
     columns: Texts<'a>,
-    /// The first 20 rows, a JSON array of arrays, cut at 8 KiB and each value at 1 KiB.
+    /// The first 20 rows of the first result, a JSON array of arrays, cut at 8 KiB and each value at 1 KiB.
     rows: Option<Json<'a>>,
     /// `ERROR`, `FATAL` or `PANIC`.
     severity: Option<Label<'a>>,
@@ -138,6 +138,9 @@ struct Statement {
     sql: Text,
     types: Arc<[u32]>,
     columns: Option<Arc<Columns>>,
+    /// Whether the client asked what its parameters and columns are, and was told.
+    asked: bool,
+    told: bool,
 }
 
 /// A statement with its parameters.
@@ -176,12 +179,16 @@ struct Client {
     batch: u64,
     /// Requests since the last of them.
     index: u64,
+    /// Whether the connection was seen to begin, so that a login must have come.
+    is_new: bool,
 }
 
 #[derive(Debug, Default)]
 struct Server {
     partial: Option<Partial>,
     reply: Option<Box<Response>>,
+    /// How many batches were answered.
+    done: u64,
     /// Which request of which batch is answered next.
     batch: u64,
     index: u64,
@@ -192,6 +199,8 @@ struct Server {
     /// Answers still to come to Close messages behind an Execute.
     closes: u64,
     auth: Option<&'static str>,
+    /// Messages were missed: the answer may have begun among them.
+    is_gapped: bool,
 }
 
 /// A message too long to wait for.
@@ -291,7 +300,6 @@ pub(super) struct Response {
     notification: Option<Box<Notification>>,
     /// Answers so far that are not an end.
     answers: u64,
-    is_bound: bool,
     incomplete: bool,
 }
 
@@ -397,8 +405,10 @@ impl Dissect for Dissector {
                 message::resync_client(input)
             }
             Side::Server => {
-                self.server = Server { auth: self.server.auth, ..Server::default() };
-                message::resync_server(input)
+                self.server = Server { is_gapped: true, ..self.server.afresh() };
+                // While an answer is awaited, only what belongs to it says which one comes next.
+                let awaits = self.client.batch > self.server.done;
+                message::resync_server(awaits, input)
             }
         }
     }
@@ -461,8 +471,14 @@ impl Dissector {
         let length = input.u32()?;
         let code = input.u32()?;
         let body = match (code, length) {
-            (message::SSL_REQUEST, 8) => self.request(Kind::SslRequest),
-            (message::GSS_REQUEST, 8) => self.request(Kind::GssRequest),
+            (message::SSL_REQUEST, 8) => {
+                self.client.is_new = true;
+                self.request(Kind::SslRequest)
+            }
+            (message::GSS_REQUEST, 8) => {
+                self.client.is_new = true;
+                self.request(Kind::GssRequest)
+            }
             (message::CANCEL_REQUEST, 12..=message::STARTUP_BYTES) => {
                 let pid = input.u32()?;
                 input.take(message::size(length - 12))?;
@@ -478,7 +494,7 @@ impl Dissector {
             }
             _ => return Err(Stop::Lost),
         };
-        Ok(self.ask(body, true))
+        Ok(self.ask(body, true, false))
     }
 
     /// One message of the client; `None` if it is a part of a request.
@@ -491,7 +507,7 @@ impl Dissector {
                 let sql = Text::of(body, raw.size);
                 let mut request = self.request(Kind::Query);
                 request.sql = Some(sql);
-                return Ok(Some(self.ask(request, true).incomplete(incomplete)));
+                return Ok(Some(self.ask(request, true, incomplete)));
             }
             b'P' => {
                 let mut fields = Fields(body);
@@ -505,7 +521,7 @@ impl Dissector {
                 unit.begin(Kind::Parse, incomplete);
                 unit.name = Some(name.into());
                 unit.sql = Some(sql.clone());
-                self.prepare(name, Statement { sql, types, columns: None });
+                self.prepare(name, Statement { sql, types, columns: None, asked: false, told: false });
             }
             b'B' => self.bind(body, raw)?,
             b'D' | b'C' => {
@@ -524,6 +540,12 @@ impl Dissector {
                     unit.begin(Kind::Close, incomplete);
                 } else {
                     unit.begin(Kind::Describe, incomplete);
+                }
+                if raw.kind == b'D'
+                    && what == b'S'
+                    && let Some(statement) = self.statements.get_mut(name)
+                {
+                    statement.asked = true;
                 }
                 match what {
                     b'S' if unit.name.is_none() => {
@@ -565,7 +587,7 @@ impl Dissector {
             b'H' => {}
             b'F' => {
                 let request = self.request(Kind::FunctionCall);
-                return Ok(Some(self.ask(request, true).incomplete(incomplete)));
+                return Ok(Some(self.ask(request, true, incomplete)));
             }
             b'd' => {
                 let copy = self.client.copy.get_or_insert_default();
@@ -605,6 +627,7 @@ impl Dissector {
         let mut fields = Fields(body);
         let portal = fields.name().ok_or(Stop::Lost)?;
         let name = fields.name().ok_or(Stop::Lost)?;
+        let unit_is_new = self.client.unit.kind.is_none();
         let formats = fields.u16_list().ok_or(Stop::Lost)?;
         let count = fields.u16().ok_or(Stop::Lost)?;
         let statement = self.statements.get(name);
@@ -632,8 +655,10 @@ impl Dissector {
             count: u64::from(count),
             formats: results.map(|it| it.collect()).unwrap_or_default(),
         });
+        // The answer that says what the parameters are was not captured.
+        let lacks_types = statement.is_some_and(|it| it.asked && !it.told) && unit_is_new;
         let unit = &mut self.client.unit;
-        unit.begin(Kind::Bind, raw.incomplete);
+        unit.begin(Kind::Bind, raw.incomplete || lacks_types);
         unit.name = Some(name.into());
         unit.sql.clone_from(&bound.sql);
         unit.portal = Some(portal.into());
@@ -679,7 +704,10 @@ impl Dissector {
         request.limit = unit.limit;
         request.expects = unit.expects;
         request.closes = unit.closes;
-        self.ask(request, is_synced).incomplete(unit.incomplete)
+        // A statement prepared before the capture began, or while a part of it is missing.
+        let names_one = unit.kind == Some(Kind::Execute) || request.name.is_some();
+        let is_unknown = names_one && request.sql.is_none();
+        self.ask(request, is_synced, unit.incomplete || is_unknown)
     }
 
     fn request(&self, kind: Kind) -> Box<Request> {
@@ -705,7 +733,12 @@ impl Dissector {
     /// Gives a request its place: of those between two Syncs, the first pairs by order with what is
     /// answered first, the others by their number. So the ones that an error skips do not take the
     /// answers of those that come later.
-    fn ask(&mut self, mut request: Box<Request>, is_synced: bool) -> Message<Body> {
+    fn ask(
+        &mut self,
+        mut request: Box<Request>,
+        is_synced: bool,
+        incomplete: bool,
+    ) -> Message<Body> {
         request.batch = self.client.batch;
         request.index = self.client.index;
         request.is_synced = is_synced;
@@ -716,7 +749,11 @@ impl Dissector {
         } else {
             self.client.index += 1;
         }
-        Message::request(Body::Request(request)).key(key)
+        let lacks_login = self.client.is_new && self.login.is_none();
+        let needs_login = !matches!(request.kind, Kind::SslRequest | Kind::GssRequest);
+        Message::request(Body::Request(request))
+            .key(key)
+            .incomplete(incomplete || lacks_login && needs_login)
     }
 
     fn copied(&self, copy: Copied, error: Option<String>) -> Body {
@@ -752,6 +789,11 @@ impl Dissector {
                 None => message,
             });
         }
+        if self.server.partial.is_none() && input.rest().starts_with(b"NR\0\0\0") {
+            // No encryption, said to a request that was not captured.
+            input.take(1)?;
+            input.commit();
+        }
         loop {
             match &self.server.partial {
                 Some(partial) if partial.left == 0 => {}
@@ -759,11 +801,7 @@ impl Dissector {
                 _ => {}
             }
             if self.server.partial.is_none() && self.is_ready(input)? {
-                if let Some(message) = self.ready(input, open)? {
-                    return Ok(message);
-                }
-                input.commit();
-                continue;
+                return self.ready(input, open);
             }
             let skips_rows = self.server.reply.as_ref().is_some_and(|it| !it.kept.has_room());
             let raw = message::next(&mut self.server.partial, Side::Server, skips_rows, input)?;
@@ -796,8 +834,8 @@ impl Dissector {
         &mut self,
         input: &mut Input<'_>,
         open: &Open<Body>,
-    ) -> Result<Option<Message<Body>>, Stop> {
-        let Some((left, status)) = self.server.ready else { return Ok(None) };
+    ) -> Result<Message<Body>, Stop> {
+        let (left, status) = self.server.ready.ok_or(Stop::Lost)?;
         let waiting = self.waiting(open);
         if self.server.failed
             && self.server.reply.is_none()
@@ -807,7 +845,7 @@ impl Dissector {
             input.take(1)?;
             self.server.ready = Some((left - 1, status));
             let reply = Response { outcome: Some("skipped"), ..Response::default() };
-            return Ok(Some(self.answer(Box::new(reply), Some(request))));
+            return Ok(self.answer(Box::new(reply), Some(request)));
         }
         input.take(usize::from(left))?;
         let failed = self.server.failed;
@@ -816,30 +854,19 @@ impl Dissector {
             self.server.index = request.index + 1;
             last = self.waiting(open);
         }
-        let reply = self.server.reply.take();
-        let message = match (reply, last) {
-            (None, None) => None,
-            (Some(mut reply), last) => {
-                reply.status = Some(status);
-                let is_odd = reply.outcome.is_none() && last.is_none();
-                if reply.outcome.is_none() {
-                    reply.outcome = Some("ready");
-                }
-                (!is_odd).then(|| self.answer(reply, last))
-            }
-            (None, Some(request)) => {
-                let outcome = match request.kind {
-                    Kind::Sync => Some("ready"),
-                    _ if failed => Some("skipped"),
-                    _ => None,
-                };
-                let incomplete = outcome.is_none();
-                let status = Some(status);
-                let reply = Response { outcome, status, incomplete, ..Response::default() };
-                Some(self.answer(Box::new(reply), last))
-            }
-        };
-        self.server = Server { auth: self.server.auth, ..Server::default() };
+        let mut reply = self.server.reply.take().unwrap_or_default();
+        reply.status = Some(status);
+        reply.incomplete |= self.server.is_gapped;
+        // What runs something ends with more than this; the end was missed, or it was skipped.
+        let runs = |it: &Request| (Kind::Execute..=Kind::FunctionCall).contains(&it.kind);
+        match last {
+            _ if reply.outcome.is_some() => {}
+            Some(request) if failed && request.kind != Kind::Sync => reply.outcome = Some("skipped"),
+            Some(request) if runs(request) => reply.incomplete = true,
+            _ => reply.outcome = Some("ready"),
+        }
+        let message = self.answer(reply, last);
+        self.server = self.server.afresh();
         Ok(message)
     }
 
@@ -854,6 +881,7 @@ impl Dissector {
     fn answer(&mut self, reply: Box<Response>, request: Option<&Request>) -> Message<Body> {
         let Some(request) = request else { return respond(reply) };
         self.server.batch = request.batch;
+        self.server.done = request.batch + u64::from(request.is_synced);
         self.server.index = if request.is_synced { 0 } else { request.index + 1 };
         self.server.closes += request.closes;
         respond(reply).key(key(request.batch, request.index))
@@ -886,16 +914,23 @@ impl Dissector {
             _ => {}
         }
         let mut reply = self.server.reply.take().unwrap_or_default();
-        reply.incomplete |= raw.incomplete;
+        // These begin an answer, or lie before anything that says much.
+        let begins = matches!(raw.kind, b'1' | b'2' | b'T' | b'G' | b'H' | b'W' | b'I');
+        let lacks_start = std::mem::take(&mut self.server.is_gapped) && !begins;
+        reply.incomplete |= raw.incomplete || lacks_start;
         let mut ends = false;
         match raw.kind {
             b'1' | b'2' | b'3' | b'n' | b'T' => {
                 reply.answers += 1;
-                reply.is_bound |= raw.kind == b'2';
                 if raw.kind == b'T' {
                     let columns = Arc::new(Columns::of(fields).ok_or(Stop::Lost)?);
                     self.describe(request, |it| it.columns = Some(Arc::clone(&columns)));
-                    reply.columns = Some(columns);
+                    if reply.columns.is_some() && reply.tags > 0 {
+                        // Of several results, the first is kept.
+                        reply.kept.close();
+                    } else {
+                        reply.columns = Some(columns);
+                    }
                 }
                 ends = request.is_some_and(|it| {
                     it.kind < Kind::Execute && !it.is_synced && it.expects == reply.answers
@@ -908,7 +943,10 @@ impl Dissector {
                 let count = fields.u16().ok_or(Stop::Lost)?;
                 let types: Arc<[u32]> =
                     (0..count.min(MOST_PARAMETERS)).map_while(|_| fields.u32()).collect();
-                self.describe(request, |it| it.types = types);
+                self.describe(request, |it| {
+                    it.types = types;
+                    it.told = true;
+                });
             }
             b'D' => {
                 reply.rows += 1;
@@ -929,9 +967,10 @@ impl Dissector {
                         reply.tag = lossless(cut(fields.text()));
                     }
                 }
+                // Whoever asks for some rows at a time rather flushes than syncs.
                 ends = match request {
                     Some(it) => it.kind == Kind::Execute && !it.is_synced,
-                    None => reply.is_bound,
+                    None => raw.kind == b's',
                 };
             }
             b'V' => reply.outcome = Some("ok"),
@@ -1013,9 +1052,9 @@ impl Dissector {
 
     fn keep_row(&self, reply: &mut Response, mut fields: Fields<'_>, request: Option<&Request>) {
         if reply.columns.is_none() {
-            reply.columns = request
-                .and_then(|it| self.statements.get(it.name.as_ref()?))
-                .and_then(|it| it.columns.clone());
+            let statement = request.and_then(|it| self.statements.get(it.name.as_ref()?));
+            reply.columns = statement.and_then(|it| it.columns.clone());
+            reply.incomplete |= statement.is_some_and(|it| it.asked && it.columns.is_none());
         }
         let formats = request.and_then(|it| it.bound.as_ref()).map(|it| &*it.formats);
         let columns = reply.columns.as_ref().map(|it| &*it.list).unwrap_or_default();
@@ -1040,6 +1079,13 @@ impl Dissector {
             }
             to.push(']');
         });
+    }
+}
+
+impl Server {
+    /// Before an answer.
+    fn afresh(&self) -> Self {
+        Self { auth: self.auth, done: self.done, ..Self::default() }
     }
 }
 

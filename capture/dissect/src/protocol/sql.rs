@@ -197,6 +197,11 @@ impl List {
         }
     }
 
+    /// Takes no more.
+    pub(super) fn close(&mut self) {
+        self.full = true;
+    }
+
     /// The list as text; `None` if nothing was added.
     pub(super) fn finished(&self) -> Option<String> {
         let mut json = String::with_capacity(self.json.len() + 1);

@@ -1,6 +1,7 @@
 /* Every exchange, named as the ground truth names it: statements in one line, long ones cut as there. The truth has no
    records for steps of a login and for a COPY's data, nor for what is prepared, described or closed without being run,
-   unless it fails: that is an Error there, at the time of the answer.
+   unless it fails: that is an Error there, at the time of the answer. Of answers to what was not
+   captured it has those that end something.
 
    What differs, with the reason:
    - statements with a password: ours have `***` in its place
@@ -32,3 +33,4 @@ from named
 where
   message not in ('Password', 'SASLInitialResponse', 'SASLResponse', 'GSSResponse', 'CopyData')
   and (not is_step or failed)
+  and (message <> 'Reply' or outcome is null or outcome <> 'ready')

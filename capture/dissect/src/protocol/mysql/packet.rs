@@ -118,6 +118,11 @@ fn length(a: u8, b: u8, c: u8) -> usize {
     usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16
 }
 
+/// Whether the next packet begins an answer, rather than going on with one.
+pub(super) fn begins_answer(bytes: &[u8]) -> Result<bool, Stop> {
+    head(bytes).map(|(_, number)| number <= 1).ok_or(Stop::More)
+}
+
 /// A compressed frame.
 pub(super) struct Frame {
     /// Bytes of all of it.

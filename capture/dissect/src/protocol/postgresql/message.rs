@@ -311,8 +311,15 @@ fn ends_with_it(rest: &[u8]) -> bool {
 }
 
 /// The same for the server: at once if what comes next is a message from its start, else where an
-/// answer ends.
-pub(super) fn resync_server(input: &mut Input<'_>) -> Result<(), Stop> {
+/// answer ends. What the server tells by itself is passed over if it is told to.
+pub(super) fn resync_server(passes_told: bool, input: &mut Input<'_>) -> Result<(), Stop> {
+    while passes_told && let Ok(Some((b'A', length))) = head(Side::Server, input.rest()) {
+        if size(length) > TAIL_BYTES {
+            break;
+        }
+        input.take(size(length) + 1)?;
+        input.commit();
+    }
     let rest = input.rest();
     match (head(Side::Server, rest), guess(Side::Server, rest)) {
         (Ok(_), Guess::Sure) => return Ok(()),
