@@ -331,9 +331,9 @@ impl Dissect for Dissector {
 
     fn held(&self) -> usize {
         let halves = [&self.client, &self.server];
-        let halves = halves.into_iter().map(|it| {
-            it.opened.capacity() + it.partial.as_ref().map_or(0, |it| it.payload.held())
-        });
+        let halves = halves
+            .into_iter()
+            .map(|it| it.opened.capacity() + it.partial.as_ref().map_or(0, |it| it.payload.held()));
         let reply = self.reply.as_ref().map_or(0, |it| it.kept.heap());
         halves.sum::<usize>() + reply + self.statement_bytes
     }
@@ -437,7 +437,8 @@ impl Dissector {
                 input.commit();
             }
             let Some(frame) = packet::frame(input.rest())? else { return Err(Stop::More) };
-            let bytes = input.rest().get(packet::FRAME_HEAD_BYTES..frame.length).unwrap_or_default();
+            let bytes =
+                input.rest().get(packet::FRAME_HEAD_BYTES..frame.length).unwrap_or_default();
             let coding: &[u8] = match self.compression {
                 Some(Compression::Zstd) => b"zstd",
                 _ => b"deflate",
@@ -489,7 +490,10 @@ impl Dissector {
             COM_STMT_EXECUTE => {
                 is_known &= self.execute(&mut request, fields, packet).is_some();
             }
-            COM_STMT_CLOSE | COM_STMT_SEND_LONG_DATA | COM_STMT_RESET | COM_STMT_FETCH
+            COM_STMT_CLOSE
+            | COM_STMT_SEND_LONG_DATA
+            | COM_STMT_RESET
+            | COM_STMT_FETCH
             | COM_STMT_BULK_EXECUTE => {
                 let statement = fields.u32().ok_or(Stop::Lost)?;
                 is_known &= self.refer(&mut request, statement);
@@ -1175,7 +1179,7 @@ impl Dissector {
         let affected = fields.length();
         let insert_id = fields.length();
         reply.affected = reply.affected.or(affected);
-        reply.insert_id = reply.insert_id.or(insert_id.filter(|it| *it > 0));
+        reply.insert_id = reply.insert_id.or_else(|| insert_id.filter(|it| *it > 0));
         let Some(status) = fields.u16() else { return };
         reply.status = Some(status);
         reply.warnings = fields.u16().or(reply.warnings);
@@ -1418,17 +1422,19 @@ fn record<'a>(
         statement_length: statement.map(|it| Size(it.length)),
         statement_id: request
             .and_then(|it| it.statement)
-            .or(response.and_then(|it| it.statement))
+            .or_else(|| response.and_then(|it| it.statement))
             .map(u64::from),
         parameters: request.and_then(|it| it.parameters.as_deref()).map(|it| Json(it.into())),
-        parameter_count: request.and_then(|it| it.count).or(response.and_then(|it| it.parameters)),
+        parameter_count: request
+            .and_then(|it| it.count)
+            .or_else(|| response.and_then(|it| it.parameters)),
         query_attributes: request.and_then(|it| it.attributes.as_deref()).map(|it| Json(it.into())),
         user: login.and_then(|it| filled(&it.user)),
         database: schema.and_then(filled),
         application_name: login.and_then(|it| filled(&it.application)),
         auth_plugin: request
             .and_then(|it| it.plugin.as_deref())
-            .or(greeting.map(|it| &*it.plugin))
+            .or_else(|| greeting.map(|it| &*it.plugin))
             .and_then(filled),
         auth_switch: response.and_then(|it| it.auth_switch.as_deref()).and_then(filled),
         server_version: greeting.and_then(|it| filled(&it.version)),
@@ -1443,7 +1449,10 @@ fn record<'a>(
         info: response.map(|it| &*it.info).filter(|it| !it.is_empty()).map(Cow::Borrowed),
         column_count: response.and_then(|it| it.column_count),
         columns: Texts(columns.map(|it| it.names()).unwrap_or_default()),
-        row_count: response.filter(|it| it.statement.is_none()).filter(gives_rows).map(|it| it.rows),
+        row_count: response
+            .filter(|it| it.statement.is_none())
+            .filter(gives_rows)
+            .map(|it| it.rows),
         rows: response.and_then(|it| it.kept.finished()).map(|it| Json(it.into())),
         result_count: response.map(|it| it.results).filter(|it| *it > 1),
         in_transaction: response.and_then(|it| it.status).map(|it| it & IN_TRANSACTION != 0),
@@ -1593,3 +1602,271 @@ const OPENED_BYTES: usize = 1 << 20;
 
 /// Bytes of a frame that are left for the messages in it.
 const TAIL_BYTES: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression as Level;
+    use flate2::write::ZlibEncoder;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::drive::{Step, client, however_cut, server, stream};
+
+    fn packet(number: u8, body: impl AsRef<[u8]>) -> Vec<u8> {
+        let body = body.as_ref();
+        let length = u32::try_from(body.len()).unwrap().to_le_bytes();
+        [&length[..3], &[number], body].concat()
+    }
+
+    fn command(code: u8, rest: impl AsRef<[u8]>) -> Vec<u8> {
+        packet(0, [&[code], rest.as_ref()].concat())
+    }
+
+    fn ok(number: u8) -> Vec<u8> {
+        packet(number, b"\0\0\0\x02\0\0\0")
+    }
+
+    fn eof(number: u8, status: u8) -> Vec<u8> {
+        packet(number, [0xfe, 0, 0, status, 0])
+    }
+
+    fn greeting(capabilities: u64) -> Vec<u8> {
+        let [a, b, c, d, ..] = capabilities.to_le_bytes();
+        let mut body = b"\x0a8.0.36\0\x07\0\0\0saltsalt\0".to_vec();
+        body.extend([a, b, 33, 2, 0, c, d, 21]);
+        body.extend([0; 10]);
+        body.extend(b"saltsaltsalt\0mysql_native_password\0");
+        packet(0, body)
+    }
+
+    fn login(capabilities: u64) -> Vec<u8> {
+        let mut body = u32::try_from(capabilities).unwrap().to_le_bytes().to_vec();
+        body.extend([0, 0, 0, 1, 33]);
+        body.extend([0; 23]);
+        body.extend(b"ann\0\x04hush");
+        body.extend(b"shop\0");
+        packet(1, body)
+    }
+
+    const CAPABILITIES: u64 = LONG_PASSWORD | CONNECT_WITH_DB | PROTOCOL_41 | SECURE_CONNECTION;
+
+    fn column(number: u8, name: &str, kind: u8) -> Vec<u8> {
+        let mut body = b"\x03def\0\0\0".to_vec();
+        body.push(u8::try_from(name.len()).unwrap());
+        body.extend(name.bytes());
+        body.extend([0, 0x0c, 33, 0, 0, 0, 0, 0, kind, 0, 0, 0, 0, 0]);
+        packet(number, body)
+    }
+
+    /// Some columns of each row.
+    fn show(rows: &[Value], names: &[&str]) -> Vec<Value> {
+        let pick = |it: &Value| names.iter().map(|name| it[*name].clone()).collect();
+        rows.iter().map(pick).collect()
+    }
+
+    #[test]
+    fn a_login_keeps_no_password() {
+        let steps = [
+            server(greeting(CAPABILITIES)),
+            client(login(CAPABILITIES)),
+            server(packet(2, b"\xfemysql_clear_password\0")),
+            client(packet(3, b"hush\0")),
+            server(ok(4)),
+            client(command(COM_QUERY, "create user a identified by 'hush'")),
+            server(ok(1)),
+        ];
+        let rows = however_cut::<Dissector>(&steps);
+        assert!(!format!("{rows:?}").contains("hush"), "{rows:?}");
+        assert_eq!(
+            show(&rows, &["command", "outcome", "user", "database", "auth_switch"]),
+            [
+                json!(["Greeting", null, null, null, null]),
+                json!(["AuthResponse", null, "ann", "shop", null]),
+                json!(["Login", "ok", "ann", "shop", "mysql_clear_password"]),
+                json!(["COM_QUERY", "ok", "ann", "shop", null]),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_result_has_its_rows_with_and_without_eof() {
+        let head = [packet(1, [1]), column(2, "id", 3)].concat();
+        let row = |number| packet(number, b"\x0242");
+        let old = [head.clone(), eof(3, 2), row(4), eof(5, 2)].concat();
+        let new = [head, row(3), packet(4, b"\xfe\0\0\x02\0\0\0")].concat();
+        for told in [old, new] {
+            let steps = [client(command(COM_QUERY, "select id from t")), server(told)];
+            let rows = however_cut::<Dissector>(&steps);
+            assert_eq!(
+                show(&rows, &["outcome", "columns", "rows", "row_count"]),
+                [json!(["rows", ["id"], "[[42]]", 1])]
+            );
+        }
+    }
+
+    #[test]
+    fn a_prepared_statement_is_known_by_its_number() {
+        let prepared = [
+            packet(1, b"\0\x07\0\0\0\x01\0\x01\0\0\0\0"),
+            column(2, "?", 253),
+            eof(3, 2),
+            column(4, "id", 3),
+            eof(5, 2),
+        ];
+        let run = b"\x07\0\0\0\0\x01\0\0\0\0\x01\xfd\0\x03abc";
+        let told = [
+            packet(1, [1]),
+            column(2, "id", 3),
+            eof(3, 2),
+            packet(4, b"\0\0\x2a\0\0\0"),
+            eof(5, 2),
+        ];
+        let steps = [
+            server(greeting(CAPABILITIES)),
+            client(login(CAPABILITIES)),
+            server(ok(2)),
+            client(command(COM_STMT_PREPARE, "select id from t where a = ?")),
+            server(prepared.concat()),
+            client(command(COM_STMT_EXECUTE, run)),
+            server(told.concat()),
+            client(command(COM_STMT_CLOSE, b"\x07\0\0\0")),
+            client(command(COM_STMT_EXECUTE, run)),
+            server(ok(1)),
+        ];
+        let rows = however_cut::<Dissector>(&steps);
+        assert_eq!(
+            show(&rows[2..], &["command", "statement", "parameters", "rows", "incomplete"]),
+            [
+                json!(["COM_STMT_PREPARE", "select id from t where a = ?", null, null, null]),
+                json!([
+                    "COM_STMT_EXECUTE",
+                    "select id from t where a = ?",
+                    "[\"abc\"]",
+                    "[[42]]",
+                    null
+                ]),
+                json!(["COM_STMT_CLOSE", "select id from t where a = ?", null, null, null]),
+                json!(["COM_STMT_EXECUTE", null, null, null, true]),
+            ]
+        );
+    }
+
+    #[test]
+    fn several_results_are_one_answer() {
+        let told = [
+            packet(1, [1]),
+            column(2, "a", 3),
+            eof(3, 10),
+            packet(4, b"\x011"),
+            eof(5, 10),
+            packet(6, b"\0\x05\0\x02\0\0\0"),
+        ];
+        let steps = [
+            client(command(COM_QUERY, "select 1; update t set a = 1")),
+            server(told.concat()),
+            client(command(0x0e, "")),
+            server(ok(1)),
+        ];
+        let rows = however_cut::<Dissector>(&steps);
+        assert_eq!(
+            show(&rows, &["command", "outcome", "rows", "affected_rows", "result_count"]),
+            [json!(["COM_QUERY", "rows", "[[1]]", 5, 2]), json!(["COM_PING", "ok", null, 0, null]),]
+        );
+    }
+
+    #[test]
+    fn packets_in_compressed_frames_are_read() {
+        let capabilities = CAPABILITIES | COMPRESS;
+        let frame = |bytes: &[u8]| {
+            let mut packed = ZlibEncoder::new(Vec::new(), Level::default());
+            packed.write_all(bytes).unwrap();
+            let packed = packed.finish().unwrap();
+            let length = u32::try_from(packed.len()).unwrap().to_le_bytes();
+            let opened = u32::try_from(bytes.len()).unwrap().to_le_bytes();
+            [&length[..3], &[0], &opened[..3], &packed].concat()
+        };
+        let steps = [
+            server(greeting(capabilities)),
+            client(login(capabilities)),
+            server(ok(2)),
+            client(frame(&command(COM_QUERY, format!("select '{}'", "x".repeat(5000))))),
+            server(frame(&ok(1))),
+            client(frame(&[command(COM_STMT_CLOSE, b"\x07\0\0\0"), command(0x0e, "")].concat())),
+            server(frame(&ok(1))),
+        ];
+        let rows = however_cut::<Dissector>(&steps);
+        assert_eq!(
+            show(&rows, &["command", "outcome", "compression"]),
+            [
+                json!(["Greeting", null, null]),
+                json!(["Login", "ok", "zlib"]),
+                json!(["COM_QUERY", "ok", null]),
+                json!(["COM_STMT_CLOSE", null, null]),
+                json!(["COM_PING", "ok", null]),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_statement_of_more_than_one_packet_is_one() {
+        let text = [b"select '", vec![b'x'; 0xff_ffff].as_slice(), b"'"].concat();
+        let whole = [&[COM_QUERY], text.as_slice()].concat();
+        let (first, second) = whole.split_at(0xff_ffff);
+        let steps = [
+            client([packet(0, first), packet(1, second)].concat()),
+            server(ok(2)),
+            client(command(0x0e, "")),
+            server(ok(1)),
+        ];
+        let rows = stream::<Dissector>(&steps, 64 << 10);
+        assert_eq!(
+            show(&rows, &["command", "statement_length", "outcome"]),
+            [json!(["COM_QUERY", text.len(), "ok"]), json!(["COM_PING", null, "ok"])]
+        );
+    }
+
+    #[test]
+    fn encryption_hands_over() {
+        let flags = u32::try_from(CAPABILITIES | SSL).unwrap().to_le_bytes();
+        let wish = packet(1, [&flags[..], &[0, 0, 0, 1, 33], &[0; 23]].concat());
+        let steps = [server(greeting(CAPABILITIES | SSL)), client(wish)];
+        let rows = however_cut::<Dissector>(&steps);
+        assert_eq!(rows[1]["command"], "SSLRequest");
+        assert_eq!(rows[2], "becomes tls");
+    }
+
+    #[test]
+    fn a_hole_in_a_result_costs_only_that() {
+        let steps = [
+            client(command(COM_QUERY, "select 1")),
+            server(packet(1, [1])),
+            Step::Loses(Side::Server, 100),
+            server([packet(7, b"\x011"), eof(8, 2)].concat()),
+            client(command(COM_QUERY, "select nonsense")),
+            server(packet(1, b"\xff\x1e\x04#42S22Unknown column")),
+        ];
+        let rows = stream::<Dissector>(&steps, usize::MAX);
+        assert_eq!(rows.len(), 2, "{rows:?}");
+        let failed = rows.iter().find(|it| it["failed"] == true).unwrap();
+        assert_eq!(failed["sqlstate"], "42S22");
+        assert_eq!(failed["status"], 1054);
+    }
+
+    #[test]
+    fn recognised_by_content() {
+        let guess = |side, bytes: &[u8]| {
+            Dissector::guess(&Head { bytes, side, transport: Transport::Tcp, port: 1 })
+        };
+        assert_eq!(guess(Side::Server, &greeting(CAPABILITIES)), Guess::Sure);
+        assert_eq!(guess(Side::Client, &command(COM_QUERY, "select 1")), Guess::Sure);
+        assert_eq!(guess(Side::Client, &command(0x0e, "")), Guess::Maybe);
+        assert_eq!(guess(Side::Server, &ok(1)), Guess::Sure);
+        for noise in
+            [&b"GET / HTTP/1.1\r\n"[..], b"\x16\x03\x01\0\xa5\x01", b"\0\0\0\x08\x04\xd2\x16\x2f"]
+        {
+            assert_eq!(guess(Side::Client, noise), Guess::No, "{noise:?}");
+        }
+    }
+}

@@ -521,7 +521,10 @@ impl Dissector {
                 unit.begin(Kind::Parse, incomplete);
                 unit.name = Some(name.into());
                 unit.sql = Some(sql.clone());
-                self.prepare(name, Statement { sql, types, columns: None, asked: false, told: false });
+                self.prepare(
+                    name,
+                    Statement { sql, types, columns: None, asked: false, told: false },
+                );
             }
             b'B' => self.bind(body, raw)?,
             b'D' | b'C' => {
@@ -676,7 +679,8 @@ impl Dissector {
 
     /// Remembers a statement, of so many at most.
     fn prepare(&mut self, name: &[u8], statement: Statement) {
-        let weight = |it: &Statement| it.sql.text.len() + size_of::<Statement>() + 4 * it.types.len();
+        let weight =
+            |it: &Statement| it.sql.text.len() + size_of::<Statement>() + 4 * it.types.len();
         let bytes = weight(&statement);
         if let Some(old) = self.statements.get_mut(name) {
             self.statement_bytes = (self.statement_bytes + bytes).saturating_sub(weight(old));
@@ -830,11 +834,7 @@ impl Dissector {
 
     /// The server is ready: what waits for that is answered. After an error, each request that the
     /// server skipped is answered too, with one byte of the message: a message has one at least.
-    fn ready(
-        &mut self,
-        input: &mut Input<'_>,
-        open: &Open<Body>,
-    ) -> Result<Message<Body>, Stop> {
+    fn ready(&mut self, input: &mut Input<'_>, open: &Open<Body>) -> Result<Message<Body>, Stop> {
         let (left, status) = self.server.ready.ok_or(Stop::Lost)?;
         let waiting = self.waiting(open);
         if self.server.failed
@@ -861,7 +861,9 @@ impl Dissector {
         let runs = |it: &Request| (Kind::Execute..=Kind::FunctionCall).contains(&it.kind);
         match last {
             _ if reply.outcome.is_some() => {}
-            Some(request) if failed && request.kind != Kind::Sync => reply.outcome = Some("skipped"),
+            Some(request) if failed && request.kind != Kind::Sync => {
+                reply.outcome = Some("skipped")
+            }
             Some(request) if runs(request) => reply.incomplete = true,
             _ => reply.outcome = Some("ready"),
         }
@@ -1140,9 +1142,7 @@ impl Columns {
         for _ in 0..count {
             let Some(name) = fields.name() else { break };
             columns.names.push_str(&text(name.get(..NAME_BYTES).unwrap_or(name)));
-            let Some(
-                [_, _, _, _, _, _, a, b, c, d, _, _, _, _, _, _, high, low],
-            ) = fields.take(18)
+            let Some([_, _, _, _, _, _, a, b, c, d, _, _, _, _, _, _, high, low]) = fields.take(18)
             else {
                 break;
             };
@@ -1298,8 +1298,7 @@ fn record<'a>(
         (None, None, None) => "Reply",
     };
     let statement = request.and_then(|it| it.sql.as_ref());
-    let operation =
-        statement.map(|it| sql::operation(&it.text)).filter(|it| !it.is_empty());
+    let operation = statement.map(|it| sql::operation(&it.text)).filter(|it| !it.is_empty());
     let login = request.and_then(|it| it.login.as_deref());
     let bound = request.and_then(|it| it.bound.as_deref());
     let is_startup = request.is_some_and(|it| it.kind == Kind::Startup);
@@ -1309,7 +1308,8 @@ fn record<'a>(
         (None, None, Some(it)) if is_startup => some(&it.database),
         _ => Cow::Borrowed(""),
     };
-    let error = failure.map(|it| &*it.message).or(request.and_then(|it| it.error.as_deref()));
+    let error =
+        failure.map(|it| &*it.message).or_else(|| request.and_then(|it| it.error.as_deref()));
     let summary = Summary {
         verb: operation.clone().unwrap_or(Cow::Borrowed(message)),
         target,
@@ -1317,7 +1317,7 @@ fn record<'a>(
         failed: error.is_some(),
         error: error.map(Cow::Borrowed),
     };
-    let copy = request.and_then(|it| it.copy).or(response.and_then(|it| it.copy));
+    let copy = request.and_then(|it| it.copy).or_else(|| response.and_then(|it| it.copy));
     let columns = response.and_then(|it| it.columns.as_ref());
     let is_result = |it: &&Response| it.columns.is_some() || it.rows > 0;
     let names = |it: &'a [u8]| text(it);
@@ -1349,7 +1349,9 @@ fn record<'a>(
         detail: failure.and_then(|it| it.detail.as_deref()).map(some),
         hint: failure.and_then(|it| it.hint.as_deref()).map(some),
         constraint_name: failure.and_then(|it| it.constraint.as_deref()).map(some),
-        notices: Texts(response.map_or(&[][..], |it| &it.notices).iter().map(|it| some(it)).collect()),
+        notices: Texts(
+            response.map_or(&[][..], |it| &it.notices).iter().map(|it| some(it)).collect(),
+        ),
         copy_direction: copy.and_then(|it| it.direction).map(Label::from),
         copy_bytes: copy.map(|it| Size(it.bytes)),
         copy_messages: copy.map(|it| it.messages),
@@ -1357,7 +1359,7 @@ fn record<'a>(
         payload: notification.map(|it| some(&it.payload)),
         backend_pid: notification
             .map(|it| it.pid)
-            .or(request.and_then(|it| it.pid))
+            .or_else(|| request.and_then(|it| it.pid))
             .map(u64::from),
         transaction_status: response.and_then(|it| it.status).and_then(|it| match it {
             b'I' => Some(Label::from("idle")),
@@ -1422,3 +1424,247 @@ const STATEMENTS_BYTES: usize = 1 << 20;
 
 /// Portals remembered of a connection; few use any but the unnamed one.
 const MOST_PORTALS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::drive::{Step, client, however_cut, server, stream};
+
+    fn message(kind: u8, body: impl AsRef<[u8]>) -> Vec<u8> {
+        let body = body.as_ref();
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        [&[kind][..], &length, body].concat()
+    }
+
+    fn query(text: &str) -> Vec<u8> {
+        message(b'Q', format!("{text}\0"))
+    }
+
+    fn parse(name: &str, text: &str) -> Vec<u8> {
+        message(b'P', format!("{name}\0{text}\0\0\0"))
+    }
+
+    /// One text parameter.
+    fn bind(name: &str, value: &str) -> Vec<u8> {
+        let length = u32::try_from(value.len()).unwrap().to_be_bytes();
+        let head = format!("\0{name}\0\0\0\0\x01");
+        message(b'B', [head.as_bytes(), &length, value.as_bytes(), b"\0\0"].concat())
+    }
+
+    fn execute() -> Vec<u8> {
+        message(b'E', b"\0\0\0\0\0")
+    }
+
+    fn sync() -> Vec<u8> {
+        message(b'S', b"")
+    }
+
+    fn done(tag: &str) -> Vec<u8> {
+        message(b'C', format!("{tag}\0"))
+    }
+
+    fn ready() -> Vec<u8> {
+        message(b'Z', b"I")
+    }
+
+    fn failure(code: &str, text: &str) -> Vec<u8> {
+        message(b'E', format!("SERROR\0VERROR\0C{code}\0M{text}\0\0"))
+    }
+
+    fn startup() -> Vec<u8> {
+        let parameters = b"\0\x03\0\0user\0ann\0database\0shop\0\0";
+        let length = u32::try_from(parameters.len() + 4).unwrap().to_be_bytes();
+        [&length[..], parameters].concat()
+    }
+
+    /// Some columns of each row.
+    fn show(rows: &[Value], names: &[&str]) -> Vec<Value> {
+        let pick = |it: &Value| names.iter().map(|name| it[*name].clone()).collect();
+        rows.iter().map(pick).collect()
+    }
+
+    #[test]
+    fn a_query_has_its_rows_and_its_tag() {
+        let columns = b"\0\x02id\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0name\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0";
+        let row = b"\0\x02\0\0\0\x017\xff\xff\xff\xff";
+        let steps = [
+            client(query("select id, name from t")),
+            server(
+                [message(b'T', columns), message(b'D', row), done("SELECT 1"), ready()].concat(),
+            ),
+            client(message(b'X', b"")),
+        ];
+        let rows = however_cut::<Dissector>(&steps);
+        assert_eq!(rows[0]["verb"], "SELECT");
+        assert_eq!(rows[0]["rows"], "[[7,null]]");
+        assert_eq!(rows[0]["columns"], json!(["id", "name"]));
+        assert_eq!(rows[0]["affected_rows"], 1);
+        assert_eq!(rows[0]["transaction_status"], "idle");
+        assert_eq!(rows[1]["message"], "Terminate");
+    }
+
+    #[test]
+    fn a_prepared_statement_is_known_by_its_name() {
+        let steps = [
+            client([parse("s", "update t set a = $1"), sync()].concat()),
+            server([message(b'1', b""), ready()].concat()),
+            client([bind("s", "x"), execute(), sync()].concat()),
+            server([message(b'2', b""), done("UPDATE 3"), ready()].concat()),
+        ];
+        let rows = however_cut::<Dissector>(&steps);
+        let names = ["message", "statement", "parameters", "outcome", "affected_rows"];
+        assert_eq!(
+            show(&rows, &names),
+            [
+                json!(["Parse", "update t set a = $1", null, "ready", null]),
+                json!(["Execute", "update t set a = $1", "[\"x\"]", "complete", 3]),
+            ]
+        );
+    }
+
+    #[test]
+    fn after_an_error_a_pipeline_is_skipped_up_to_its_sync() {
+        let one = |value| [bind("", value), execute()].concat();
+        let asked =
+            [parse("", "insert into t values ($1)"), one("1"), one("2"), one("3"), sync()].concat();
+        let told = [
+            message(b'1', b""),
+            message(b'2', b""),
+            failure("23505", "taken"),
+            ready(),
+            message(b'2', b""),
+            done("INSERT 0 1"),
+            ready(),
+        ]
+        .concat();
+        let steps = [client(asked), client([one("4"), sync()].concat()), server(told)];
+        let rows = however_cut::<Dissector>(&steps);
+        assert_eq!(
+            show(&rows, &["parameters", "outcome", "sqlstate"]),
+            [
+                json!(["[\"1\"]", "error", "23505"]),
+                json!(["[\"2\"]", "skipped", null]),
+                json!(["[\"3\"]", "skipped", null]),
+                json!(["[\"4\"]", "complete", null]),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_login_keeps_no_password() {
+        let steps = [
+            client([8_u32.to_be_bytes(), message::SSL_REQUEST.to_be_bytes()].concat()),
+            server("N"),
+            client(startup()),
+            server(message(b'R', b"\0\0\0\x03")),
+            client(message(b'p', b"hush\0")),
+            server(
+                [message(b'R', b"\0\0\0\0"), message(b'S', b"server_version\x0016.1\0"), ready()]
+                    .concat(),
+            ),
+            client(query("alter role ann password 'hush'")),
+            server([done("ALTER ROLE"), ready()].concat()),
+        ];
+        let rows = however_cut::<Dissector>(&steps);
+        assert!(!format!("{rows:?}").contains("hush"), "{rows:?}");
+        assert_eq!(
+            show(&rows, &["message", "outcome", "auth_method", "user"]),
+            [
+                json!(["SSLRequest", "refused", null, null]),
+                json!(["Password", null, null, "ann"]),
+                json!(["Startup", "ready", "password", "ann"]),
+                json!(["Query", "complete", null, "ann"]),
+            ]
+        );
+    }
+
+    #[test]
+    fn encryption_hands_over() {
+        let steps = [
+            client([8_u32.to_be_bytes(), message::SSL_REQUEST.to_be_bytes()].concat()),
+            server("S"),
+        ];
+        let rows = however_cut::<Dissector>(&steps);
+        assert_eq!(rows[0]["outcome"], "accepted");
+        assert_eq!(rows[1], "becomes tls");
+    }
+
+    #[test]
+    fn a_copy_is_counted_and_not_kept() {
+        let data = message(b'd', vec![b'x'; 200_000]);
+        let steps = [
+            client(query("copy t to stdout")),
+            server(message(b'H', b"\0\0\0")),
+            server(data.repeat(3)),
+            server([message(b'c', b""), done("COPY 3"), ready()].concat()),
+        ];
+        let rows = stream::<Dissector>(&steps, 1460);
+        assert_eq!(
+            show(&rows, &["copy_direction", "copy_bytes", "copy_messages", "affected_rows"]),
+            [json!(["out", 600_000, 3, 3])]
+        );
+    }
+
+    #[test]
+    fn a_hole_in_a_result_costs_only_that() {
+        let row = message(b'D', b"\0\x01\0\0\0\x011");
+        let steps = [
+            client(query("select 1")),
+            server(row.repeat(3)),
+            Step::Loses(Side::Server, 100),
+            server([&row[4..], &done("SELECT 20"), &ready()].concat()),
+            client(query("select 2")),
+            server([row.clone(), done("SELECT 1"), ready()].concat()),
+        ];
+        let rows = however_cut::<Dissector>(&steps);
+        assert_eq!(
+            show(&rows, &["statement", "command_tag", "incomplete"]),
+            [json!(["select 1", "SELECT 20", true]), json!(["select 2", "SELECT 1", null])]
+        );
+    }
+
+    #[test]
+    fn a_long_statement_is_cut() {
+        let long = format!("select '{}'", "x".repeat(300_000));
+        let steps = [client(query(&long)), server([done("SELECT 0"), ready()].concat())];
+        let rows = stream::<Dissector>(&steps, 1460);
+        assert_eq!(rows[0]["statement"].as_str().unwrap().len(), STATEMENT_BYTES);
+        assert_eq!(rows[0]["statement_length"], 300_009);
+    }
+
+    #[test]
+    fn nothing_grows_with_what_is_said() {
+        let mut dissector = Dissector::default();
+        let limits = crate::Limits::default();
+        for n in 0..5000 {
+            let bytes = [parse(&format!("s{n}"), &"x".repeat(5000)), sync()].concat();
+            let mut input = Input::new(&bytes, false, &limits);
+            dissector.parse(Side::Client, &mut input, &Open::default()).unwrap();
+        }
+        assert!(dissector.held() < 2 << 20, "{}", dissector.held());
+    }
+
+    #[test]
+    fn recognised_by_content() {
+        let guess = |side, bytes: &[u8]| {
+            Dissector::guess(&Head { bytes, side, transport: Transport::Tcp, port: 1 })
+        };
+        assert_eq!(guess(Side::Client, &startup()), Guess::Sure);
+        assert_eq!(guess(Side::Client, &query("select 1")), Guess::Sure);
+        assert_eq!(guess(Side::Client, &[bind("", "x"), execute(), sync()].concat()), Guess::Sure);
+        assert_eq!(guess(Side::Client, &message(b'X', b"")), Guess::Maybe);
+        assert_eq!(guess(Side::Server, &ready()), Guess::Sure);
+        assert_eq!(guess(Side::Server, &failure("42601", "no")), Guess::Sure);
+        for noise in [
+            &b"GET / HTTP/1.1\r\n"[..],
+            b"PING\r\n",
+            b"\x16\x03\x01\0\xa5",
+            b"SSH-2.0-x",
+            b"Q\0\0\0\x06\x01\0",
+        ] {
+            assert_eq!(guess(Side::Client, noise), Guess::No, "{noise:?}");
+        }
+    }
+}

@@ -12,9 +12,9 @@ pub(super) fn operation(statement: &str) -> Cow<'_, str> {
         let comment = match rest.as_bytes() {
             [b'-', b'-', ..] | [b'#', ..] => rest.split_once('\n'),
             // What stands in `/*! … */` is executed by MySQL and MariaDB.
-            [b'/', b'*', b'!' | b'M', ..] => {
-                let inner = rest.trim_start_matches(|it: char| !it.is_ascii_alphabetic());
-                Some(("", inner.strip_prefix("M!").unwrap_or(inner)))
+            [b'/', b'*', b'!', ..] | [b'/', b'*', b'M', b'!', ..] => {
+                let behind = rest.split_once('!').map_or("", |it| it.1);
+                Some(("", behind.trim_start_matches(|it: char| it.is_ascii_digit())))
             }
             [b'/', b'*', ..] => rest.split_once("*/"),
             _ => {
@@ -44,7 +44,8 @@ pub(super) fn without_secrets(statement: &str) -> Cow<'_, str> {
     let (mut quotes, mut counted) = (0, 0);
     while let Some(word) = next_secret_word(bytes, at) {
         at = word;
-        quotes += bytes.get(counted..word).map_or(0, |it| it.iter().filter(|it| **it == b'\'').count());
+        quotes +=
+            bytes.get(counted..word).map_or(0, |it| it.iter().filter(|it| **it == b'\'').count());
         counted = word;
         let Some((start, end)) = secret_behind(bytes, word, quotes % 2 == 1) else { continue };
         // Both ends lie beside ASCII.
@@ -72,9 +73,8 @@ fn next_secret_word(bytes: &[u8], from: usize) -> Option<usize> {
     loop {
         at += bytes.get(at..)?.iter().position(may_begin)?;
         let rest = bytes.get(at..)?;
-        let is = |word: &&&[u8]| {
-            rest.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word))
-        };
+        let is =
+            |word: &&&[u8]| rest.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word));
         if let Some(word) = SECRET_WORDS.iter().find(is) {
             return Some(at + word.len());
         }
@@ -118,7 +118,8 @@ fn secret_behind(bytes: &[u8], word: usize, is_in_string: bool) -> Option<(usize
         // `password=secret` inside of a connection string.
         byte if is_direct && !b"$?:@%".contains(byte) => {
             let rest = bytes.get(at..)?;
-            let end = rest.iter().position(|it| it.is_ascii_whitespace() || b"'\";&,)".contains(it));
+            let end =
+                rest.iter().position(|it| it.is_ascii_whitespace() || b"'\";&,)".contains(it));
             is_in_string.then_some((at, at + end.unwrap_or(rest.len())))
         }
         _ => None,
@@ -279,7 +280,11 @@ pub(super) fn json_digits(to: &mut String, digits: &[u8]) {
 /// A number as JSON; what JSON has no number for, as a string.
 pub(super) fn json_float(to: &mut String, number: f64) {
     // Writing into a string does not fail.
-    if number.is_finite() { write!(to, "{number}").ok() } else { write!(to, "\"{number}\"").ok() };
+    if number.is_finite() {
+        write!(to, "{number}").ok()
+    } else {
+        write!(to, "\"{number}\"").ok()
+    };
 }
 
 /// Any integer as JSON.
@@ -362,12 +367,23 @@ mod tests {
     fn hides_secrets() {
         for (statement, expected) in [
             ("create role a password 'pw'; select 1", "create role a password '***'; select 1"),
-            ("ALTER USER a WITH ENCRYPTED PASSWORD E'it\\'s'", "ALTER USER a WITH ENCRYPTED PASSWORD E'***'"),
-            ("create user a identified by 'x''y', b identified with p by \"z\"",
-             "create user a identified by '***', b identified with p by \"***\""),
+            (
+                "ALTER USER a WITH ENCRYPTED PASSWORD E'it\\'s'",
+                "ALTER USER a WITH ENCRYPTED PASSWORD E'***'",
+            ),
+            (
+                "create user a identified by 'x''y', b identified with p by \"z\"",
+                "create user a identified by '***', b identified with p by \"***\"",
+            ),
             ("SET PASSWORD FOR a = PASSWORD('x')", "SET PASSWORD FOR a = PASSWORD('***')"),
-            ("CHANGE MASTER TO MASTER_PASSWORD='x', MASTER_PORT=1", "CHANGE MASTER TO MASTER_PASSWORD='***', MASTER_PORT=1"),
-            ("select dblink('host=a password=b user=c')", "select dblink('host=a password=*** user=c')"),
+            (
+                "CHANGE MASTER TO MASTER_PASSWORD='x', MASTER_PORT=1",
+                "CHANGE MASTER TO MASTER_PASSWORD='***', MASTER_PORT=1",
+            ),
+            (
+                "select dblink('host=a password=b user=c')",
+                "select dblink('host=a password=*** user=c')",
+            ),
             ("select * from t where password = $1", "select * from t where password = $1"),
             ("insert into t(password) values ('a')", "insert into t(password) values ('a')"),
             ("identified by 'never ends", "identified by '***"),

@@ -31,7 +31,9 @@ impl Kind {
 /// A value sent as text.
 pub(super) fn write_text(to: &mut String, cell: &[u8], kind: Option<Kind>) {
     match kind.map(|it| it.code) {
-        Some(DECIMAL | TINY | SHORT | LONG | FLOAT | DOUBLE | LONGLONG | INT24 | YEAR | NEWDECIMAL) => {
+        Some(
+            DECIMAL | TINY | SHORT | LONG | FLOAT | DOUBLE | LONGLONG | INT24 | YEAR | NEWDECIMAL,
+        ) => {
             sql::json_digits(to, cell);
         }
         Some(BIT | GEOMETRY) => sql::json_hex(to, cell),

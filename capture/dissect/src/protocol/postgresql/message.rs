@@ -90,9 +90,7 @@ fn head(side: Side, bytes: &[u8]) -> Result<Option<(u8, u32)>, Stop> {
         (Side::Server, b'Z') => length == 5,
         (Side::Server, b'R') => (8..MOST_SHORT_BYTES).contains(&length),
         (Side::Server, b'C') => (5..1000).contains(&length),
-        (Side::Server, b'S' | b'E' | b'N' | b'A' | b'v') => {
-            (5..MOST_LONG_BYTES).contains(&length)
-        }
+        (Side::Server, b'S' | b'E' | b'N' | b'A' | b'v') => (5..MOST_LONG_BYTES).contains(&length),
         (Side::Server, _) => (4..MOST_LONG_BYTES).contains(&length),
         (Side::Client, _) => (5..MOST_BYTES).contains(&length),
     };
@@ -220,8 +218,7 @@ pub(super) fn guess_startup(bytes: &[u8]) -> Guess {
     let Some([a, b, c, d, e, f, g, h]) = bytes.get(..8) else {
         let fits = match bytes {
             [0, 0, length, _, major, rest @ ..] => {
-                *length < 40
-                    && matches!((major, rest), (0, [] | [3, ..]) | (4, [] | [0xd2, ..]))
+                *length < 40 && matches!((major, rest), (0, [] | [3, ..]) | (4, [] | [0xd2, ..]))
             }
             [0, 0, length, ..] => *length < 40,
             _ => bytes.iter().all(|it| *it == 0),
