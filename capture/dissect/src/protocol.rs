@@ -24,14 +24,17 @@ mod ldap;
 mod memcached;
 mod mongodb;
 mod mqtt;
+mod mysql;
 mod nats;
 mod ntp;
+mod postgresql;
 mod radius;
 mod redis;
 mod reply;
 mod sctp;
 mod sip;
 mod smtp;
+mod sql;
 
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
@@ -51,8 +54,10 @@ pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<memcached::Dissector>(),
     Protocol::of::<mongodb::Dissector>(),
     Protocol::of::<mqtt::Dissector>(),
+    Protocol::of::<mysql::Dissector>(),
     Protocol::of::<nats::Dissector>(),
     Protocol::of::<ntp::Dissector>(),
+    Protocol::of::<postgresql::Dissector>(),
     Protocol::of::<radius::Dissector>(),
     Protocol::of::<redis::Dissector>(),
     Protocol::of::<sctp::Dissector>(),
