@@ -1221,6 +1221,7 @@ mod tests {
         let body = dissector.parse(Side::Client, &mut input, &open).unwrap().body;
         open.requests.push_back(crate::exchange::Waiting {
             key: key(1),
+            turned: false,
             body,
             times: crate::exchange::Times { first: 0, last: 0 },
             bytes: 0,
