@@ -985,7 +985,7 @@ impl Dissector {
                 0 => {
                     reply.outcome.get_or_insert("ok");
                     self.ok(reply, body);
-                    Some(!self.more(reply))
+                    Some(!self.has_more(reply))
                 }
                 0xfe if packet.size <= 5 || is_end => {
                     reply.outcome.get_or_insert("eof");
@@ -1046,7 +1046,7 @@ impl Dissector {
             }
             Phase::AfterColumns | Phase::Rows if is_end => {
                 self.eof(reply, body, packet.size);
-                Some(!self.more(reply))
+                Some(!self.has_more(reply))
             }
             Phase::AfterColumns | Phase::Rows => {
                 reply.phase = Phase::Rows;
@@ -1110,7 +1110,7 @@ impl Dissector {
     }
 
     /// Whether another result follows.
-    fn more(&self, reply: &mut Response) -> bool {
+    fn has_more(&self, reply: &mut Response) -> bool {
         reply.results += 1;
         let more = reply.status.is_some_and(|it| it & MORE_RESULTS != 0);
         if more {
