@@ -948,7 +948,11 @@ impl Dissector {
         let body: &[u8] = &packet.body;
         let first = *body.first()?;
         if first == 0xff && (packet.is_whole() || packet.size < 1 << 16) {
-            reply.failure = Some(Box::new(Failure::of(body)?));
+            let failure = Failure::of(body)?;
+            if failure.code == PROGRESS {
+                return Some(false);
+            }
+            reply.failure = Some(Box::new(failure));
             reply.outcome = Some("error");
             return Some(true);
         }
@@ -1557,6 +1561,9 @@ const MORE_RESULTS: u16 = 1 << 3;
 const CURSOR_EXISTS: u16 = 1 << 6;
 const SESSION_CHANGED: u16 = 1 << 14;
 
+/// What MariaDB sends in the form of an error while a statement takes long.
+const PROGRESS: u16 = 0xffff;
+
 /// A change of the session's database.
 const TRACK_SCHEMA: u8 = 1;
 
@@ -1609,6 +1616,7 @@ mod tests {
 
     use flate2::Compression as Level;
     use flate2::write::ZlibEncoder;
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -1867,6 +1875,58 @@ mod tests {
             [&b"GET / HTTP/1.1\r\n"[..], b"\x16\x03\x01\0\xa5\x01", b"\0\0\0\x08\x04\xd2\x16\x2f"]
         {
             assert_eq!(guess(Side::Client, noise), Guess::No, "{noise:?}");
+        }
+    }
+    fn pieces() -> Vec<Vec<u8>> {
+        [
+            greeting(CAPABILITIES),
+            login(CAPABILITIES),
+            greeting(CAPABILITIES | COMPRESS),
+            login(CAPABILITIES | COMPRESS),
+            ok(1),
+            ok(2),
+            eof(3, 2),
+            eof(2, 10),
+            command(COM_QUERY, "select 1"),
+            command(COM_STMT_PREPARE, "select ?"),
+            packet(1, b"\0\x07\0\0\0\x01\0\x01\0\0\0\0"),
+            command(COM_STMT_EXECUTE, b"\x07\0\0\0\0\x01\0\0\0\0\x01\x0c\0\x0b\xff\xff\xff"),
+            command(COM_FIELD_LIST, "t"),
+            command(COM_CHANGE_USER, "ann\0\x01"),
+            packet(1, [1]),
+            packet(1, [0xfc, 1]),
+            column(2, "a", 7),
+            column(2, "b", 11),
+            packet(3, b"\0\0\x08\0\xff\xff\xff\xff\x30\x30\x30"),
+            packet(1, b"\xfbfile"),
+            packet(2, b""),
+            packet(1, b"\xff\x1e\x04#42S22no"),
+            vec![0xff, 0xff, 0xff, 0],
+            vec![9, 0, 0, 1, 3, 0, 0, 0, 0, 0, 0, 0],
+        ]
+        .to_vec()
+    }
+
+    proptest! {
+        #[test]
+        fn noise_is_no_accident(
+            told in proptest::collection::vec((0_usize..30, 0_u8..5), 0..60),
+            piece in 1_usize..40,
+        ) {
+            let pieces = pieces();
+            let steps: Vec<_> = told
+                .into_iter()
+                .map(|(place, what)| {
+                    let bytes = pieces.get(place).cloned().unwrap_or_default();
+                    match what {
+                        0 | 1 => Step::Sends(Side::Client, bytes),
+                        2 | 3 => Step::Sends(Side::Server, bytes),
+                        _ if place % 2 == 0 => Step::Loses(Side::Client, place as u64 + 1),
+                        _ => Step::Loses(Side::Server, place as u64 + 1),
+                    }
+                })
+                .collect();
+            stream::<Dissector>(&steps, piece);
         }
     }
 }

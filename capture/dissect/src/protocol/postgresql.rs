@@ -1311,7 +1311,11 @@ fn record<'a>(
     let error =
         failure.map(|it| &*it.message).or_else(|| request.and_then(|it| it.error.as_deref()));
     let summary = Summary {
-        verb: operation.clone().unwrap_or(Cow::Borrowed(message)),
+        // Preparing or closing is not running.
+        verb: match (&operation, request.map(|it| it.kind)) {
+            (Some(operation), Some(Kind::Query | Kind::Execute)) => operation.clone(),
+            _ => Cow::Borrowed(message),
+        },
         target,
         status: None,
         failed: error.is_some(),
@@ -1427,6 +1431,7 @@ const MOST_PORTALS: usize = 100;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -1665,6 +1670,55 @@ mod tests {
             b"Q\0\0\0\x06\x01\0",
         ] {
             assert_eq!(guess(Side::Client, noise), Guess::No, "{noise:?}");
+        }
+    }
+    fn pieces() -> Vec<Vec<u8>> {
+        [
+            query("select 1"),
+            parse("s", "select $1"),
+            bind("s", "x"),
+            bind("nowhere", ""),
+            execute(),
+            sync(),
+            ready(),
+            done("SELECT 1"),
+            failure("XX000", "no"),
+            startup(),
+            message(b'T', b"\0\x01a\0\0\0\0\0\0\0\0\0\x06\xa4\0\x04\xff\xff\xff\xff\0\x01"),
+            message(b'D', b"\0\x02\0\0\0\x08\0\x01\0\0\0\0\0\x02\xff\xff\xff\xff"),
+            message(b'D', b"\xff\xff\0\0\0\x01"),
+            message(b't', b"\0\x01\0\0\x06\xa4"),
+            message(b'B', b"\0s\0\0\x01\0\x01\0\x01\0\0\0\x08\x7f\xff\xff\xff\xff\xff\xff\xff\0\0"),
+            message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0"),
+            message(b'd', b"data"),
+            vec![b'd', 0, 1, 0, 0],
+            vec![0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f],
+            vec![b'N'],
+            vec![0xff, 0, 0],
+        ]
+        .to_vec()
+    }
+
+    proptest! {
+        #[test]
+        fn noise_is_no_accident(
+            told in proptest::collection::vec((0_usize..30, 0_u8..5), 0..60),
+            piece in 1_usize..40,
+        ) {
+            let pieces = pieces();
+            let steps: Vec<_> = told
+                .into_iter()
+                .map(|(place, what)| {
+                    let bytes = pieces.get(place).cloned().unwrap_or_default();
+                    match what {
+                        0 | 1 => Step::Sends(Side::Client, bytes),
+                        2 | 3 => Step::Sends(Side::Server, bytes),
+                        _ if place % 2 == 0 => Step::Loses(Side::Client, place as u64 + 1),
+                        _ => Step::Loses(Side::Server, place as u64 + 1),
+                    }
+                })
+                .collect();
+            stream::<Dissector>(&steps, piece);
         }
     }
 }

@@ -32,7 +32,7 @@ select
   case
     when command = 'COM_CHANGE_USER' and auth_switch is not null and not failed then 'EOF'
     when outcome = 'error' then 'ERR'
-    -- What a row or the end of rows begins with.
+    /* What a row or the end of rows begins with. */
     when command = 'COM_STMT_FETCH' then case when row_count > 0 then 'OK' else 'EOF' end
     when outcome in ('ok', 'eof') then upper(outcome)
     when outcome = 'rows' then outcome

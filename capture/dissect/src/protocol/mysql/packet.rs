@@ -262,9 +262,6 @@ fn guess_command(length: usize, body: &[u8], behind: &[u8], is_whole: bool) -> G
         // Nothing but the command.
         0x01 | 0x09 | 0x0d | 0x0e | 0x1f if length == 1 => Guess::Maybe,
         0x01 | 0x09 | 0x0d | 0x0e | 0x1f => Guess::No,
-        0x17 if is_whole && length >= 10 && rest.get(5..9) == Some(&[1, 0, 0, 0]) => {
-            if behind.is_empty() { Guess::Sure } else { Guess::Maybe }
-        }
         0x19 | 0x1a if length != 5 => Guess::No,
         0x02 | 0x04 | 0x11 | 0x12 | 0x15 | 0x17..=0x1c | 0x1e | 0xfa => Guess::Maybe,
         _ => Guess::No,
