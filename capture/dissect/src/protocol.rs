@@ -8,13 +8,17 @@ use crate::tables::{AnyRows, Rows};
 
 mod dns;
 mod http;
+mod quic;
 mod redis;
+mod tls;
 
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<http::Dissector>(),
+    Protocol::of::<quic::Dissector>(),
     Protocol::of::<redis::Dissector>(),
+    Protocol::of::<tls::Dissector>(),
 ];
 
 /// Reads one protocol. The struct holds what a flow must remember between messages.

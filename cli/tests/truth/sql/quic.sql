@@ -1,0 +1,8 @@
+/* One row a hello of TLS, whatever version of QUIC carries it. */
+select client_ip, client_port, server_ip, server_port,
+       case when ja3 is not null then 'ClientHello' else 'ServerHello' end as op,
+       null as res,
+       null as code,
+       cast(ts as bigint) as ts
+from quic
+where ja3 is not null or ja3s is not null
