@@ -260,7 +260,11 @@ impl Dissect for Dissector {
             retry: answer.map(|it| it.retry),
             hello_retry: chosen.map(|it| it.is_retry()),
             versions: Texts(
-                answer.into_iter().flat_map(|it| &it.versions).map(|it| version_name(*it)).collect(),
+                answer
+                    .into_iter()
+                    .flat_map(|it| &it.versions)
+                    .map(|it| version_name(*it))
+                    .collect(),
             ),
             close_error: close_error.map(Label),
             close_reason: close.filter(|it| !it.reason.is_empty()).map(|it| text(&it.reason)),
@@ -365,7 +369,8 @@ impl Dissector {
         if let Some(frames) = keys.and_then(|it| it.open(side, packet, number_at)) {
             return Some(frames);
         }
-        if side == Side::Server || self.tries >= MOST_TRIES || head.destination == self.destination {
+        if side == Side::Server || self.tries >= MOST_TRIES || head.destination == self.destination
+        {
             return None;
         }
         self.tries += 1;
@@ -473,7 +478,9 @@ impl Dissector {
         match side {
             Side::Client => {
                 let is_google = Google::of(message).is_some();
-                if !is_google && (kind != CLIENT_HELLO || ClientHello::of(Carrier::Quic, body).is_none()) {
+                if !is_google
+                    && (kind != CLIENT_HELLO || ClientHello::of(Carrier::Quic, body).is_none())
+                {
                     return None;
                 }
                 let hello = Hello {
@@ -598,9 +605,10 @@ struct Google<'a> {
 
 impl<'a> Google<'a> {
     fn of(message: &'a [u8]) -> Option<Self> {
-        let (index, values) = message.strip_prefix(b"CHLO")?.get(4..)?.split_at_checked(
-            usize::from(*message.get(4)?) * 8,
-        )?;
+        let (index, values) = message
+            .strip_prefix(b"CHLO")?
+            .get(4..)?
+            .split_at_checked(usize::from(*message.get(4)?) * 8)?;
         Some(Self { index, values })
     }
 
@@ -786,3 +794,233 @@ const ERRORS: &[&str] = &[
     "NO_VIABLE_PATH",
     "VERSION_NEGOTIATION_ERROR",
 ];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::drive::{self, Step, client, server};
+
+    const FIRST: &[u8] = b"\x83\x94\xc8\xf0\x3e\x51\x57\x08";
+    const SERVER: &[u8] = b"\xf0\x67\xa5\x50";
+
+    /// An Initial with these frames, for which keys are made of `secret`.
+    fn initial(
+        version: u32,
+        side: Side,
+        secret: &[u8],
+        [destination, source]: [&[u8]; 2],
+        frames: &[u8],
+    ) -> Vec<u8> {
+        let mut frames = frames.to_vec();
+        frames.resize(frames.len().max(200), 0);
+        let kind = if version == VERSION_2 { 0xd0 } else { 0xc0 };
+        let mut head = vec![kind];
+        head.extend(version.to_be_bytes());
+        for id in [destination, source] {
+            head.push(id.len() as u8);
+            head.extend(id);
+        }
+        if side == Side::Client {
+            head.extend([2, 9, 9]);
+        } else {
+            head.push(0);
+        }
+        head.extend((0x4000 | (frames.len() + 17) as u16).to_be_bytes());
+        head.push(5);
+        initial::seal(version, secret, side, &head, &frames)
+    }
+
+    fn crypto(at: usize, content: &[u8]) -> Vec<u8> {
+        let number = |n: usize| (0x4000 | n as u16).to_be_bytes();
+        [&[CRYPTO as u8][..], &number(at), &number(content.len()), content].concat()
+    }
+
+    fn sized(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+        let bytes = bytes.as_ref();
+        [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
+    }
+
+    fn message(kind: u8, body: impl AsRef<[u8]>) -> Vec<u8> {
+        let body = body.as_ref();
+        [&[kind], &(body.len() as u32).to_be_bytes()[1..], body].concat()
+    }
+
+    fn hello() -> Vec<u8> {
+        let extension =
+            |code: u16, content: Vec<u8>| [code.to_be_bytes().to_vec(), sized(content)].concat();
+        let name = extension(0, sized([&[0][..], &sized("quic.example")].concat()));
+        let alpn = extension(16, sized(b"\x02h3"));
+        let versions = extension(43, vec![2, 3, 4]);
+        let parameters = extension(57, vec![1, 2, 0x67, 0x10, 0x71, 0x29, 3, b'a', b'b', b'c']);
+        let parts = [
+            &[3, 3][..],
+            &[7; 32],
+            &[0],
+            &sized([0x13, 0x01]),
+            &[1, 0],
+            &sized([name, alpn, versions, parameters].concat()),
+        ];
+        message(CLIENT_HELLO, parts.concat())
+    }
+
+    fn answer(random: [u8; 32]) -> Vec<u8> {
+        let versions = [0, 43, 0, 2, 3, 4];
+        let parts = [&[3, 3][..], &random, &[0, 0x13, 0x01, 0], &sized(versions)];
+        message(SERVER_HELLO, parts.concat())
+    }
+
+    fn asks(version: u32) -> Step {
+        client(initial(version, Side::Client, FIRST, [FIRST, b""], &crypto(0, &hello())))
+    }
+
+    fn answers(version: u32, secret: &[u8], frames: &[u8]) -> Vec<u8> {
+        initial(version, Side::Server, secret, [b"", SERVER], frames)
+    }
+
+    fn column(rows: &[Value], name: &str) -> Vec<Value> {
+        rows.iter().filter(|it| it.is_object()).map(|it| it[name].clone()).collect()
+    }
+
+    #[test]
+    fn each_version() {
+        for (version, name) in
+            [(1, "1"), (VERSION_2, "2"), (0xff00_001d, "draft-29"), (0xface_b002, "mvfst draft-27")]
+        {
+            let ack = [ACK as u8, 5, 0, 0, 0];
+            let frames = [&ack[..], &crypto(0, &answer([9; 32]))].concat();
+            // A Handshake packet and one with a short head come in the same datagram.
+            let kind = if version == VERSION_2 { 0xf0 } else { 0xe0 };
+            let more = [&[kind][..], &version.to_be_bytes(), &[0, 0, 3, 1, 2, 3], &[0x40; 30]];
+            let steps = [
+                asks(version),
+                server([answers(version, FIRST, &frames), more.concat()].concat()),
+                server([0x40; 50]),
+            ];
+            let rows = drive::datagrams::<Dissector>(&steps);
+            let row = &rows[0];
+            assert_eq!(row["version"], name);
+            assert_eq!(row["target"], "quic.example");
+            assert_eq!(row["request_alpn"], json!(["h3"]));
+            assert_eq!(row["request_idle_timeout"], 10_000_000_000_i64);
+            assert_eq!(row["request_user_agent"], "abc");
+            assert_eq!(row["request_token"], true);
+            assert_eq!(row["destination_id"], "8394c8f03e515708");
+            assert_eq!(row["client_id"], "");
+            assert_eq!(row["server_id"], "f067a550");
+            assert_eq!(row["cipher"], "TLS_AES_128_GCM_SHA256");
+            assert_eq!(row["tls_version"], "TLS 1.3");
+            assert_eq!((&row["retry"], &row["hello_retry"]), (&json!(false), &json!(false)));
+            assert!(row["ja4"].as_str().unwrap().starts_with("q13d0104h3_"), "{row}");
+            assert_eq!(rows[1..], ["becomes encrypted"]);
+        }
+    }
+
+    #[test]
+    fn a_hello_in_shuffled_pieces_of_several_packets() {
+        let hello = hello();
+        let (a, b, c) = (&hello[..10], &hello[10..60], &hello[60..]);
+        let first = [crypto(60, c), vec![PING as u8, 0, 0, 0], crypto(0, a)].concat();
+        let ids = [FIRST, b"me".as_slice()];
+        let steps = [
+            client(initial(1, Side::Client, FIRST, ids, &first)),
+            client(initial(1, Side::Client, FIRST, ids, &crypto(10, b))),
+            client(initial(1, Side::Client, FIRST, ids, &crypto(10, b))),
+        ];
+        let rows = drive::datagrams::<Dissector>(&steps);
+        assert_eq!(column(&rows, "target"), ["quic.example"]);
+        assert_eq!(column(&rows, "client_id"), ["6d65"]);
+    }
+
+    #[test]
+    fn a_client_that_must_come_again_is_one_row() {
+        let retry = [&[0xf0, 0, 0, 0, 1, 0, 4][..], SERVER, &[7; 30]].concat();
+        let again = initial(1, Side::Client, SERVER, [SERVER, b""], &crypto(0, &hello()));
+        let steps = [
+            asks(1),
+            server(retry),
+            client(again),
+            server(answers(1, SERVER, &crypto(0, &answer([9; 32])))),
+        ];
+        let rows = drive::datagrams::<Dissector>(&steps);
+        assert_eq!(column(&rows, "retry"), [true]);
+        assert_eq!(column(&rows, "cipher"), ["TLS_AES_128_GCM_SHA256"]);
+    }
+
+    #[test]
+    fn another_hello_or_version_is_another_row() {
+        use sha2::{Digest, Sha256};
+        let wants_more = answer(Sha256::digest("HelloRetryRequest").into());
+        let second = crypto(hello().len(), &hello());
+        let steps = [
+            asks(1),
+            server(answers(1, FIRST, &crypto(0, &wants_more))),
+            client(initial(1, Side::Client, FIRST, [SERVER, b""], &second)),
+            server(answers(1, FIRST, &crypto(wants_more.len(), &answer([9; 32])))),
+        ];
+        let rows = drive::datagrams::<Dissector>(&steps);
+        assert_eq!(column(&rows, "hello_retry"), [true, false]);
+
+        let speaks = [&[0x80, 0, 0, 0, 0, 0, 0][..], &[0, 0, 0, 1], &VERSION_2.to_be_bytes()];
+        let steps = [
+            asks(0xff00_001d),
+            server(speaks.concat()),
+            asks(1),
+            server(answers(1, FIRST, &crypto(0, &answer([9; 32])))),
+        ];
+        let rows = drive::datagrams::<Dissector>(&steps);
+        assert_eq!(column(&rows, "version"), ["draft-29", "1"]);
+        assert_eq!(rows[0]["versions"], json!(["1", "2"]));
+        assert_eq!(rows[0]["failed"], true);
+        assert_eq!(rows[1]["failed"], Value::Null);
+    }
+
+    #[test]
+    fn a_server_that_refuses() {
+        // CRYPTO_ERROR with the alert no_application_protocol.
+        let close = [&[CLOSE as u8, 0x41, 0x78, 0, 5][..], b"sorry"].concat();
+        let rows = drive::datagrams::<Dissector>(&[asks(1), server(answers(1, FIRST, &close))]);
+        let row = &rows[0];
+        assert_eq!(
+            (&row["failed"], &row["error"]),
+            (&json!(true), &json!("no_application_protocol"))
+        );
+        assert_eq!((&row["close_reason"], &row["close_from"]), (&json!("sorry"), &json!("server")));
+    }
+
+    #[test]
+    fn guesses_only_initials() {
+        let guess = |bytes: &[u8], side| {
+            Dissector::guess(&Head { bytes, side, transport: Transport::Udp, port: 443 })
+        };
+        let Step::Sends(_, first) = asks(1) else { unreachable!() };
+        assert_eq!(guess(&first, Side::Client), Guess::Sure);
+        assert_eq!(guess(&first[..first.len() - 1], Side::Client), Guess::No);
+        let reply = answers(1, FIRST, &crypto(0, &answer([9; 32])));
+        assert_eq!(guess(&reply, Side::Server), Guess::Sure);
+        assert_eq!(guess(&reply, Side::Client), Guess::No);
+        let unknown = [&[0xc0, 1, 2, 3, 4, 8][..], &[7; 100]].concat();
+        assert_eq!(guess(&unknown, Side::Client), Guess::No);
+    }
+
+    #[test]
+    fn googles_own_hello() {
+        let entry = |tag: &[u8; 4], end: u32| [&tag[..], &end.to_le_bytes()].concat();
+        let parts = [
+            b"CHLO\x02\0\0\0".to_vec(),
+            entry(b"SNI\0", 11),
+            entry(b"UAID", 17),
+            b"example.org".to_vec(),
+            b"Chrome".to_vec(),
+        ];
+        let mut frames = crypto(0, &parts.concat());
+        frames[0] = GOOGLE_CRYPTO as u8;
+        let steps = [client(initial(Q050, Side::Client, FIRST, [FIRST, b""], &frames))];
+        let rows = drive::datagrams::<Dissector>(&steps);
+        assert_eq!(rows[0]["version"], "Q050");
+        assert_eq!(rows[0]["target"], "example.org");
+        assert_eq!(rows[0]["request_user_agent"], "Chrome");
+        assert_eq!(rows[0]["ja3"], Value::Null);
+    }
+}

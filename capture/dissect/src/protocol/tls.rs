@@ -36,8 +36,8 @@ pub(super) struct Tls<'a> {
     /// The protocol chosen to be spoken inside (ALPN), such as `h2`; encrypted since TLS 1.3.
     /// OpenTelemetry: `tls.next_protocol`.
     alpn: Option<Label<'a>>,
-    /// Whether both sides finished the handshake; null if that was not captured. OpenTelemetry:
-    /// `tls.established`.
+    /// Whether both sides finished the handshake; null if not all of it was captured.
+    /// OpenTelemetry: `tls.established`.
     established: Option<bool>,
     /// Whether they go on with an earlier session, without certificates. OpenTelemetry:
     /// `tls.resumed`.
@@ -112,31 +112,34 @@ pub(super) struct Tls<'a> {
     ja3s: Option<Cow<'a, str>>,
 }
 
-/// One connection, up to where it goes on encrypted.
+/// One connection, up to where it goes on encrypted. All that a client sends up to the end of its
+/// handshake is one message, and so is what the server sends.
 #[derive(Debug, Default)]
 pub(super) struct Dissector {
     client: Half,
     server: Half,
     /// A hello was read: this is TLS.
     begun: bool,
-    /// The client's latest hello was read, and waits for its answer.
+    /// What the client sends, as far as it came.
+    ask: Option<Box<Ask>>,
+    /// What answers it, as far as it came.
+    answer: Option<Box<Answer>>,
+    /// A hello of the client was seen.
     asked: bool,
     /// The client said that data comes before the server's answer.
     early_data: bool,
+    /// The server asked for another hello, which did not come yet.
+    retries: bool,
     /// What the server's hello says of all that follows.
     hides: Option<bool>,
-    /// What answers the client's latest hello, as far as it came.
-    answer: Option<Box<Answer>>,
-    /// Bytes went missing in the middle of the handshake.
-    holed: bool,
-    /// The handshake is over: nothing that follows can be read.
-    done: bool,
 }
 
 /// What one side sends.
 #[derive(Debug, Default)]
 struct Half {
     record: Option<Record>,
+    /// A record that nobody can read, and that is over.
+    passed: Option<Record>,
     /// The handshake message under way.
     message: Vec<u8>,
     /// Bytes left of a handshake message that is too long to be kept.
@@ -145,10 +148,10 @@ struct Half {
     alert: Vec<u8>,
     /// It said that what follows is encrypted.
     changed: bool,
-    /// It sent the last part of its handshake, encrypted.
-    finished: bool,
     /// Something of it went missing.
     holed: bool,
+    /// Its part of the handshake is over: nothing that follows can be read.
+    done: bool,
     /// Messages under way, of DTLS.
     flight: Vec<Parts>,
     /// Which of the latest messages were read already, of DTLS; a bit each.
@@ -159,6 +162,7 @@ struct Half {
 #[derive(Clone, Copy, Debug)]
 struct Record {
     kind: u8,
+    length: usize,
     left: usize,
     /// Whether nobody can read it.
     is_opaque: bool,
@@ -173,30 +177,47 @@ struct Parts {
     pieces: Pieces,
 }
 
-/// A client's hello, or what answers it.
+/// One side's part of a handshake.
 #[derive(Debug)]
 pub(super) enum Body {
-    /// As the client sent it.
-    Hello { carrier: Carrier, message: Box<[u8]> },
-    /// All that came after it and could be read, from both sides.
+    /// The client's.
+    Ask(Box<Ask>),
+    /// The server's.
     Answer(Box<Answer>),
 }
 
-/// What came after a client's hello.
+/// The client's part of a handshake.
+#[derive(Debug)]
+pub(super) struct Ask {
+    carrier: Carrier,
+    hello: Box<[u8]>,
+    chain: Vec<Box<[u8]>>,
+    alerts: Vec<Alert>,
+    end: Option<End>,
+}
+
+/// The server's part of a handshake.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     carrier: Option<Carrier>,
-    /// The server's hello.
     hello: Option<Box<[u8]>>,
     /// The server only wants to see a cookie first (HelloVerifyRequest).
     verifies: bool,
-    /// The server said all it has to say before the client's keys (ServerHelloDone).
+    /// It said all it has to say before the client's keys (ServerHelloDone).
     is_full: bool,
     chain: Vec<Box<[u8]>>,
-    client_chain: Vec<Box<[u8]>>,
     asks_certificate: bool,
     alerts: Vec<Alert>,
-    established: Option<bool>,
+    end: Option<End>,
+}
+
+/// How one side's part ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It finished.
+    Finished,
+    /// Something went missing.
+    Holed,
 }
 
 /// Something one side complains of.
@@ -232,11 +253,16 @@ impl Dissect for Dissector {
         _open: &Open<Body>,
     ) -> Result<Message<Body>, Stop> {
         loop {
+            if let Some(message) =
+                self.half(side).passed.take().and_then(|it| self.opaque(side, it))
+            {
+                return Ok(message);
+            }
             let rest = input.rest();
             if rest.is_empty() {
                 return Err(Stop::More);
             }
-            if self.done {
+            if self.half(side).done && (!input.datagram() || self.is_over()) {
                 input.take(rest.len())?;
                 input.commit();
                 return Err(Stop::More);
@@ -257,14 +283,19 @@ impl Dissect for Dissector {
     }
 
     fn record(exchange: Exchange<'_, Body>) -> (Summary<'_>, Tls<'_>) {
-        let hello = exchange.request.and_then(Body::hello);
+        let ask = exchange.request.and_then(Body::ask);
         let answer = exchange.response.and_then(Body::answer);
+        let hello = ask.and_then(Ask::hello);
         let offer = hello.as_ref().map(Offer::of).unwrap_or_default();
         let chosen = answer.and_then(Answer::hello);
-        let final_alert = answer.and_then(|it| it.alerts.iter().find(|it| it.is_fatal));
+        // A client that refuses is answered by no more than its own words.
+        let of_client = ask.map(|it| &*it.alerts).unwrap_or_default();
+        let of_server = answer.map(|it| &*it.alerts).unwrap_or_default();
+        let alerts = || of_server.iter().chain(of_client);
+        let final_alert = alerts().find(|it| it.is_fatal);
         let chain = answer.map(|it| &*it.chain).unwrap_or_default();
         let certificate = chain.first().and_then(|it| Certificate::of(it));
-        let client_chain = answer.map(|it| &*it.client_chain).unwrap_or_default();
+        let client_chain = ask.map(|it| &*it.chain).unwrap_or_default();
         let client_certificate = client_chain.first().and_then(|it| Certificate::of(it));
         let is_clear = chosen.is_some_and(|it| !it.hides_the_rest());
         let sha256 = |it: &Box<[u8]>| Cow::Owned(fingerprint::hex(&Sha256::digest(it)));
@@ -288,14 +319,17 @@ impl Dissect for Dissector {
             cipher: chosen.map(|it| names::cipher(it.cipher).into()),
             group: chosen.and_then(|it| it.group()).map(|it| names::group(it).into()),
             alpn: chosen.and_then(|it| it.alpn()).map(|it| text(it).into()),
-            established: answer.and_then(|it| it.established),
+            established: match final_alert {
+                Some(_) => Some(false),
+                None => ask.zip(answer).and_then(|(ask, answer)| answer.established(ask)),
+            },
             resumed: answer.and_then(|it| it.resumed(hello.as_ref())),
             retry: answer
                 .filter(|it| it.verifies || it.hello.is_some())
                 .map(|it| it.verifies || chosen.is_some_and(|it| it.is_retry())),
             alert: final_alert.map(|it| it.name().into()),
             alert_from: final_alert.map(|it| side_name(it.side).into()),
-            alerts: Texts(answer.into_iter().flat_map(|it| &it.alerts).map(Alert::text).collect()),
+            alerts: Texts(alerts().map(Alert::text).collect()),
             transport: match carrier {
                 Some(Carrier::Dtls) => "udp".into(),
                 _ => "tcp".into(),
@@ -320,9 +354,7 @@ impl Dissect for Dissector {
                     .map(|(code, _)| names::extension(code))
                     .collect(),
             ),
-            response_asks_certificate: answer
-                .filter(|_| is_clear)
-                .map(|it| it.asks_certificate),
+            response_asks_certificate: answer.filter(|_| is_clear).map(|it| it.asks_certificate),
             certificate_subject: certificate.map(|it| it.subject().into()),
             certificate_issuer: certificate.map(|it| it.issuer().into()),
             certificate_not_before: certificate.and_then(|it| it.not_before).map(Time),
@@ -347,28 +379,29 @@ impl Dissect for Dissector {
 
     fn weight(body: &Body) -> usize {
         match body {
-            Body::Hello { message, .. } => message.len(),
+            Body::Ask(ask) => ask.held(),
             Body::Answer(answer) => answer.held(),
         }
     }
 
     fn held(&self) -> usize {
+        let ask = self.ask.as_ref().map_or(0, |it| it.held());
         let answer = self.answer.as_ref().map_or(0, |it| it.held());
-        answer + self.client.held() + self.server.held()
+        ask + answer + self.client.held() + self.server.held()
     }
 
     fn gap(&mut self, side: Side, missing: u64) -> Result<(), Stop> {
-        if self.done {
+        let half = self.half(side);
+        if half.done {
             return Ok(());
         }
-        let half = self.half(side);
         if let Some(record) = half.record.as_mut().filter(|it| it.is_opaque)
             && let Ok(missing) = usize::try_from(missing)
             && missing <= record.left
         {
             record.left -= missing;
             if record.left == 0 {
-                half.record = None;
+                half.passed = half.record.take();
             }
             return Ok(());
         }
@@ -378,7 +411,7 @@ impl Dissect for Dissector {
 
     fn resync(&mut self, side: Side, input: &mut Input<'_>) -> Result<(), Stop> {
         let rest = input.rest();
-        if self.done || input.datagram() {
+        if self.half(side).done || input.datagram() {
             input.take(rest.len())?;
             input.commit();
             return Ok(());
@@ -396,28 +429,26 @@ impl Dissect for Dissector {
     }
 
     fn end(&mut self, side: Side) -> Option<Message<Body>> {
-        if self.done {
+        let half = self.half(side);
+        if half.done {
             return None;
         }
-        let half = self.half(side);
+        let is_holed = half.holed;
         let part = std::mem::take(&mut half.message);
         match (side, part.as_slice()) {
-            (Side::Client, [CLIENT_HELLO, _, _, _, body @ ..]) if !self.asked => {
+            (Side::Client, [CLIENT_HELLO, _, _, _, body @ ..]) if self.ask.is_none() => {
                 ClientHello::of(Carrier::Tls, body)?;
-                Some(self.ask(Carrier::Tls, body).incomplete(true))
+                self.ask(Carrier::Tls, body);
+                return Some(self.respond(side, Some(End::Holed))?.incomplete(true));
             }
-            (Side::Client, _) => None,
             (Side::Server, [SERVER_HELLO, _, _, _, body @ ..]) if self.hides.is_none() => {
                 ServerHello::of(body)?;
-                self.holed = true;
                 self.answer(Carrier::Tls).hello = Some(body.into());
-                Some(self.respond())
+                return Some(self.respond(side, Some(End::Holed))?.incomplete(true));
             }
-            (Side::Server, _) => {
-                self.answer.as_ref()?;
-                Some(self.respond())
-            }
+            _ => {}
         }
+        self.respond(side, is_holed.then_some(End::Holed))
     }
 }
 
@@ -430,11 +461,16 @@ impl Dissector {
     }
 
     fn hole(&mut self, side: Side) {
-        self.holed = true;
         let half = self.half(side);
         half.holed = true;
         half.record = None;
+        half.passed = None;
         half.skip = 0;
+    }
+
+    /// Whether nothing that follows matters any more.
+    fn is_over(&self) -> bool {
+        self.server.done && (self.client.done || !self.asked)
     }
 
     /// The head of the next record of a stream.
@@ -445,7 +481,8 @@ impl Dissector {
     ) -> Result<Option<Message<Body>>, Stop> {
         let rest = input.rest();
         if !self.begun && side == Side::Client && rest.first().is_some_and(|it| it & 0x80 != 0) {
-            return self.ssl2_hello(input).map(Some);
+            self.ssl2_hello(input)?;
+            return Ok(None);
         }
         let Some((head, rest)) = rest.split_at_checked(HEAD_BYTES) else {
             return if could_be_head(rest) { Err(Stop::More) } else { Err(Stop::Lost) };
@@ -469,13 +506,19 @@ impl Dissector {
             },
             _ => false,
         };
+        if side == Side::Client && self.ask.is_some() && self.retries {
+            return Ok(self.part_with_last_hello());
+        }
+        if kind == HANDSHAKE && !is_opaque && side == Side::Client && self.ask.is_some() {
+            let Some(first) = rest.first() else { return Err(Stop::More) };
+            if *first == CLIENT_HELLO && self.client.message.is_empty() {
+                return Ok(self.part_with_last_hello());
+            }
+        }
         input.take(HEAD_BYTES)?;
         input.commit();
         let half = self.half(side);
-        half.record = (length > 0).then_some(Record { kind, left: length, is_opaque });
-        if is_opaque {
-            return Ok(self.opaque(side, kind, length));
-        }
+        half.record = (length > 0).then_some(Record { kind, length, left: length, is_opaque });
         Ok(None)
     }
 
@@ -490,6 +533,7 @@ impl Dissector {
         let left = record.left.saturating_sub(part.len());
         half.record = (left > 0).then_some(Record { left, ..record });
         if record.is_opaque {
+            half.passed = (left == 0).then_some(record);
             return Ok(None);
         }
         match record.kind {
@@ -555,7 +599,8 @@ impl Dissector {
     ) -> Result<Option<Message<Body>>, Stop> {
         let rest = input.rest();
         let mut from = Reader(rest);
-        let record = DatagramRecord::of(&mut from).filter(|it| it.is_hidden || from.0.len() >= it.length);
+        let record =
+            DatagramRecord::of(&mut from).filter(|it| it.is_hidden || from.0.len() >= it.length);
         let Some(record) = record else {
             if !self.begun {
                 return Err(Stop::Lost);
@@ -566,16 +611,29 @@ impl Dissector {
             return Ok(None);
         };
         let content = from.take(record.length).unwrap_or_default();
+        let is_clear = record.kind == HANDSHAKE && record.epoch == 0 && !record.is_hidden;
+        if is_clear && side == Side::Client && self.ask.is_some() && self.is_new_hello(content) {
+            return Ok(self.part_with_last_hello());
+        }
         input.take(rest.len() - from.0.len())?;
         input.commit();
         if record.is_hidden || record.epoch > 0 {
-            return Ok(self.opaque(side, record.kind, record.length));
+            let (kind, length) = (record.kind, record.length);
+            return Ok(self.opaque(side, Record { kind, length, left: 0, is_opaque: true }));
         }
         match record.kind {
             HANDSHAKE => self.fragments(side, content),
             ALERT => Ok(self.alert(side, content)),
             _ => Ok(None),
         }
+    }
+
+    /// Whether a record of DTLS begins with a hello that was not read yet.
+    fn is_new_hello(&self, record: &[u8]) -> bool {
+        Fragment::of(&mut Reader(record)).is_some_and(|it| {
+            let is_begun = self.client.flight.iter().any(|parts| parts.number == it.number);
+            it.kind == CLIENT_HELLO && !is_begun && self.client.read & it.bit() == 0
+        })
     }
 
     /// The pieces of handshake messages in one record of DTLS.
@@ -586,7 +644,7 @@ impl Dissector {
                 return Err(Stop::Lost);
             }
             let half = self.half(side);
-            let bit = 1_u64 << (it.number & 63);
+            let bit = it.bit();
             if half.read & bit != 0 || it.length > MOST_MESSAGE_BYTES {
                 continue;
             }
@@ -619,7 +677,7 @@ impl Dissector {
     }
 
     /// The hello of SSL 2.0, which other versions may answer.
-    fn ssl2_hello(&mut self, input: &mut Input<'_>) -> Result<Message<Body>, Stop> {
+    fn ssl2_hello(&mut self, input: &mut Input<'_>) -> Result<(), Stop> {
         let rest = input.rest();
         if judge_ssl2(rest) == Guess::No {
             return Err(Stop::Lost);
@@ -628,7 +686,9 @@ impl Dissector {
         let message = input.take(length)?;
         let body = message.get(1..).unwrap_or_default();
         ClientHello::of(Carrier::Ssl2, body).ok_or(Stop::Lost)?;
-        Ok(self.ask(Carrier::Ssl2, body))
+        input.commit();
+        self.ask(Carrier::Ssl2, body);
+        Ok(())
     }
 
     /// One handshake message; what it completes.
@@ -641,31 +701,29 @@ impl Dissector {
     ) -> Result<Option<Message<Body>>, Stop> {
         match (side, kind) {
             (Side::Client, CLIENT_HELLO) => {
-                let hello = ClientHello::of(carrier, body).ok_or(Stop::Lost)?;
-                return Ok(Some(self.ask(carrier, body).incomplete(!hello.whole)));
+                ClientHello::of(carrier, body).ok_or(Stop::Lost)?;
+                self.ask(carrier, body);
             }
             (Side::Server, SERVER_HELLO) => {
                 let hello = ServerHello::of(body).ok_or(Stop::Lost)?;
                 self.begun = true;
                 self.answer(carrier).hello = Some(body.into());
                 if hello.is_retry() {
-                    return Ok(Some(self.retry()));
+                    return Ok(self.retry());
                 }
                 self.hides = Some(hello.hides_the_rest());
             }
             (Side::Server, HELLO_VERIFY_REQUEST) if carrier == Carrier::Dtls => {
                 self.begun = true;
                 self.answer(carrier).verifies = true;
-                return Ok(Some(self.retry()));
+                return Ok(self.retry());
             }
-            (_, CERTIFICATE) => {
-                let chain = chain(body);
-                let answer = self.answer(carrier);
-                match side {
-                    Side::Client => answer.client_chain = chain,
-                    Side::Server => answer.chain = chain,
+            (Side::Client, CERTIFICATE) => {
+                if let Some(ask) = &mut self.ask {
+                    ask.chain = chain(body);
                 }
             }
+            (Side::Server, CERTIFICATE) => self.answer(carrier).chain = chain(body),
             (Side::Server, CERTIFICATE_REQUEST) => self.answer(carrier).asks_certificate = true,
             (Side::Server, SERVER_HELLO_DONE) => self.answer(carrier).is_full = true,
             _ => {}
@@ -673,15 +731,16 @@ impl Dissector {
         Ok(None)
     }
 
-    /// The client's hello, which begins anew.
-    fn ask(&mut self, carrier: Carrier, body: &[u8]) -> Message<Body> {
+    /// The client's hello, with which its part begins anew.
+    fn ask(&mut self, carrier: Carrier, body: &[u8]) {
         let hello = ClientHello::of(carrier, body);
         self.begun = true;
         self.asked = true;
         self.early_data = hello.is_some_and(|it| it.has_early_data());
         self.client.changed = false;
-        self.client.finished = false;
-        Message::request(Body::Hello { carrier, message: body.into() })
+        let hello = body.into();
+        let (chain, alerts) = (Vec::new(), Vec::new());
+        self.ask = Some(Box::new(Ask { carrier, hello, chain, alerts, end: None }));
     }
 
     fn answer(&mut self, carrier: Carrier) -> &mut Answer {
@@ -690,52 +749,63 @@ impl Dissector {
         answer
     }
 
-    /// The server asks for another hello.
-    fn retry(&mut self) -> Message<Body> {
-        self.asked = false;
+    /// What the client sent up to another hello: its answer asked for that.
+    fn part_with_last_hello(&mut self) -> Option<Message<Body>> {
         self.client.changed = false;
-        self.server.changed = false;
-        let answer = self.answer.take().unwrap_or_default();
-        Message::response(Body::Answer(answer)).incomplete(std::mem::take(&mut self.holed))
+        self.retries = false;
+        self.ask.take().map(|it| Message::request(Body::Ask(it)))
     }
 
-    /// The handshake is over, one way or another.
-    fn respond(&mut self) -> Message<Body> {
-        self.done = true;
-        let is_complete = self.is_complete();
-        let mut answer = self.answer.take().unwrap_or_default();
-        let is_refused = answer.alerts.iter().any(|it| it.is_fatal);
-        let is_established = is_complete && !is_refused;
-        answer.established = (!self.holed || is_refused).then_some(is_established);
-        self.client = Half::default();
-        self.server = Half::default();
-        Message::response(Body::Answer(answer)).incomplete(self.holed).becomes("encrypted")
+    /// The server asks for another hello.
+    fn retry(&mut self) -> Option<Message<Body>> {
+        self.server.changed = false;
+        self.retries = self.ask.is_some();
+        self.answer.take().map(|it| Message::response(Body::Answer(it)))
+    }
+
+    /// One side's part is over, if there was any.
+    fn respond(&mut self, side: Side, end: Option<End>) -> Option<Message<Body>> {
+        let message = match side {
+            Side::Client => {
+                let ask = self.ask.take()?;
+                Message::request(Body::Ask(Box::new(Ask { end, ..*ask })))
+            }
+            Side::Server => {
+                let answer = self.answer.take()?;
+                Message::response(Body::Answer(Box::new(Answer { end, ..*answer })))
+            }
+        };
+        let half = std::mem::take(self.half(side));
+        self.half(side).done = true;
+        let message = message.incomplete(half.holed);
+        Some(if self.is_over() { message.becomes("encrypted") } else { message })
     }
 
     /// A record that nobody can read, but everybody can count.
-    fn opaque(&mut self, side: Side, kind: u8, length: usize) -> Option<Message<Body>> {
+    fn opaque(&mut self, side: Side, record: Record) -> Option<Message<Body>> {
         let is_early = side == Side::Client && self.early_data;
         if is_early && self.hides.is_none() {
             return None;
         }
-        let hides = self.hides.unwrap_or_default();
         // Since TLS 1.3 only its length tells an alert: the messages expected here are longer.
         let shortest = if side == Side::Client { FINISHED_BYTES } else { EXTENSIONS_BYTES };
-        let is_alert = match kind {
-            APPLICATION_DATA => hides && !is_early && !self.half(side).finished && length < shortest,
+        let is_alert = match record.kind {
+            APPLICATION_DATA => self.hides == Some(true) && !is_early && record.length < shortest,
             kind => kind == ALERT,
         };
-        if is_alert && self.answer.is_some() {
-            let alert = Alert { side, says: None, is_fatal: true };
-            self.answer.get_or_insert_default().alerts.push(alert);
-            return Some(self.respond());
+        let is_hidden = match side {
+            Side::Client => self.ask.is_none(),
+            Side::Server => self.answer.is_none(),
+        };
+        if is_hidden {
+            // What came before it was not captured.
+            self.half(side).done = true;
+            return None;
         }
-        self.half(side).finished = true;
-        if kind == APPLICATION_DATA && self.hides == Some(false) && side == Side::Server {
-            // It would not speak before the client had finished.
-            self.client.finished = true;
+        if is_alert {
+            return self.complain(Alert { side, says: None, is_fatal: true }, true);
         }
-        self.is_complete().then(|| self.respond())
+        self.respond(side, Some(End::Finished))
     }
 
     fn alert(&mut self, side: Side, content: &[u8]) -> Option<Message<Body>> {
@@ -744,21 +814,18 @@ impl Dissector {
             || *description == CLOSE_NOTIFY
             || (self.hides == Some(true) && *description != USER_CANCELED);
         let is_fatal = is_ending && *description != CLOSE_NOTIFY;
-        let answer = self.answer.get_or_insert_default();
-        if answer.alerts.len() < MOST_ALERTS {
-            answer.alerts.push(Alert { side, says: Some((*level, *description)), is_fatal });
-        }
-        is_ending.then(|| self.respond())
+        self.complain(Alert { side, says: Some((*level, *description)), is_fatal }, is_ending)
     }
 
-    /// Whether both sides finished, as far as they were seen.
-    fn is_complete(&self) -> bool {
-        if self.hides.is_none() {
-            return false;
+    fn complain(&mut self, alert: Alert, is_ending: bool) -> Option<Message<Body>> {
+        let alerts = match alert.side {
+            Side::Client => &mut self.ask.as_mut()?.alerts,
+            Side::Server => &mut self.answer.get_or_insert_default().alerts,
+        };
+        if alerts.len() < MOST_ALERTS {
+            alerts.push(alert);
         }
-        // What a client that sends data early sends last is not to be told from its data.
-        let is_unseen = !self.asked || (self.early_data && self.hides == Some(true));
-        self.server.finished && (self.client.finished || is_unseen)
+        if is_ending { self.respond(alert.side, None) } else { None }
     }
 }
 
@@ -773,15 +840,15 @@ impl Body {
     /// The name of the server that the client wants to reach.
     #[allow(dead_code, reason = "for the conversation's row")]
     pub(super) fn server_name(&self) -> Option<&str> {
-        std::str::from_utf8(self.hello()?.server_name()?).ok()
+        std::str::from_utf8(self.ask()?.hello()?.server_name()?).ok()
     }
 
     /// The protocol spoken inside: the one that the server chose, or the only one offered.
     #[allow(dead_code, reason = "for the conversation's row")]
     pub(super) fn alpn(&self) -> Option<&str> {
         let name = match self {
-            Self::Hello { .. } => {
-                let mut offered = self.hello()?.alpn();
+            Self::Ask(ask) => {
+                let mut offered = ask.hello()?.alpn();
                 offered.next().filter(|_| offered.next().is_none())
             }
             Self::Answer(answer) => answer.hello()?.alpn(),
@@ -789,9 +856,9 @@ impl Body {
         std::str::from_utf8(name?).ok()
     }
 
-    fn hello(&self) -> Option<ClientHello<'_>> {
+    fn ask(&self) -> Option<&Ask> {
         match self {
-            Self::Hello { carrier, message } => ClientHello::of(*carrier, message),
+            Self::Ask(ask) => Some(ask),
             Self::Answer(_) => None,
         }
     }
@@ -799,8 +866,18 @@ impl Body {
     fn answer(&self) -> Option<&Answer> {
         match self {
             Self::Answer(answer) => Some(answer),
-            Self::Hello { .. } => None,
+            Self::Ask(_) => None,
         }
+    }
+}
+
+impl Ask {
+    fn hello(&self) -> Option<ClientHello<'_>> {
+        ClientHello::of(self.carrier, &self.hello)
+    }
+
+    fn held(&self) -> usize {
+        self.hello.len() + self.chain.iter().map(|it| it.len()).sum::<usize>()
     }
 }
 
@@ -811,7 +888,17 @@ impl Answer {
 
     fn held(&self) -> usize {
         let hello = self.hello.as_ref().map_or(0, |it| it.len());
-        hello + self.chain.iter().chain(&self.client_chain).map(|it| it.len()).sum::<usize>()
+        hello + self.chain.iter().map(|it| it.len()).sum::<usize>()
+    }
+
+    /// Whether both sides finished, if that can be told.
+    fn established(&self, ask: &Ask) -> Option<bool> {
+        let is_retry = self.verifies || self.hello()?.is_retry();
+        let ends = [ask.end, self.end];
+        if is_retry || ends.contains(&Some(End::Holed)) {
+            return None;
+        }
+        Some(ends == [Some(End::Finished); 2])
     }
 
     /// Whether an earlier session goes on.
@@ -822,9 +909,9 @@ impl Answer {
         }
         // Before TLS 1.3 the server says so by giving back the client's id.
         let is_same = asked.map(|it| !it.session.is_empty() && it.session == hello.session);
-        match (self.is_full || !self.chain.is_empty(), self.established) {
+        match (self.is_full || !self.chain.is_empty(), self.end) {
             (true, _) => Some(false),
-            (false, Some(true)) => Some(true),
+            (false, Some(End::Finished)) => Some(true),
             (false, _) => is_same,
         }
     }
@@ -882,6 +969,11 @@ struct Fragment<'a> {
 }
 
 impl<'a> Fragment<'a> {
+    /// Which bit of a set stands for it.
+    fn bit(&self) -> u64 {
+        1 << (self.number & 63)
+    }
+
     fn of(from: &mut Reader<'a>) -> Option<Self> {
         let (kind, length, number, at) =
             (from.u8()?, from.number(3)?, from.u16()?, from.number(3)?);
@@ -1000,13 +1092,12 @@ fn judge_alert(bytes: &[u8]) -> Guess {
 
 /// Length, kind, version and three lengths that must add up.
 fn judge_ssl2(bytes: &[u8]) -> Guess {
-    let mut from = Reader(bytes);
-    let numbers = (from.u16(), from.u8(), from.u16());
-    if numbers.1.is_some_and(|it| it != CLIENT_HELLO)
-        || bytes.get(3).is_some_and(|it| !matches!(it, 0 | 3))
-    {
+    let is_other = |place, known: &[u8]| bytes.get(place).is_some_and(|it| !known.contains(it));
+    if is_other(2, &[CLIENT_HELLO]) || is_other(3, &[0, 3]) {
         return Guess::No;
     }
+    let mut from = Reader(bytes);
+    let numbers = (from.u16(), from.u8(), from.u16());
     let (Some(length), Some(_), Some(version)) = numbers else { return Guess::More };
     if !matches!(version, 0x0002 | 0x0300..=0x0304) {
         return Guess::No;
@@ -1081,3 +1172,410 @@ const SERVER_HELLO_DONE: u8 = 14;
 const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
 const USER_CANCELED: u8 = 90;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::hello::{ALPN, SERVER_NAME};
+    use super::*;
+    use crate::drive::{self, Step, client, server};
+
+    /// A record with this content.
+    fn record(kind: u8, content: impl AsRef<[u8]>) -> Vec<u8> {
+        let content = content.as_ref();
+        [&[kind, 3, 3], &(content.len() as u16).to_be_bytes()[..], content].concat()
+    }
+
+    /// A handshake message with this body.
+    fn message(kind: u8, body: impl AsRef<[u8]>) -> Vec<u8> {
+        let body = body.as_ref();
+        [&[kind], &(body.len() as u32).to_be_bytes()[1..], body].concat()
+    }
+
+    fn sized(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+        let bytes = bytes.as_ref();
+        [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
+    }
+
+    fn extension(code: u16, content: impl AsRef<[u8]>) -> Vec<u8> {
+        [code.to_be_bytes().to_vec(), sized(content)].concat()
+    }
+
+    fn client_hello(extensions: &[Vec<u8>]) -> Vec<u8> {
+        let name = [&[0][..], &sized("example.org")].concat();
+        let name = extension(SERVER_NAME, sized(name));
+        let alpn = extension(ALPN, sized(b"\x02h2\x08http/1.1"));
+        let extensions = [name, alpn, extensions.concat()].concat();
+        let parts = [
+            &[3, 3][..],
+            &[7; 32],
+            b"\x04abcd",
+            &sized([0x13, 0x01, 0xc0, 0x2f]),
+            &[1, 0],
+            &sized(extensions),
+        ];
+        message(CLIENT_HELLO, parts.concat())
+    }
+
+    fn hello_13() -> Vec<u8> {
+        client_hello(&[extension(43, [4, 3, 4, 3, 3])])
+    }
+
+    fn server_hello(random: [u8; 32], cipher: u16, extensions: &[Vec<u8>]) -> Vec<u8> {
+        let parts =
+            [&[3, 3][..], &random, &[0], &cipher.to_be_bytes(), &[0], &sized(extensions.concat())];
+        message(SERVER_HELLO, parts.concat())
+    }
+
+    fn answer_12() -> Vec<u8> {
+        server_hello([9; 32], 0xc02f, &[extension(ALPN, b"\0\x03\x02h2")])
+    }
+
+    fn answer_13() -> Vec<u8> {
+        let share = [0, 29, 0, 2, 1, 2];
+        server_hello([9; 32], 0x1301, &[extension(43, [3, 4]), extension(51, share)])
+    }
+
+    fn changed() -> Vec<u8> {
+        record(CHANGE_CIPHER_SPEC, [1])
+    }
+
+    fn column(rows: &[Value], name: &str) -> Vec<Value> {
+        rows.iter().filter(|it| it.is_object()).map(|it| it[name].clone()).collect()
+    }
+
+    fn handshake_13() -> Vec<Step> {
+        vec![
+            client(record(HANDSHAKE, hello_13())),
+            server([record(HANDSHAKE, answer_13()), changed()].concat()),
+            server(record(APPLICATION_DATA, [1; 700])),
+            client([changed(), record(APPLICATION_DATA, [2; 53])].concat()),
+            client(record(APPLICATION_DATA, [2; 100])),
+        ]
+    }
+
+    fn handshake_12() -> Vec<Step> {
+        let flight = [answer_12(), message(SERVER_HELLO_DONE, [])].concat();
+        vec![
+            client(record(HANDSHAKE, client_hello(&[]))),
+            server(record(HANDSHAKE, flight)),
+            client(record(HANDSHAKE, message(16, [5; 66]))),
+            client([changed(), record(HANDSHAKE, [6; 40])].concat()),
+            server([changed(), record(HANDSHAKE, [7; 40])].concat()),
+            server(record(APPLICATION_DATA, [2; 100])),
+        ]
+    }
+
+    #[test]
+    fn tls_13() {
+        let rows = drive::however_cut::<Dissector>(&handshake_13());
+        let row = &rows[0];
+        assert_eq!(row["verb"], "ClientHello");
+        assert_eq!(row["target"], "example.org");
+        assert_eq!(row["server_name"], "example.org");
+        assert_eq!(row["version"], "TLS 1.3");
+        assert_eq!(row["cipher"], "TLS_AES_128_GCM_SHA256");
+        assert_eq!(row["group"], "x25519");
+        assert_eq!(row["established"], true);
+        assert_eq!(row["resumed"], false);
+        assert_eq!(row["request_versions"], json!(["TLS 1.3", "TLS 1.2"]));
+        assert_eq!(row["request_alpn"], json!(["h2", "http/1.1"]));
+        assert_eq!(row["transport"], "tcp");
+        assert_eq!(rows[1..], ["becomes encrypted"]);
+    }
+
+    #[test]
+    fn tls_12() {
+        let rows = drive::however_cut::<Dissector>(&handshake_12());
+        let row = &rows[0];
+        assert_eq!(row["version"], "TLS 1.2");
+        assert_eq!(row["cipher"], "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256");
+        assert_eq!(row["alpn"], "h2");
+        assert_eq!(row["established"], true);
+        assert_eq!(row["resumed"], false);
+        assert_eq!(row["response_asks_certificate"], false);
+        assert_eq!(rows[1..], ["becomes encrypted"]);
+    }
+
+    #[test]
+    fn hellos_in_many_records() {
+        let cut = |message: Vec<u8>| -> Vec<u8> {
+            message.chunks(10).flat_map(|it| record(HANDSHAKE, it)).collect()
+        };
+        let mut steps = handshake_13();
+        steps[0] = client(cut(hello_13()));
+        steps[1] = server(cut(answer_13()));
+        let rows = drive::however_cut::<Dissector>(&steps);
+        assert_eq!(rows[0]["cipher"], "TLS_AES_128_GCM_SHA256");
+        assert_eq!(rows[0]["established"], true);
+    }
+
+    #[test]
+    fn an_earlier_session_goes_on() {
+        let steps = [
+            client(record(HANDSHAKE, client_hello(&[]))),
+            server(
+                [record(HANDSHAKE, answer_12()), changed(), record(HANDSHAKE, [7; 40])].concat(),
+            ),
+            client([changed(), record(HANDSHAKE, [6; 40])].concat()),
+        ];
+        let rows = drive::however_cut::<Dissector>(&steps);
+        assert_eq!((&rows[0]["resumed"], &rows[0]["established"]), (&json!(true), &json!(true)));
+    }
+
+    #[test]
+    fn another_hello_is_another_row() {
+        let retry = server_hello(
+            fingerprint_of_retry(),
+            0x1301,
+            &[extension(43, [3, 4]), extension(51, [0, 23])],
+        );
+        let mut steps = vec![
+            client(record(HANDSHAKE, hello_13())),
+            server([record(HANDSHAKE, retry), changed()].concat()),
+            client(changed()),
+        ];
+        steps.extend(handshake_13());
+        let rows = drive::however_cut::<Dissector>(&steps);
+        assert_eq!(column(&rows, "retry"), [true, false]);
+        assert_eq!(column(&rows, "group"), ["secp256r1", "x25519"]);
+        assert_eq!(column(&rows, "established"), [Value::Null, json!(true)]);
+    }
+
+    fn fingerprint_of_retry() -> [u8; 32] {
+        Sha256::digest("HelloRetryRequest").into()
+    }
+
+    #[test]
+    fn alerts_end_a_handshake() {
+        let ask = client(record(HANDSHAKE, hello_13()));
+        let refused = [ask.clone(), server(record(ALERT, [FATAL, 40]))];
+        let rows = drive::however_cut::<Dissector>(&refused);
+        let row = &rows[0];
+        assert_eq!((&row["failed"], &row["error"]), (&json!(true), &json!("handshake_failure")));
+        assert_eq!(
+            (&row["alert"], &row["alert_from"]),
+            (&json!("handshake_failure"), &json!("server"))
+        );
+        assert_eq!(row["alerts"], json!(["server fatal handshake_failure"]));
+        assert_eq!(row["established"], false);
+
+        // The client does not like the certificate.
+        let mut steps = handshake_12();
+        steps.truncate(2);
+        steps.extend([client(record(ALERT, [FATAL, 48])), Step::Ends(Side::Server)]);
+        let rows = drive::however_cut::<Dissector>(&steps);
+        assert_eq!(
+            (&rows[0]["alert"], &rows[0]["alert_from"]),
+            (&json!("unknown_ca"), &json!("client"))
+        );
+        assert_eq!(rows[0]["version"], "TLS 1.2");
+
+        // A warning is none of that.
+        let mut steps = handshake_12();
+        steps.insert(1, server(record(ALERT, [1, 112])));
+        let rows = drive::however_cut::<Dissector>(&steps);
+        assert_eq!(rows[0]["alerts"], json!(["server warning unrecognized_name"]));
+        assert_eq!((&rows[0]["established"], &rows[0]["alert"]), (&json!(true), &Value::Null));
+    }
+
+    #[test]
+    fn encrypted_alerts_are_known_by_their_length() {
+        let mut steps = handshake_13();
+        steps.truncate(3);
+        steps.push(client([changed(), record(APPLICATION_DATA, [2; 19])].concat()));
+        let rows = drive::however_cut::<Dissector>(&steps);
+        assert_eq!((&rows[0]["failed"], &rows[0]["alert"]), (&json!(true), &json!("encrypted")));
+        assert_eq!(rows[0]["alerts"], json!(["client encrypted"]));
+
+        let mut steps = handshake_12();
+        steps.truncate(4);
+        steps.push(server([changed(), record(ALERT, [2; 26])].concat()));
+        let rows = drive::however_cut::<Dissector>(&steps);
+        assert_eq!(
+            (&rows[0]["alert"], &rows[0]["alert_from"]),
+            (&json!("encrypted"), &json!("server"))
+        );
+    }
+
+    #[test]
+    fn one_half_is_enough() {
+        let is_client = |it: &Step| matches!(it, Step::Sends(Side::Client, _));
+        let (asks, answers): (Vec<_>, Vec<_>) = handshake_13().into_iter().partition(is_client);
+        let rows = drive::however_cut::<Dissector>(&asks);
+        assert_eq!(column(&rows, "target"), ["example.org"]);
+        let rows = drive::however_cut::<Dissector>(&answers);
+        assert_eq!(column(&rows, "verb"), ["ServerHello"]);
+        assert_eq!(column(&rows, "established"), [Value::Null]);
+
+        let (asks, answers): (Vec<_>, Vec<_>) = handshake_12().into_iter().partition(is_client);
+        let rows = drive::however_cut::<Dissector>(&asks);
+        assert_eq!(column(&rows, "target"), ["example.org"]);
+        let rows = drive::however_cut::<Dissector>(&answers);
+        assert_eq!(column(&rows, "alpn"), ["h2"]);
+    }
+
+    #[test]
+    fn loss_leaves_what_was_seen() {
+        // Within what is encrypted, nothing is lost.
+        let mut steps = handshake_13();
+        steps[2] = server([APPLICATION_DATA, 3, 3, 2, 188]);
+        steps.insert(3, Step::Loses(Side::Server, 700));
+        let rows = drive::stream::<Dissector>(&steps, usize::MAX);
+        assert_eq!((&rows[0]["established"], &rows[0]["incomplete"]), (&json!(true), &Value::Null));
+
+        // Without the end of the server's messages.
+        let mut steps = handshake_12();
+        let flight = [answer_12(), message(CERTIFICATE, [0; 900])].concat();
+        steps[1] = server(&record(HANDSHAKE, flight)[..300]);
+        steps.insert(2, Step::Loses(Side::Server, 2000));
+        let rows = drive::stream::<Dissector>(&steps, usize::MAX);
+        assert_eq!(rows[0]["cipher"], "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256");
+        assert_eq!((&rows[0]["established"], &rows[0]["incomplete"]), (&Value::Null, &json!(true)));
+
+        // Without the end of the client's hello.
+        let hello = record(HANDSHAKE, hello_13());
+        let steps = [client(&hello[..90]), Step::Loses(Side::Client, 1000)];
+        let rows = drive::stream::<Dissector>(&steps, usize::MAX);
+        assert_eq!(
+            (&rows[0]["target"], &rows[0]["incomplete"]),
+            (&json!("example.org"), &json!(true))
+        );
+        assert_eq!(rows[0]["request_ciphers"][0], "TLS_AES_128_GCM_SHA256");
+    }
+
+    #[test]
+    fn a_handshake_that_stops_is_a_row() {
+        let mut steps = handshake_12();
+        steps.truncate(2);
+        steps.extend([Step::Ends(Side::Client), Step::Ends(Side::Server)]);
+        let rows = drive::however_cut::<Dissector>(&steps);
+        assert_eq!(column(&rows, "established"), [false]);
+        assert_eq!(column(&rows, "version"), ["TLS 1.2"]);
+    }
+
+    #[test]
+    fn the_hello_of_ssl_2() {
+        let body =
+            [&[CLIENT_HELLO, 3, 1, 0, 6, 0, 0, 0, 16][..], &[1, 0, 0x80, 0, 0, 0x2f], &[7; 16]];
+        let body = body.concat();
+        let hello = [&[0x80, body.len() as u8][..], &body].concat();
+        let head = |bytes, side| Head { bytes, side, transport: Transport::Tcp, port: 9 };
+        assert_eq!(Dissector::guess(&head(&hello, Side::Client)), Guess::Sure);
+        let mut steps = handshake_12();
+        steps[0] = client(&hello);
+        let rows = drive::however_cut::<Dissector>(&steps);
+        let ciphers = json!(["SSL2_RC4_128_WITH_MD5", "TLS_RSA_WITH_AES_128_CBC_SHA"]);
+        assert_eq!(rows[0]["request_ciphers"], ciphers);
+        assert_eq!(rows[0]["request_versions"], json!(["TLS 1.0"]));
+        assert_eq!(rows[0]["version"], "TLS 1.2");
+    }
+
+    #[test]
+    fn guesses_only_hellos() {
+        let guess = |bytes: &[u8], side| {
+            Dissector::guess(&Head { bytes, side, transport: Transport::Tcp, port: 443 })
+        };
+        let hello = record(HANDSHAKE, hello_13());
+        let answer = record(HANDSHAKE, answer_13());
+        for length in 1..11 {
+            assert_eq!(guess(&hello[..length], Side::Client), Guess::More);
+            assert_eq!(guess(&answer[..length], Side::Server), Guess::More);
+        }
+        assert_eq!(guess(&hello[..11], Side::Client), Guess::Sure);
+        assert_eq!(guess(&hello, Side::Client), Guess::Sure);
+        assert_eq!(guess(&answer, Side::Server), Guess::Sure);
+        assert_eq!(guess(&hello, Side::Server), Guess::No);
+        assert_eq!(guess(&record(ALERT, [2, 40]), Side::Server), Guess::Maybe);
+        assert_eq!(guess(&record(APPLICATION_DATA, [1; 99]), Side::Client), Guess::No);
+        assert_eq!(guess(b"GET / HTTP/1.1\r\n", Side::Client), Guess::No);
+        assert_eq!(guess(&[0x16, 3, 1, 0xff, 0xff], Side::Client), Guess::No);
+    }
+
+    /// One record of DTLS with a piece of a handshake message.
+    fn piece(kind: u8, number: u16, body: &[u8], at: usize, length: usize) -> Vec<u8> {
+        let part = &body[at..at + length];
+        let size = |n: usize| (n as u32).to_be_bytes()[1..].to_vec();
+        let content = [
+            vec![kind],
+            size(body.len()),
+            number.to_be_bytes().to_vec(),
+            size(at),
+            size(length),
+            part.to_vec(),
+        ];
+        datagram(HANDSHAKE, 0, content.concat())
+    }
+
+    fn datagram(kind: u8, epoch: u16, content: impl AsRef<[u8]>) -> Vec<u8> {
+        let parts =
+            [vec![kind, 0xfe, 0xfd], epoch.to_be_bytes().to_vec(), vec![0; 6], sized(content)];
+        parts.concat()
+    }
+
+    fn dtls_hello(cookie: &[u8]) -> Vec<u8> {
+        let name = extension(SERVER_NAME, sized([&[0][..], &sized("thing.example")].concat()));
+        let parts = [
+            &[0xfe, 0xfd][..],
+            &[7; 32],
+            &[0, cookie.len() as u8],
+            cookie,
+            &sized([0xc0, 0xa8]),
+            &[1, 0],
+            &sized(name),
+        ];
+        parts.concat()
+    }
+
+    #[test]
+    fn dtls_with_a_cookie_and_in_pieces() {
+        let (first, second) = (dtls_hello(b""), dtls_hello(b"cookie"));
+        let answer = [&[0xfe, 0xfd][..], &[9; 32], &[0, 0xc0, 0xa8, 0]].concat();
+        let verify = [0xfe, 0xfd, 6, b'c', b'o', b'o', b'k', b'i', b'e'];
+        let steps = [
+            client(piece(CLIENT_HELLO, 0, &first, 0, first.len())),
+            // Again, for no answer came.
+            client(piece(CLIENT_HELLO, 0, &first, 0, first.len())),
+            server(piece(HELLO_VERIFY_REQUEST, 0, &verify, 0, verify.len())),
+            client(piece(CLIENT_HELLO, 1, &second, 30, second.len() - 30)),
+            client(piece(CLIENT_HELLO, 1, &second, 0, 40)),
+            server(
+                [
+                    piece(SERVER_HELLO, 1, &answer, 0, answer.len()),
+                    piece(SERVER_HELLO_DONE, 2, &[], 0, 0),
+                ]
+                .concat(),
+            ),
+            client(
+                [datagram(CHANGE_CIPHER_SPEC, 0, [1]), datagram(HANDSHAKE, 1, [5; 60])].concat(),
+            ),
+            server(
+                [datagram(CHANGE_CIPHER_SPEC, 0, [1]), datagram(HANDSHAKE, 1, [5; 60])].concat(),
+            ),
+            server(datagram(APPLICATION_DATA, 1, [5; 60])),
+        ];
+        let rows = drive::datagrams::<Dissector>(&steps);
+        assert_eq!(column(&rows, "retry"), [true, false]);
+        assert_eq!(column(&rows, "transport"), ["udp", "udp"]);
+        assert_eq!(column(&rows, "target"), ["thing.example", "thing.example"]);
+        assert_eq!(column(&rows, "version"), [Value::Null, json!("DTLS 1.2")]);
+        assert_eq!(column(&rows, "cipher"), [Value::Null, json!("TLS_PSK_WITH_AES_128_CCM_8")]);
+        assert_eq!(column(&rows, "established"), [Value::Null, json!(true)]);
+        assert_eq!(rows[2..], ["becomes encrypted"]);
+        let Step::Sends(side, bytes) = &steps[0] else { unreachable!() };
+        let head = Head { bytes, side: *side, transport: Transport::Udp, port: 9 };
+        assert_eq!(Dissector::guess(&head), Guess::Sure);
+    }
+
+    #[test]
+    fn what_the_connection_wants_to_know() {
+        let mut dissector = Dissector::default();
+        dissector.ask(Carrier::Tls, &client_hello(&[])[4..]);
+        let body = Body::Ask(dissector.ask.unwrap());
+        assert_eq!((body.server_name(), body.alpn()), (Some("example.org"), None));
+        let hello = Some(answer_12()[4..].into());
+        let body = Body::Answer(Box::new(Answer { hello, ..Answer::default() }));
+        assert_eq!((body.server_name(), body.alpn()), (None, Some("h2")));
+    }
+}

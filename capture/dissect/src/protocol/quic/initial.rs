@@ -68,6 +68,30 @@ impl Keys {
     }
 }
 
+/// The other way round: a packet that [`Keys::open`] opens. The number is one byte.
+#[cfg(test)]
+pub(super) fn seal(
+    version: u32,
+    destination: &[u8],
+    side: Side,
+    head: &[u8],
+    frames: &[u8],
+) -> Vec<u8> {
+    let keys = Keys::new(version, destination).unwrap();
+    let key = if side == Side::Client { &keys.client } else { &keys.server };
+    let number = *head.last().unwrap();
+    let mut nonce = key.iv;
+    nonce[11] ^= number;
+    let sealed = key.cipher.encrypt(&nonce.into(), Payload { msg: frames, aad: head }).unwrap();
+    let sample: [u8; 16] = sealed[3..19].try_into().unwrap();
+    let mut mask = sample.into();
+    key.mask.encrypt_block(&mut mask);
+    let mut packet = [head, &sealed].concat();
+    packet[0] ^= mask[0] & 0x0f;
+    packet[head.len() - 1] ^= mask[1];
+    packet
+}
+
 /// What each version adds to the secret.
 fn salt(version: u32) -> Option<&'static [u8; 20]> {
     Some(match version {

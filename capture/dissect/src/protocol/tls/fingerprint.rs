@@ -92,7 +92,9 @@ pub(in crate::protocol) fn hex(bytes: &[u8]) -> String {
 /// if either is no letter or digit.
 fn push_ends(text: &mut String, name: &[u8]) {
     match (name.first(), name.last()) {
-        (Some(first), Some(last)) if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() => {
+        (Some(first), Some(last))
+            if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() =>
+        {
             text.extend([char::from(*first), char::from(*last)]);
         }
         (Some(first), Some(last)) => {
@@ -158,8 +160,7 @@ mod tests {
             0x5a5a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013,
             0xc014, 0x009c, 0x009d, 0x002f, 0x0035,
         ];
-        let signatures =
-            [0u8, 16, 4, 3, 8, 4, 4, 1, 5, 3, 8, 5, 5, 1, 8, 6, 6, 1].to_vec();
+        let signatures = [0u8, 16, 4, 3, 8, 4, 4, 1, 5, 3, 8, 5, 5, 1, 8, 6, 6, 1].to_vec();
         let mut extensions: Vec<(u16, Vec<u8>)> = [
             0x1a1a, 0x001b, 0x0000, 0x0033, 0x0010, 0x4469, 0x0017, 0x002d, 0x000d, 0x0005, 0x0023,
             0x0012, 0x002b, 0xff01, 0x000b, 0x000a, 0x0015, 0x6a6a,
@@ -177,34 +178,34 @@ mod tests {
         let message = hello(0x0303, &ciphers, &extensions);
         let hello = ClientHello::of(Carrier::Tls, &message).unwrap();
         assert_eq!(ja4(&hello).unwrap(), "t13d1516h2_8daaf6152771_e5627efa2ab1");
-        let hello = ClientHello { carrier: Carrier::Quic, ..hello };
+        let hello = ClientHello::of(Carrier::Quic, &message).unwrap();
         assert_eq!(ja4(&hello).unwrap(), "q13d1516h2_8daaf6152771_e5627efa2ab1");
     }
 
     /// The examples of JA3's own description.
     #[test]
     fn ja3_as_described() {
-        let ciphers =
-            [47, 53, 5, 10, 49161, 49162, 49171, 49172, 50, 56, 19, 4];
-        let extensions = [
-            (0, Vec::new()),
-            (10, vec![0, 6, 0, 23, 0, 24, 0, 25]),
-            (11, vec![1, 0]),
-        ];
+        let ciphers = [47, 53, 5, 10, 49161, 49162, 49171, 49172, 50, 56, 19, 4];
+        let extensions = [(0, Vec::new()), (10, vec![0, 6, 0, 23, 0, 24, 0, 25]), (11, vec![1, 0])];
         let message = hello(769, &ciphers, &extensions);
-        let hello_ = ClientHello::of(Carrier::Tls, &message).unwrap();
-        assert_eq!(ja3(&hello_).unwrap(), "ada70206e40642a3e4461f35503241d5");
+        let offered = ClientHello::of(Carrier::Tls, &message).unwrap();
+        assert_eq!(ja3(&offered).unwrap(), "ada70206e40642a3e4461f35503241d5");
 
         let message = hello(769, &[4, 5, 10, 9, 100, 98, 3, 6, 19, 18, 99], &[]);
-        let hello_ = ClientHello::of(Carrier::Tls, &message).unwrap();
-        assert_eq!(ja3(&hello_).unwrap(), "de350869b8c85de67a350c8d186f11e6");
+        let offered = ClientHello::of(Carrier::Tls, &message).unwrap();
+        assert_eq!(ja3(&offered).unwrap(), "de350869b8c85de67a350c8d186f11e6");
     }
 
     #[test]
     fn ends_of_odd_protocol_names() {
-        for (name, ends) in
-            [(&b"h2"[..], "h2"), (b"", "00"), (b"h", "hh"), (b"\xab", "ab"), (b"\xab\xcd", "ad"), (b"0\xab", "3b")]
-        {
+        for (name, ends) in [
+            (&b"h2"[..], "h2"),
+            (b"", "00"),
+            (b"h", "hh"),
+            (b"\xab", "ab"),
+            (b"\xab\xcd", "ad"),
+            (b"0\xab", "3b"),
+        ] {
             let mut text = String::new();
             push_ends(&mut text, name);
             assert_eq!(text, ends);

@@ -75,8 +75,6 @@ pub(in crate::protocol) struct ClientHello<'a> {
     pub(in crate::protocol) carrier: Carrier,
     pub(in crate::protocol) version: u16,
     pub(in crate::protocol) session: &'a [u8],
-    /// What a server that wanted to see it again gave the client (DTLS).
-    pub(in crate::protocol) cookie: &'a [u8],
     ciphers: &'a [u8],
     extensions: &'a [u8],
     /// Whether all of it is there.
@@ -92,30 +90,22 @@ impl<'a> ClientHello<'a> {
             let lengths = [from.number(2)?, from.number(2)?, from.number(2)?];
             let [ciphers, session, _challenge] = lengths;
             let (ciphers, session) = (from.take(ciphers)?, from.take(session)?);
-            let (cookie, extensions) = (&[][..], &[][..]);
-            return Some(Self {
-                carrier,
-                version,
-                session,
-                cookie,
-                ciphers,
-                extensions,
-                whole: true,
-            });
+            let extensions = &[][..];
+            return Some(Self { carrier, version, session, ciphers, extensions, whole: true });
         }
         from.take(RANDOM_BYTES)?;
         let session = from.list(1).filter(|it| it.len() <= 32)?;
-        let cookie = match carrier {
-            Carrier::Dtls => from.list(1)?,
-            _ => &[],
-        };
+        if carrier == Carrier::Dtls {
+            // What a server that wanted to see the hello again gave the client.
+            from.list(1)?;
+        }
         let (ciphers, ciphers_whole) = from.list_or_part(2);
         let (_, compression_whole) = from.list_or_part(1);
         // Before extensions were thought of, a hello ended here.
         let (extensions, extensions_whole) =
             if from.0.is_empty() { (&[][..], true) } else { from.list_or_part(2) };
         let whole = ciphers_whole && compression_whole && extensions_whole;
-        Some(Self { carrier, version, session, cookie, ciphers, extensions, whole })
+        Some(Self { carrier, version, session, ciphers, extensions, whole })
     }
 
     /// The cipher suites offered, in order; of SSL 2.0, only those that later versions have too.
@@ -135,7 +125,9 @@ impl<'a> ClientHello<'a> {
     }
 
     /// The extensions in order: number and content.
-    pub(in crate::protocol) fn extensions(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
+    pub(in crate::protocol) fn extensions(
+        &self,
+    ) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
         extensions(self.extensions)
     }
 
@@ -241,7 +233,9 @@ impl<'a> ServerHello<'a> {
         Some(Self { version, random, session, cipher, extensions, whole })
     }
 
-    pub(in crate::protocol) fn extensions(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
+    pub(in crate::protocol) fn extensions(
+        &self,
+    ) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
         extensions(self.extensions)
     }
 
@@ -257,8 +251,7 @@ impl<'a> ServerHello<'a> {
 
     /// Whether all that follows is encrypted.
     pub(in crate::protocol) fn hides_the_rest(&self) -> bool {
-        matches!(self.chosen(), 0x0304.. if self.chosen() < 0x0400 || self.chosen() == 0xfefc)
-            || self.chosen() >> 8 == 0x7f
+        matches!(self.chosen(), 0x0304..=0x03ff | 0x7f00..=0x7fff | 0xfefc)
     }
 
     /// Whether it asks the client for another hello (HelloRetryRequest).

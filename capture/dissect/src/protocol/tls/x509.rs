@@ -118,7 +118,8 @@ impl<'a> Der<'a> {
             short @ ..0x80 => (usize::from(short), rest),
             long => {
                 let width = usize::from(long & 0x7f);
-                let (digits, rest) = rest.split_at_checked(width).filter(|_| (1..=4).contains(&width))?;
+                let (digits, rest) =
+                    rest.split_at_checked(width).filter(|_| (1..=4).contains(&width))?;
                 (digits.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest)
             }
         };
@@ -159,7 +160,9 @@ fn name(der: &[u8]) -> String {
         let mut part = String::new();
         while let Some(pair) = several.expect(SEQUENCE) {
             let mut pair = Der(pair);
-            let (Some(kind), Some((tag, value))) = (pair.expect(OBJECT), pair.next()) else { break };
+            let (Some(kind), Some((tag, value))) = (pair.expect(OBJECT), pair.next()) else {
+                break;
+            };
             if !part.is_empty() {
                 part.push('+');
             }
@@ -242,9 +245,8 @@ fn time((tag, content): (u8, &[u8])) -> Option<i64> {
     let digits = content.strip_suffix(b"Z")?;
     let number = |from: usize, to: usize| {
         let part = digits.get(from..to)?;
-        part.iter().try_fold(0_i64, |sum, it| {
-            it.is_ascii_digit().then(|| sum * 10 + i64::from(it - b'0'))
-        })
+        part.iter()
+            .try_fold(0_i64, |sum, it| it.is_ascii_digit().then(|| sum * 10 + i64::from(it - b'0')))
     };
     let (year, at) = match (tag, digits.len()) {
         (UTC_TIME, 12) => {
@@ -261,8 +263,8 @@ fn time((tag, content): (u8, &[u8])) -> Option<i64> {
     }
     // Days since 1970, of years that begin in March so that a leap day is a year's last.
     let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1
-        - 719_468;
+    let days =
+        365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
     let seconds = ((days * 24 + part(2)?) * 60 + part(3)?) * 60 + part(4)?;
     seconds.checked_mul(SECOND)
 }
