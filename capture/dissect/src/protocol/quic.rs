@@ -226,7 +226,7 @@ impl Dissect for Dissector {
             || answer.is_some_and(|it| !it.versions.is_empty());
         let close_error = close.map(Close::name);
         let parameters = hello.as_ref().map(Parameters::of).unwrap_or_default();
-        let user_agent = parameters.user_agent.or(google.and_then(|it| it.value(b"UAID")));
+        let user_agent = parameters.user_agent.or_else(|| google.and_then(|it| it.value(b"UAID")));
         let id = |it: &[u8]| Cow::Owned(hex(it));
 
         let summary = Summary {
@@ -249,7 +249,7 @@ impl Dissect for Dissector {
             server_name: offer.server_name,
             version: asked
                 .map(|it| it.version)
-                .or(answer.map(|it| it.version))
+                .or_else(|| answer.map(|it| it.version))
                 .map(|it| version_name(it).into()),
             tls_version: chosen.map(|it| names::version(it.chosen()).into()),
             cipher: chosen.map(|it| names::cipher(it.cipher).into()),

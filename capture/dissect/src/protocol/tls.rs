@@ -298,8 +298,8 @@ impl Dissect for Dissector {
         let client_chain = ask.map(|it| &*it.chain).unwrap_or_default();
         let client_certificate = client_chain.first().and_then(|it| Certificate::of(it));
         let is_clear = chosen.is_some_and(|it| !it.hides_the_rest());
-        let sha256 = |it: &Box<[u8]>| Cow::Owned(fingerprint::hex(&Sha256::digest(it)));
-        let carrier = hello.map(|it| it.carrier).or(answer.and_then(|it| it.carrier));
+        let sha256 = |it: &[u8]| Cow::Owned(fingerprint::hex(&Sha256::digest(it)));
+        let carrier = hello.map(|it| it.carrier).or_else(|| answer.and_then(|it| it.carrier));
 
         let summary = Summary {
             verb: match (&hello, answer) {
@@ -346,7 +346,7 @@ impl Dissect for Dissector {
             request_certificate_subject: client_certificate.map(|it| it.subject().into()),
             request_certificate_issuer: client_certificate.map(|it| it.issuer().into()),
             request_certificate_not_after: client_certificate.and_then(|it| it.not_after).map(Time),
-            request_certificate_sha256: client_chain.first().map(sha256),
+            request_certificate_sha256: client_chain.first().map(|it| sha256(it)),
             response_extensions: Texts(
                 chosen
                     .into_iter()
@@ -361,7 +361,7 @@ impl Dissect for Dissector {
             certificate_not_after: certificate.and_then(|it| it.not_after).map(Time),
             certificate_names: Texts(certificate.map(|it| it.names()).unwrap_or_default()),
             certificate_serial: certificate.map(|it| it.serial().into()),
-            certificate_sha256: chain.first().map(sha256),
+            certificate_sha256: chain.first().map(|it| sha256(it)),
             certificate_key: certificate.and_then(|it| it.key()).map(Label),
             certificate_chain: Texts(
                 chain

@@ -116,7 +116,7 @@ fn list(numbers: &[u16]) -> String {
     for (place, it) in numbers.iter().enumerate() {
         let comma = if place == 0 { "" } else { "," };
         // Writing into a text does not fail.
-        let _ = write!(text, "{comma}{it:04x}");
+        write!(text, "{comma}{it:04x}").unwrap_or_default();
     }
     text
 }
@@ -124,7 +124,7 @@ fn list(numbers: &[u16]) -> String {
 fn join(text: &mut String, numbers: impl IntoIterator<Item = impl Display>) {
     for (place, it) in numbers.into_iter().enumerate() {
         let dash = if place == 0 { "" } else { "-" };
-        let _ = write!(text, "{dash}{it}");
+        write!(text, "{dash}{it}").unwrap_or_default();
     }
 }
 

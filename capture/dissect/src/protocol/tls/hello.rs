@@ -200,7 +200,9 @@ impl<'a> ClientHello<'a> {
 
     /// Whether an encrypted hello, or what looks like one, lies inside.
     pub(in crate::protocol) fn has_encrypted_hello(&self) -> bool {
-        self.extension(ENCRYPTED_CLIENT_HELLO).or(self.extension(ENCRYPTED_SERVER_NAME)).is_some()
+        [ENCRYPTED_CLIENT_HELLO, ENCRYPTED_SERVER_NAME]
+            .iter()
+            .any(|it| self.extension(*it).is_some())
     }
 }
 

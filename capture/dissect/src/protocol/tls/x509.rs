@@ -208,7 +208,7 @@ fn push_escaped(to: &mut String, value: &str) {
         match it {
             '\0'..' ' | '\u{7f}' => {
                 // Writing into a text does not fail.
-                let _ = write!(to, "\\{:02x}", u32::from(it));
+                write!(to, "\\{:02x}", u32::from(it)).unwrap_or_default();
             }
             _ => to.push(it),
         }
@@ -224,10 +224,13 @@ fn object(der: &[u8]) -> String {
         if byte & 0x80 != 0 {
             continue;
         }
-        let _ = match out.is_empty() {
-            true => write!(out, "{}.{}", (number / 40).min(2), number - (number / 40).min(2) * 40),
-            false => write!(out, ".{number}"),
-        };
+        if out.is_empty() {
+            // The first two numbers stand in one.
+            let first = (number / 40).min(2);
+            write!(out, "{first}.{}", number - first * 40).unwrap_or_default();
+        } else {
+            write!(out, ".{number}").unwrap_or_default();
+        }
         number = 0;
     }
     out
