@@ -36,7 +36,7 @@ pub(super) struct Tls<'a> {
     /// The protocol chosen to be spoken inside (ALPN), such as `h2`; encrypted since TLS 1.3.
     /// OpenTelemetry: `tls.next_protocol`.
     alpn: Option<Label<'a>>,
-    /// Whether both sides finished the handshake; null if not all of it was captured.
+    /// Whether both sides finished the handshake; null if neither that nor a refusal was seen.
     /// OpenTelemetry: `tls.established`.
     established: Option<bool>,
     /// Whether they go on with an earlier session, without certificates. OpenTelemetry:
@@ -193,7 +193,8 @@ pub(super) struct Ask {
     hello: Box<[u8]>,
     chain: Vec<Box<[u8]>>,
     alerts: Vec<Alert>,
-    end: Option<End>,
+    /// Whether it came to its end, encrypted.
+    is_finished: bool,
 }
 
 /// The server's part of a handshake.
@@ -203,21 +204,15 @@ pub(super) struct Answer {
     hello: Option<Box<[u8]>>,
     /// The server only wants to see a cookie first (HelloVerifyRequest).
     verifies: bool,
+    /// It is not TLS.
+    is_foreign: bool,
     /// It said all it has to say before the client's keys (ServerHelloDone).
     is_full: bool,
     chain: Vec<Box<[u8]>>,
     asks_certificate: bool,
     alerts: Vec<Alert>,
-    end: Option<End>,
-}
-
-/// How one side's part ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// It finished.
-    Finished,
-    /// Something went missing.
-    Holed,
+    /// Whether it came to its end, encrypted.
+    is_finished: bool,
 }
 
 /// Something one side complains of.
@@ -267,14 +262,22 @@ impl Dissect for Dissector {
                 input.commit();
                 return Err(Stop::More);
             }
-            let message = match (input.datagram(), self.half(side).record) {
-                (true, _) => self.datagram_record(side, input)?,
-                (false, None) => self.record_head(side, input)?,
+            let read = match (input.datagram(), self.half(side).record) {
+                (true, _) => self.datagram_record(side, input),
+                (false, None) => self.record_head(side, input),
                 (false, Some(record)) => {
                     let part = input.some(record.left as u64)?;
                     input.commit();
-                    self.record_part(side, record, part)?
+                    self.record_part(side, record, part)
                 }
+            };
+            let message = match read {
+                Err(Stop::Lost) if self.begun => {
+                    input.take(input.rest().len())?;
+                    input.commit();
+                    self.nonsense(side)
+                }
+                read => read?,
             };
             if let Some(message) = message {
                 return Ok(message);
@@ -301,6 +304,8 @@ impl Dissect for Dissector {
         let sha256 = |it: &[u8]| Cow::Owned(fingerprint::hex(&Sha256::digest(it)));
         let carrier = hello.map(|it| it.carrier).or_else(|| answer.and_then(|it| it.carrier));
 
+        let is_foreign = answer.is_some_and(|it| it.is_foreign);
+
         let summary = Summary {
             verb: match (&hello, answer) {
                 (Some(_), _) => "ClientHello".into(),
@@ -310,8 +315,8 @@ impl Dissect for Dissector {
             },
             target: offer.server_name.clone().unwrap_or_default(),
             status: None,
-            failed: final_alert.is_some(),
-            error: final_alert.map(Alert::name),
+            failed: final_alert.is_some() || is_foreign,
+            error: final_alert.map(Alert::name).or_else(|| is_foreign.then(|| FOREIGN.into())),
         };
         let record = Tls {
             server_name: offer.server_name,
@@ -321,6 +326,7 @@ impl Dissect for Dissector {
             alpn: chosen.and_then(|it| it.alpn()).map(|it| text(it).into()),
             established: match final_alert {
                 Some(_) => Some(false),
+                None if is_foreign => Some(false),
                 None => ask.zip(answer).and_then(|(ask, answer)| answer.established(ask)),
             },
             resumed: answer.and_then(|it| it.resumed(hello.as_ref())),
@@ -433,22 +439,21 @@ impl Dissect for Dissector {
         if half.done {
             return None;
         }
-        let is_holed = half.holed;
         let part = std::mem::take(&mut half.message);
         match (side, part.as_slice()) {
             (Side::Client, [CLIENT_HELLO, _, _, _, body @ ..]) if self.ask.is_none() => {
                 ClientHello::of(Carrier::Tls, body)?;
                 self.ask(Carrier::Tls, body);
-                return Some(self.respond(side, Some(End::Holed))?.incomplete(true));
+                self.half(side).holed = true;
             }
             (Side::Server, [SERVER_HELLO, _, _, _, body @ ..]) if self.hides.is_none() => {
                 ServerHello::of(body)?;
                 self.answer(Carrier::Tls).hello = Some(body.into());
-                return Some(self.respond(side, Some(End::Holed))?.incomplete(true));
+                self.half(side).holed = true;
             }
             _ => {}
         }
-        self.respond(side, is_holed.then_some(End::Holed))
+        self.respond(side, false)
     }
 }
 
@@ -740,7 +745,7 @@ impl Dissector {
         self.client.changed = false;
         let hello = body.into();
         let (chain, alerts) = (Vec::new(), Vec::new());
-        self.ask = Some(Box::new(Ask { carrier, hello, chain, alerts, end: None }));
+        self.ask = Some(Box::new(Ask { carrier, hello, chain, alerts, is_finished: false }));
     }
 
     fn answer(&mut self, carrier: Carrier) -> &mut Answer {
@@ -764,21 +769,31 @@ impl Dissector {
     }
 
     /// One side's part is over, if there was any.
-    fn respond(&mut self, side: Side, end: Option<End>) -> Option<Message<Body>> {
+    fn respond(&mut self, side: Side, is_finished: bool) -> Option<Message<Body>> {
         let message = match side {
             Side::Client => {
                 let ask = self.ask.take()?;
-                Message::request(Body::Ask(Box::new(Ask { end, ..*ask })))
+                Message::request(Body::Ask(Box::new(Ask { is_finished, ..*ask })))
             }
             Side::Server => {
                 let answer = self.answer.take()?;
-                Message::response(Body::Answer(Box::new(Answer { end, ..*answer })))
+                Message::response(Body::Answer(Box::new(Answer { is_finished, ..*answer })))
             }
         };
         let half = std::mem::take(self.half(side));
         self.half(side).done = true;
         let message = message.incomplete(half.holed);
         Some(if self.is_over() { message.becomes("encrypted") } else { message })
+    }
+
+    /// What a side sends is no TLS, such as a web server's words to whoever knocks on the wrong port.
+    fn nonsense(&mut self, side: Side) -> Option<Message<Body>> {
+        if side == Side::Server && self.asked {
+            self.answer.get_or_insert_default().is_foreign = true;
+        }
+        let message = self.respond(side, false);
+        self.half(side).done = true;
+        message
     }
 
     /// A record that nobody can read, but everybody can count.
@@ -805,7 +820,7 @@ impl Dissector {
         if is_alert {
             return self.complain(Alert { side, says: None, is_fatal: true }, true);
         }
-        self.respond(side, Some(End::Finished))
+        self.respond(side, true)
     }
 
     fn alert(&mut self, side: Side, content: &[u8]) -> Option<Message<Body>> {
@@ -825,7 +840,7 @@ impl Dissector {
         if alerts.len() < MOST_ALERTS {
             alerts.push(alert);
         }
-        if is_ending { self.respond(alert.side, None) } else { None }
+        if is_ending { self.respond(alert.side, false) } else { None }
     }
 }
 
@@ -894,11 +909,10 @@ impl Answer {
     /// Whether both sides finished, if that can be told.
     fn established(&self, ask: &Ask) -> Option<bool> {
         let is_retry = self.verifies || self.hello()?.is_retry();
-        let ends = [ask.end, self.end];
-        if is_retry || ends.contains(&Some(End::Holed)) {
-            return None;
-        }
-        Some(ends == [Some(End::Finished); 2])
+        let is_finished = ask.is_finished && self.is_finished;
+        let is_closed = ask.alerts.iter().chain(&self.alerts).any(Alert::is_closing);
+        // Without a word of it, the capture may only have ended too early.
+        (!is_retry && (is_finished || is_closed)).then_some(is_finished)
     }
 
     /// Whether an earlier session goes on.
@@ -909,15 +923,19 @@ impl Answer {
         }
         // Before TLS 1.3 the server says so by giving back the client's id.
         let is_same = asked.map(|it| !it.session.is_empty() && it.session == hello.session);
-        match (self.is_full || !self.chain.is_empty(), self.end) {
+        match (self.is_full || !self.chain.is_empty(), self.is_finished) {
             (true, _) => Some(false),
-            (false, Some(End::Finished)) => Some(true),
-            (false, _) => is_same,
+            (false, true) => Some(true),
+            (false, false) => is_same,
         }
     }
 }
 
 impl Alert {
+    fn is_closing(&self) -> bool {
+        self.says.is_some_and(|(_, description)| description == CLOSE_NOTIFY)
+    }
+
     fn name(&self) -> Cow<'static, str> {
         match self.says {
             Some((_, description)) => names::alert(description),
@@ -1168,6 +1186,9 @@ const HELLO_VERIFY_REQUEST: u8 = 3;
 const CERTIFICATE: u8 = 11;
 const CERTIFICATE_REQUEST: u8 = 13;
 const SERVER_HELLO_DONE: u8 = 14;
+
+/// What became of a hello to someone who does not understand it.
+const FOREIGN: &str = "the answer is not TLS";
 
 const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
@@ -1451,8 +1472,24 @@ mod tests {
         steps.truncate(2);
         steps.extend([Step::Ends(Side::Client), Step::Ends(Side::Server)]);
         let rows = drive::however_cut::<Dissector>(&steps);
-        assert_eq!(column(&rows, "established"), [false]);
+        assert_eq!(column(&rows, "established"), [Value::Null]);
         assert_eq!(column(&rows, "version"), ["TLS 1.2"]);
+    }
+
+    #[test]
+    fn a_server_that_speaks_something_else() {
+        let steps = [
+            client(record(HANDSHAKE, hello_13())),
+            server(
+                "HTTP/1.1 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.",
+            ),
+            Step::Ends(Side::Server),
+            Step::Ends(Side::Client),
+        ];
+        let rows = drive::however_cut::<Dissector>(&steps);
+        assert_eq!(column(&rows, "target"), ["example.org"]);
+        assert_eq!(column(&rows, "error"), [FOREIGN]);
+        assert_eq!(column(&rows, "established"), [false]);
     }
 
     #[test]
