@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schema::value::{Duration, Label, Texts, text};
 
-use self::initial::{Keys, Q050, T050, T051, VERSION_2};
+use self::initial::{Keys, Q050, T050, T051, VERSION_2, VERSION_2_DRAFT};
 use super::tls::fingerprint::{self, hex};
 use super::tls::hello::{
     CLIENT_HELLO, Carrier, ClientHello, Offer, PRE_SHARED_KEY, Reader, SERVER_HELLO, ServerHello,
@@ -663,7 +663,7 @@ impl<'a> LongHead<'a> {
         let source = from.list(1).filter(|it| it.len() <= MOST_ID_BYTES)?;
         let code = first >> 4 & 3;
         // Version 2 counts from another one.
-        let code = if version == VERSION_2 { (code + 3) & 3 } else { code };
+        let code = if initial::is_second(version) { (code + 3) & 3 } else { code };
         let kind = match (version, code) {
             (0, _) => Kind::Negotiation,
             (_, 0) => Kind::Initial,
@@ -733,6 +733,7 @@ fn version_name(version: u32) -> Cow<'static, str> {
     match version {
         1 => "1".into(),
         VERSION_2 => "2".into(),
+        VERSION_2_DRAFT => "2 draft".into(),
         0xff00_0000..=0xff00_00ff => format!("draft-{}", version & 0xff).into(),
         0xface_b001 => "mvfst draft-22".into(),
         0xface_b002 => "mvfst draft-27".into(),
@@ -815,7 +816,7 @@ mod tests {
     ) -> Vec<u8> {
         let mut frames = frames.to_vec();
         frames.resize(frames.len().max(200), 0);
-        let kind = if version == VERSION_2 { 0xd0 } else { 0xc0 };
+        let kind = if initial::is_second(version) { 0xd0 } else { 0xc0 };
         let mut head = vec![kind];
         head.extend(version.to_be_bytes());
         for id in [destination, source] {
@@ -885,13 +886,17 @@ mod tests {
 
     #[test]
     fn each_version() {
-        for (version, name) in
-            [(1, "1"), (VERSION_2, "2"), (0xff00_001d, "draft-29"), (0xface_b002, "mvfst draft-27")]
-        {
+        for (version, name) in [
+            (1, "1"),
+            (VERSION_2, "2"),
+            (VERSION_2_DRAFT, "2 draft"),
+            (0xff00_001d, "draft-29"),
+            (0xface_b002, "mvfst draft-27"),
+        ] {
             let ack = [ACK as u8, 5, 0, 0, 0];
             let frames = [&ack[..], &crypto(0, &answer([9; 32]))].concat();
             // A Handshake packet and one with a short head come in the same datagram.
-            let kind = if version == VERSION_2 { 0xf0 } else { 0xe0 };
+            let kind = if initial::is_second(version) { 0xf0 } else { 0xe0 };
             let more = [&[kind][..], &version.to_be_bytes(), &[0, 0, 3, 1, 2, 3], &[0x40; 30]];
             let steps = [
                 asks(version),

@@ -28,8 +28,7 @@ impl Keys {
             let mut of_side = [0; 32];
             expand_label(&secret, label, &mut of_side);
             let (mut key, mut iv, mut mask) = ([0; 16], [0; 12], [0; 16]);
-            let is_second = version == VERSION_2;
-            let label = |first, second| if is_second { second } else { first };
+            let label = |first, second| if is_second(version) { second } else { first };
             expand_label(&of_side, label("quic key", "quicv2 key"), &mut key);
             expand_label(&of_side, label("quic iv", "quicv2 iv"), &mut iv);
             expand_label(&of_side, label("quic hp", "quicv2 hp"), &mut mask);
@@ -97,6 +96,7 @@ fn salt(version: u32) -> Option<&'static [u8; 20]> {
     Some(match version {
         1 | 0xff00_0021 | 0xff00_0022 => &SALT_1,
         VERSION_2 => &SALT_2,
+        VERSION_2_DRAFT => &SALT_2_DRAFT,
         0xff00_001d..=0xff00_0020 => &SALT_29,
         // Facebook's names for what it ran before there was a standard.
         0xff00_0017..=0xff00_001c | 0xface_b002 => &SALT_23,
@@ -106,6 +106,11 @@ fn salt(version: u32) -> Option<&'static [u8; 20]> {
         T051 => &SALT_T051,
         _ => return None,
     })
+}
+
+/// Whether this is version 2, which does everything a little differently, or a draft of it.
+pub(super) fn is_second(version: u32) -> bool {
+    matches!(version, VERSION_2 | VERSION_2_DRAFT)
 }
 
 /// Whether Initials of this version can be opened.
@@ -167,6 +172,7 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 }
 
 pub(super) const VERSION_2: u32 = 0x6b33_43cf;
+pub(super) const VERSION_2_DRAFT: u32 = 0x709a_50c4;
 pub(super) const Q050: u32 = u32::from_be_bytes(*b"Q050");
 pub(super) const T050: u32 = u32::from_be_bytes(*b"T050");
 pub(super) const T051: u32 = u32::from_be_bytes(*b"T051");
@@ -180,6 +186,11 @@ const SALT_1: [u8; 20] = [
 const SALT_2: [u8; 20] = [
     0x0d, 0xed, 0xe3, 0xde, 0xf7, 0x00, 0xa6, 0xdb, 0x81, 0x93, 0x81, 0xbe, 0x6e, 0x26, 0x9d, 0xcb,
     0xf9, 0xbd, 0x2e, 0xd9,
+];
+/// draft-ietf-quic-v2-01 to -07.
+const SALT_2_DRAFT: [u8; 20] = [
+    0xa7, 0x07, 0xc2, 0x03, 0xa5, 0x9b, 0x47, 0x18, 0x4a, 0x1d, 0x62, 0xca, 0x57, 0x04, 0x06, 0xea,
+    0x7a, 0xe3, 0xe5, 0xd3,
 ];
 /// draft-ietf-quic-tls-29 to -32.
 const SALT_29: [u8; 20] = [
