@@ -28,6 +28,7 @@ mod mysql;
 mod nats;
 mod ntp;
 mod postgresql;
+mod quic;
 mod radius;
 mod redis;
 mod reply;
@@ -35,6 +36,7 @@ mod sctp;
 mod sip;
 mod smtp;
 mod sql;
+mod tls;
 
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
@@ -58,11 +60,13 @@ pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<nats::Dissector>(),
     Protocol::of::<ntp::Dissector>(),
     Protocol::of::<postgresql::Dissector>(),
+    Protocol::of::<quic::Dissector>(),
     Protocol::of::<radius::Dissector>(),
     Protocol::of::<redis::Dissector>(),
     Protocol::of::<sctp::Dissector>(),
     Protocol::of::<sip::Dissector>(),
     Protocol::of::<smtp::Dissector>(),
+    Protocol::of::<tls::Dissector>(),
 ];
 
 /// Reads one protocol. The struct holds what a flow must remember between messages.
