@@ -60,8 +60,6 @@ pub struct Message<B> {
     pub ended: Option<Moment>,
     /// How long it was, if not as long as the bytes it was read from.
     pub bytes: Option<u64>,
-    /// What it tells of conversations, as few messages do.
-    pub learned: Option<Box<Learned>>,
 }
 
 /// What a message tells of its conversation, or of another to come.
@@ -91,7 +89,6 @@ impl<B> Message<B> {
             begun: None,
             ended: None,
             bytes: None,
-            learned: None,
         }
     }
 
@@ -115,12 +112,6 @@ impl<B> Message<B> {
     #[must_use]
     pub fn by_server(self) -> Self {
         Self { sender: Some(Side::Server), ..self }
-    }
-
-    /// That tells something of conversations.
-    #[must_use]
-    pub fn learned(self, learned: Learned) -> Self {
-        Self { learned: Some(Box::new(learned)), ..self }
     }
 
     /// With the key that pairs it.

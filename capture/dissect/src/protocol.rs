@@ -1,7 +1,7 @@
 //! The protocols we speak, and what it takes to be one.
 use schema::value::Columns;
 
-use crate::exchange::{Exchange, Message, Open, Side, Summary};
+use crate::exchange::{Exchange, Learned, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};
 use crate::session::{Session, Silence, Work};
 use crate::tables::{Also, AnyRows, Rows, builder_of};
@@ -117,6 +117,11 @@ pub trait Dissect: Default + Send + 'static {
     /// answer waits for its request, and a request for its answer, however long it takes.
     fn under_way(&self, _side: Side, _key: u64) -> bool {
         false
+    }
+
+    /// What a message tells of its conversation, or of another to come.
+    fn learned(_body: &Self::Body) -> Option<Learned> {
+        None
     }
 
     /// About how many bytes a body holds on to, so that memory stays bounded.

@@ -240,7 +240,7 @@ impl<D: Dissect> Session<D> {
     ) {
         self.messages += 1;
         self.strayed = 0;
-        cx.learned.extend(message.learned.map(|it| *it));
+        cx.learned.extend(D::learned(&message.body));
         let half = self.half(side);
         half.begun = None;
         let bytes = std::mem::take(&mut half.used);

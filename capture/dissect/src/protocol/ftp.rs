@@ -121,15 +121,15 @@ impl Dissect for Dissector {
         input: &mut Input<'_>,
         open: &Open<Unit>,
     ) -> Result<Message<Unit>, Stop> {
-        let message = match side {
+        match side {
             Side::Client => self.parse_sent(input),
             Side::Server => self.parse_told(input, open),
-        }?;
-        Ok(match message.body.announced() {
-            Some((ip, port)) => message
-                .learned(Learned { announces: Some((ip, port, "ftp-data")), ..Learned::default() }),
-            None => message,
-        })
+        }
+    }
+
+    fn learned(unit: &Unit) -> Option<Learned> {
+        let (ip, port) = unit.announced()?;
+        Some(Learned { announces: Some((ip, port, "ftp-data")), ..Learned::default() })
     }
 
     fn record(exchange: Exchange<'_, Unit>) -> (Summary<'_>, Ftp<'_>) {

@@ -12,7 +12,7 @@ use super::tls::hello::{
 use super::tls::names;
 use super::tls::pieces::Pieces;
 use super::{Dissect, Guess, Head, Transport};
-use crate::exchange::{Exchange, Message, Open, Side, Summary};
+use crate::exchange::{Exchange, Learned, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};
 
 mod initial;
@@ -301,6 +301,15 @@ impl Dissect for Dissector {
         (summary, record)
     }
 
+    fn learned(body: &Body) -> Option<Learned> {
+        Some(Learned {
+            server_name: body.server_name().map(str::to_owned),
+            alpn: body.alpn().map(str::to_owned),
+            encrypted: true,
+            announces: None,
+        })
+    }
+
     fn weight(body: &Body) -> usize {
         match body {
             Body::Hello(hello) => hello.message.len(),
@@ -513,8 +522,7 @@ impl Dissector {
 
 impl Body {
     /// The name of the server that the client wants to reach.
-    #[allow(dead_code, reason = "for the conversation's row")]
-    pub(super) fn server_name(&self) -> Option<&str> {
+    fn server_name(&self) -> Option<&str> {
         let Self::Hello(hello) = self else { return None };
         let name = match hello.google() {
             Some(google) => google.value(b"SNI\0"),
@@ -524,8 +532,7 @@ impl Body {
     }
 
     /// The protocol spoken inside, if the client offers only one: the server's choice is encrypted.
-    #[allow(dead_code, reason = "for the conversation's row")]
-    pub(super) fn alpn(&self) -> Option<&str> {
+    fn alpn(&self) -> Option<&str> {
         let Self::Hello(hello) = self else { return None };
         let mut offered = hello.tls()?.alpn();
         let first = offered.next().filter(|_| offered.next().is_none());

@@ -9,7 +9,7 @@ use self::hello::{CLIENT_HELLO, Carrier, ClientHello, Offer, Reader, SERVER_HELL
 use self::pieces::Pieces;
 use self::x509::Certificate;
 use super::{Dissect, Guess, Head, Transport};
-use crate::exchange::{Exchange, Message, Open, Side, Summary};
+use crate::exchange::{Exchange, Learned, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};
 
 pub(super) mod fingerprint;
@@ -238,6 +238,7 @@ impl Dissect for Dissector {
         match head.transport {
             Transport::Tcp => guess_stream(head),
             Transport::Udp => guess_datagram(head),
+            Transport::Sctp | Transport::Icmp | Transport::Icmpv6 => Guess::No,
         }
     }
 
@@ -381,6 +382,15 @@ impl Dissect for Dissector {
             ja3s: chosen.and_then(|it| fingerprint::ja3s(&it)).map(Cow::Owned),
         };
         (summary, record)
+    }
+
+    fn learned(body: &Body) -> Option<Learned> {
+        Some(Learned {
+            server_name: body.server_name().map(str::to_owned),
+            alpn: body.alpn().map(str::to_owned),
+            encrypted: matches!(body, Body::Answer(it) if it.hello().is_some()),
+            announces: None,
+        })
     }
 
     fn weight(body: &Body) -> usize {
@@ -853,14 +863,12 @@ impl Half {
 
 impl Body {
     /// The name of the server that the client wants to reach.
-    #[allow(dead_code, reason = "for the conversation's row")]
-    pub(super) fn server_name(&self) -> Option<&str> {
+    fn server_name(&self) -> Option<&str> {
         std::str::from_utf8(self.ask()?.hello()?.server_name()?).ok()
     }
 
     /// The protocol spoken inside: the one that the server chose, or the only one offered.
-    #[allow(dead_code, reason = "for the conversation's row")]
-    pub(super) fn alpn(&self) -> Option<&str> {
+    fn alpn(&self) -> Option<&str> {
         let name = match self {
             Self::Ask(ask) => {
                 let mut offered = ask.hello()?.alpn();
