@@ -182,15 +182,7 @@ impl<D: Dissect> Session<D> {
                         return Err(Ended::Becomes { name, note, left: bytes.len() - done, other });
                     }
                 }
-                Err(Stop::More) => {
-                    if cx.datagram {
-                        // A datagram's message never goes on in the next one.
-                        let half = self.half(side);
-                        half.begun = None;
-                        half.used = 0;
-                    }
-                    break;
-                }
+                Err(Stop::More) => break,
                 Err(Stop::Lost) if cx.datagram => {
                     self.half(side).begun = None;
                     self.half(side).used = 0;

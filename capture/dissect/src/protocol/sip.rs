@@ -11,7 +11,7 @@ use schema::value::{Body, Headers, Label, Size, Texts, text};
 use super::fields::{Fields, head_end};
 use super::{Dissect, Guess, Head, Transport};
 use crate::body::Payload;
-use crate::exchange::{Exchange, Message, Open, Side, Summary};
+use crate::exchange::{Exchange, Message, Moment, Open, Side, Summary};
 use crate::input::{Input, Stop};
 
 /// Requests of calls and registrations with their final responses. `verb` is the method, `target`
@@ -110,6 +110,7 @@ pub(super) struct Sent {
 #[derive(Debug)]
 struct UnderWay {
     sent: Sent,
+    begun: Moment,
     left: u64,
     incomplete: bool,
 }
@@ -149,8 +150,10 @@ impl Dissect for Dissector {
                     return Err(stop);
                 }
             }
+            // Without what came between: a ringing that was noted and forgotten.
+            let begun = under_way.begun;
             if let Some(message) = self.message(under_way) {
-                return Ok(message);
+                return Ok(message.begun(begun));
             }
             // Sent again, or on the way to the final response: part of a row, but none.
             input.commit();
@@ -283,6 +286,7 @@ fn begin(side: Side, input: &mut Input<'_>) -> Result<UnderWay, Stop> {
     if rest.is_empty() {
         return Err(Stop::More);
     }
+    let begun = input.now();
     let is_request = match opening(rest) {
         Opening::Request => true,
         Opening::Response => false,
@@ -319,7 +323,7 @@ fn begin(side: Side, input: &mut Input<'_>) -> Result<UnderWay, Stop> {
         payload.expect(left, input.limits().body_bytes);
     }
     let sent = Sent { head: without_secrets(head), payload, side, is_request, progress: None };
-    Ok(UnderWay { sent, left, incomplete })
+    Ok(UnderWay { sent, begun, left, incomplete })
 }
 
 impl UnderWay {
