@@ -7,14 +7,25 @@ use crate::session::{Session, Silence, Work};
 use crate::tables::{Also, AnyRows, Rows, builder_of};
 
 mod dns;
+mod graphql;
+mod grpc;
 mod http;
+mod http2;
+mod protobuf;
 mod redis;
+mod sse;
+mod websocket;
 
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<dns::Dissector>(),
+    Protocol::derived::<graphql::GraphqlColumns>("graphql"),
+    Protocol::derived::<grpc::GrpcColumns>("grpc"),
     Protocol::of::<http::Dissector>(),
+    Protocol::of::<http2::Dissector>(),
     Protocol::of::<redis::Dissector>(),
+    Protocol::derived::<sse::SseColumns>("sse"),
+    Protocol::of::<websocket::Dissector>(),
 ];
 
 /// Reads one protocol. The struct holds what a flow must remember between messages.
@@ -169,7 +180,6 @@ impl Protocol {
     }
 
     /// Never spoken itself: its rows are told by another protocol, see [`Dissect::also`].
-    #[allow(dead_code, reason = "the first one comes with HTTP/2")]
     const fn derived<C: Columns>(name: &'static str) -> Self {
         Self {
             name,
