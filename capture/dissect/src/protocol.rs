@@ -92,7 +92,8 @@ pub trait Dissect: Default + Send + 'static {
         Err(Stop::Lost)
     }
 
-    /// The message under way is cut off where bytes are missing: what there is of it.
+    /// Bytes are missing, and the message under way, if there is one, is cut off there: what there
+    /// is of it.
     fn cut(&mut self, side: Side) -> Option<Message<Self::Body>> {
         self.end(side)
     }

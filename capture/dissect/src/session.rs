@@ -437,9 +437,11 @@ impl<D: Dissect> Work for Session<D> {
                 }
                 return Ok(());
             }
-            if let Some(message) = self.dissector.cut(side) {
-                self.message(cx, side, message.incomplete(true), begun, last);
-            }
+        }
+        let last = self.half(side).last;
+        let begun = under_way.map_or(Arrival { ts: last, seen: 0 }, |it| it.0);
+        if let Some(message) = self.dissector.cut(side) {
+            self.message(cx, side, message.incomplete(true), begun, last);
         }
         let half = self.half(side);
         half.offset += held + missing;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schema::value::{Headers, Json, Label, Size, text};
 
-use super::http::json::quote;
+use super::http::json::{is_secret, quote};
 use super::http::message::{Fields, Read, Sent, Target, Timed};
 use super::protobuf;
 use crate::body::decompress;
@@ -35,7 +35,8 @@ pub(super) struct Grpc<'a> {
     request_messages: Option<u64>,
     /// The size of the client's messages as sent, without their lengths.
     request_message_bytes: Option<Size>,
-    /// What the client sent beside its messages (OpenTelemetry `rpc.request.metadata.<key>`).
+    /// What the client sent beside its messages; values that look like secrets by name are `***`
+    /// (OpenTelemetry `rpc.request.metadata.<key>`).
     request_metadata: Option<Headers<'a>>,
     /// How the server compresses its messages.
     response_encoding: Option<Label<'a>>,
@@ -250,7 +251,10 @@ fn part(sent: &Sent, at: u64, size: u64) -> Option<&[u8]> {
 fn metadata<'a>(read: &'a Read<'_>) -> Option<Headers<'a>> {
     let own = |name: &[u8]| OWN.contains(&name) || name.starts_with(b"grpc-");
     let custom = read.headers.iter().filter(|it| !own(it.0) || it.0.ends_with(b"-bin"));
-    let custom: Vec<_> = custom.map(|it| (it.0, Cow::Borrowed(it.1.as_ref()))).collect();
+    let value = |it: &'a (&[u8], Cow<'_, [u8]>)| -> &'a [u8] {
+        if is_secret(it.0) { b"***" } else { it.1.as_ref() }
+    };
+    let custom: Vec<_> = custom.map(|it| (it.0, Cow::Borrowed(value(it)))).collect();
     (!custom.is_empty()).then_some(Headers(custom))
 }
 

@@ -199,7 +199,9 @@ impl Dissect for Dissector {
         Ok(())
     }
 
-    fn cut(&mut self, _side: Side) -> Option<Message<Sent>> {
+    /// Other streams go on, whatever is missing of this one.
+    fn cut(&mut self, side: Side) -> Option<Message<Sent>> {
+        self.lose(side);
         None
     }
 
@@ -459,7 +461,7 @@ impl Dissector {
         if !self.streams.contains_key(&id) && !self.has_room(limits) {
             return Ok(None);
         }
-        let first = !self.scratch.method.is_empty() || !self.scratch.status.is_empty();
+        let first = self.scratch.asks() || !self.scratch.status.is_empty();
         let scratch = &self.scratch;
         let part = self.streams.entry(id).or_default().part_mut(side);
         if let Part::UnderWay(it) = part {
@@ -579,6 +581,8 @@ impl Dissector {
             });
             it.sent.payload.cut();
             it.sent.reset = Some((side, code));
+            // An answer may have been among what was not captured.
+            it.incomplete |= !self.server.sure;
             it.bytes += if side == Side::Server { RST_BYTES } else { 0 };
             if id == 1 {
                 it.sent.asked = self.upgraded.take();
@@ -714,15 +718,21 @@ impl Scratch {
         self.fields.push(b'\n');
     }
 
+    /// Whether it is a request's; some of what says so may not be known.
+    fn asks(&self) -> bool {
+        [&self.method, &self.target, &self.authority].iter().any(|it| !it.is_empty())
+    }
+
     /// The block as a head: see [`Sent::head`].
     fn head(&self) -> Vec<u8> {
         let Self { method, target, authority, status, fields, .. } = self;
-        let target = if target.is_empty() { authority } else { target };
-        let host = !self.host && !authority.is_empty() && !method.is_empty();
+        let target = if method == b"CONNECT" && target.is_empty() { authority } else { target };
+        let asks = self.asks();
+        let host = !self.host && !authority.is_empty();
         let parts: [&[u8]; 8] = [
-            if method.is_empty() { status } else { method },
-            if method.is_empty() { b"" } else { b" " },
-            if method.is_empty() { b"" } else { target },
+            if asks { method } else { status },
+            if asks { b" " } else { b"" },
+            target,
             b"\n",
             if host { b"host: " } else { b"" },
             if host { authority } else { b"" },

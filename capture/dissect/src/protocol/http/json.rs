@@ -114,7 +114,8 @@ pub(in crate::protocol) fn masked(value: &[u8]) -> String {
     out
 }
 
-fn is_secret(name: &[u8]) -> bool {
+/// Whether a name says that its value is not to be kept.
+pub(in crate::protocol) fn is_secret(name: &[u8]) -> bool {
     let name = name.to_ascii_lowercase();
     let holds = |it: &&[u8]| memchr::memmem::find(&name, it).is_some();
     SECRETS.iter().any(|it| holds(it))
