@@ -224,6 +224,7 @@ impl<B> Open<B> {
 
     fn place(&self, key: u64) -> Option<usize> {
         let at = self.requests.iter().position(|it| it.key == key)?;
-        self.requests.get(at).is_some_and(|it| it.start < self.reach).then_some(at)
+        let reached = |it: &Waiting<B>| key != 0 || it.start < self.reach;
+        self.requests.get(at).is_some_and(reached).then_some(at)
     }
 }

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use self::frame::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEAD_BYTES, HEADERS, PADDED, PRIORITISED,
-    PUSH_PROMISE, RST_STREAM, SETTINGS, chain,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEAD_BYTES, HEADERS, LIKELY_BYTES, PADDED,
+    PRIORITISED, PUSH_PROMISE, RST_STREAM, SETTINGS, chain,
 };
 use super::http::message::{self, Http, HttpColumns, Sent};
 use super::{Dissect, Guess, Head, Transport};
@@ -284,7 +284,12 @@ impl Dissector {
             Some(stream) => head.kind == CONTINUATION && head.stream == stream,
             None => head.kind != CONTINUATION || !half.sure,
         };
-        if !head.is_possible() || !in_order || head.length > FRAME_BYTES {
+        let most = match head.kind {
+            DATA => FRAME_BYTES,
+            _ if half.sure => MOST_BLOCK_BYTES,
+            _ => LIKELY_BYTES,
+        };
+        if !head.is_possible() || !in_order || head.length > most {
             return Err(Stop::Lost);
         }
         if !half.started {
@@ -846,6 +851,9 @@ const CHAIN: usize = 3;
 /// Longer than frames that anyone sends; their heads could say 16 MiB.
 const FRAME_BYTES: usize = 8 << 20;
 
+/// Bytes of any other frame, which is read as a whole.
+const MOST_BLOCK_BYTES: usize = 256 << 10;
+
 /// Bytes of a header block, compressed or not.
 const BLOCK_BYTES: usize = 64 << 10;
 
@@ -854,3 +862,357 @@ const LATE_STREAMS: usize = 64;
 
 /// A frame that resets a stream.
 const RST_BYTES: u64 = 13;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::drive::{Step, client, however_cut, server, stream};
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+
+    /// Literal headers; those whose name begins with `+` are added to the table.
+    fn block(headers: &[(&str, &str)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (name, value) in headers {
+            let plain = name.trim_start_matches('+');
+            out.push(if plain == *name { 0 } else { 0x40 });
+            for text in [plain, value] {
+                out.push(u8::try_from(text.len()).unwrap());
+                out.extend_from_slice(text.as_bytes());
+            }
+        }
+        out
+    }
+
+    fn headers(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+        frame(HEADERS, flags | END_HEADERS, stream, &block(fields))
+    }
+
+    fn get(stream: u32, path: &str) -> Vec<u8> {
+        headers(stream, END_STREAM, &[(":method", "GET"), (":path", path), (":authority", "h:1")])
+    }
+
+    fn answer(stream: u32, body: &str) -> Vec<u8> {
+        let data = frame(DATA, END_STREAM, stream, body.as_bytes());
+        [headers(stream, 0, &[(":status", "200")]), data].concat()
+    }
+
+    fn preface(more: &[Vec<u8>]) -> Step {
+        client([PREFACE, &frame(SETTINGS, 0, 0, &[]), &more.concat()].concat())
+    }
+
+    fn settings(more: &[Vec<u8>]) -> Step {
+        server([frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]), more.concat()].concat())
+    }
+
+    fn of(steps: &[Step]) -> Vec<String> {
+        however_cut::<Dissector>(steps).iter().map(said).collect()
+    }
+
+    /// A row in a line: what was asked, how it ended, the bodies, and what is wrong with it.
+    fn said(row: &Value) -> String {
+        if row.is_string() || row.get("protocol").is_some() {
+            return row.as_str().unwrap_or("derived").to_owned();
+        }
+        let text =
+            |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let body = |name: &str| {
+            let digits = text(name);
+            let pairs = digits.as_bytes().chunks(2).map(|it| std::str::from_utf8(it).unwrap());
+            pairs.map(|it| char::from(u8::from_str_radix(it, 16).unwrap())).collect::<String>()
+        };
+        let mut out = format!("{} {}", text("verb"), text("target"));
+        if let Some(status) = row.get("status") {
+            out += &format!(" {status}");
+        }
+        for (mark, name) in [(">", "request_body"), ("<", "response_body")] {
+            if row.get(name).is_some() {
+                out += &format!(" {mark}{}", body(name));
+            }
+        }
+        if row.get("error").is_some() {
+            out += &format!(" ({})", text("error"));
+        }
+        if row.get("incomplete").is_some() {
+            out += " incomplete";
+        }
+        out
+    }
+
+    #[test]
+    fn streams_are_interleaved() {
+        let post = [(":method", "POST"), (":path", "/2"), ("content-type", "text/plain")];
+        let rows = of(&[
+            preface(&[get(1, "/1?a"), headers(3, 0, &post), frame(DATA, 0, 3, b"ab")]),
+            settings(&[headers(1, 0, &[(":status", "200")]), frame(DATA, 0, 1, b"on")]),
+            client([frame(DATA, END_STREAM, 3, b"cd"), get(5, "/3")].concat()),
+            server(
+                [answer(5, "three"), answer(3, "two"), frame(DATA, END_STREAM, 1, b"e")].concat(),
+            ),
+        ]);
+        assert_eq!(rows, ["GET /3 200 <three", "POST /2 200 >abcd <two", "GET /1?a 200 <one"]);
+    }
+
+    #[test]
+    fn columns() {
+        let ask = [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":path", "/a?b=c"),
+            (":authority", "shop:80"),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("user-agent", "me"),
+            ("x-broken", "a\r\nb: c"),
+        ];
+        let rows = however_cut::<Dissector>(&[
+            preface(&[headers(1, END_STREAM, &ask)]),
+            settings(&[
+                headers(1, 0, &[(":status", "204"), ("set-cookie", "s=1; Path=/")]),
+                headers(1, END_STREAM, &[("x-sum", "7")]),
+            ]),
+        ]);
+        let row = &rows[0];
+        for (name, value) in [
+            ("version", "2"),
+            ("host", "shop:80"),
+            ("path", "/a"),
+            ("query", "b=c"),
+            ("user_agent", "me"),
+        ] {
+            assert_eq!(row[name], value, "{name}");
+        }
+        assert_eq!(row["request_cookies"].as_object().unwrap().len(), 2);
+        assert_eq!(row["request_headers"]["x-broken"], "a  b: c");
+        assert_eq!(row["request_headers"]["host"], "shop:80");
+        assert_eq!(row["response_headers"]["x-sum"], "7");
+        assert_eq!(row["response_cookies"]["s"], "1");
+        assert_eq!((&row["stream"], &row["status"]), (&1.into(), &204.into()));
+    }
+
+    #[test]
+    fn headers_in_several_frames_padded_and_prioritised() {
+        let whole = block(&[(":method", "GET"), (":path", "/long")]);
+        let (first, rest) = whole.split_at(7);
+        let (second, third) = rest.split_at(3);
+        let padded = [&[3, 0, 0, 0, 0, 9], first, &[0, 0, 0]].concat();
+        let flags = END_STREAM | PADDED | PRIORITISED;
+        let data = frame(DATA, END_STREAM | PADDED, 1, b"\x04body\0\0\0\0");
+        let rows = of(&[
+            preface(&[
+                frame(2, 0, 1, &[0; 5]),
+                frame(HEADERS, flags, 1, &padded),
+                frame(CONTINUATION, 0, 1, second),
+                frame(CONTINUATION, END_HEADERS, 1, third),
+            ]),
+            settings(&[frame(8, 0, 0, &[0; 4]), headers(1, 0, &[(":status", "200")]), data]),
+        ]);
+        assert_eq!(rows, ["GET /long 200 <body"]);
+    }
+
+    #[test]
+    fn interim_answers_and_pushes() {
+        let promise =
+            [&2_u32.to_be_bytes()[..], &block(&[(":method", "GET"), (":path", "/pushed")])];
+        let rows = of(&[
+            preface(&[get(1, "/")]),
+            settings(&[
+                headers(1, 0, &[(":status", "103"), ("link", "x")]),
+                frame(PUSH_PROMISE, END_HEADERS, 1, &promise.concat()),
+                answer(1, "page"),
+                answer(2, "style"),
+            ]),
+        ]);
+        assert_eq!(rows, ["GET / 200 <page", "GET /pushed 200 <style"]);
+    }
+
+    #[test]
+    fn streams_that_are_reset() {
+        let cancel = 8_u32.to_be_bytes();
+        let rows = of(&[
+            preface(&[get(1, "/1"), get(3, "/2"), get(5, "/3"), get(7, "/4")]),
+            settings(&[
+                frame(RST_STREAM, 0, 1, &2_u32.to_be_bytes()),
+                headers(3, 0, &[(":status", "200")]),
+            ]),
+            server(frame(DATA, 0, 3, b"some")),
+            client([frame(RST_STREAM, 0, 3, &cancel), frame(RST_STREAM, 0, 5, &cancel)].concat()),
+            // What was on its way when the client gave up.
+            server(
+                [frame(DATA, END_STREAM, 3, b"more"), answer(5, "late"), answer(7, "four")]
+                    .concat(),
+            ),
+        ]);
+        assert_eq!(
+            rows,
+            [
+                "GET /1 (reset by server: INTERNAL_ERROR)",
+                "GET /2 200 <some (reset by client: CANCEL)",
+                "GET /3 (reset by client: CANCEL)",
+                "GET /4 200 <four"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_answer_before_the_request_has_ended() {
+        let put = headers(1, 0, &[(":method", "PUT"), (":path", "/early")]);
+        let rows = of(&[
+            preface(&[put.clone(), frame(DATA, 0, 1, b"first ")]),
+            settings(&[answer(1, "no")]),
+            client(frame(DATA, END_STREAM, 1, b"second")),
+        ]);
+        assert_eq!(rows, ["PUT /early 200 >first second <no"]);
+        let rows = of(&[
+            preface(&[put, frame(DATA, 0, 1, b"first ")]),
+            settings(&[answer(1, "no"), frame(RST_STREAM, 0, 1, &[0; 4])]),
+            client(frame(DATA, END_STREAM, 1, b"late")),
+        ]);
+        assert_eq!(rows, ["PUT /early 200 >first  <no"]);
+    }
+
+    #[test]
+    fn the_request_before_an_upgrade() {
+        let mut dissector = Dissector::default();
+        dissector.handed("GET /old HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\n\r\nHTTP/1.1 101 X\r\nUpgrade: h2c\r\n");
+        let limits = Limits::default();
+        let bytes = [frame(SETTINGS, 0, 0, &[]), answer(1, "new")].concat();
+        let mut input = Input::new(&bytes, false, &limits);
+        let message = dissector.parse(Side::Server, &mut input, &Open::default()).unwrap();
+        let (summary, row) = message::record(None, Some(&message.body));
+        assert_eq!((summary.verb, summary.target), ("GET".into(), "/old".into()));
+        assert_eq!((summary.status, row.version.0.as_ref()), (Some(200), "2"));
+        assert_eq!(row.host.unwrap().0, "h");
+    }
+
+    #[test]
+    fn what_the_end_cuts_off() {
+        let rows = of(&[
+            preface(&[get(1, "/1"), headers(3, 0, &[(":method", "POST"), (":path", "/2")])]),
+            settings(&[headers(1, 0, &[(":status", "200")]), frame(DATA, 0, 1, b"some")]),
+            Step::Ends(Side::Client),
+            Step::Ends(Side::Server),
+        ]);
+        assert_eq!(rows, ["GET /1 200 <some incomplete", "POST /2 (no response) incomplete"]);
+    }
+
+    #[test]
+    fn a_start_in_the_middle() {
+        // Entry 62 was added before.
+        let ask = [&block(&[(":method", "GET"), ("+:path", "/known")])[..], &[0xbf]].concat();
+        let again = [&block(&[(":method", "GET")])[..], &[0xbe]].concat();
+        let rows = of(&[
+            client(frame(HEADERS, END_STREAM | END_HEADERS, 101, &ask)),
+            server([frame(DATA, END_STREAM, 99, b"late"), answer(101, "one")].concat()),
+            client(frame(HEADERS, END_STREAM | END_HEADERS, 103, &again)),
+            server(answer(103, "two")),
+        ]);
+        assert_eq!(rows, ["GET /known 200 <one incomplete", "GET /known 200 <two"]);
+    }
+
+    #[test]
+    fn loss_inside_data() {
+        let rows = of(&[
+            preface(&[get(1, "/1"), get(3, "/2")]),
+            settings(&[headers(1, 0, &[(":status", "200")])]),
+            server(&frame(DATA, END_STREAM, 1, b"one and more")[..12]),
+            Step::Loses(Side::Server, 5),
+            server([b"more".as_slice(), &answer(3, "two")].concat()),
+        ]);
+        assert_eq!(rows, ["GET /1 200 <one incomplete", "GET /2 200 <two"]);
+    }
+
+    #[test]
+    fn loss_of_frames() {
+        let known = headers(1, END_STREAM, &[(":method", "GET"), ("+:path", "/1")]);
+        let refers = [&block(&[(":method", "GET")])[..], &[0xbe]].concat();
+        let rows = of(&[
+            preface(&[known, get(3, "/2")]),
+            settings(&[headers(1, 0, &[(":status", "200")]), answer(3, "two")]),
+            Step::Loses(Side::Server, 100),
+            server(
+                [b"\0\0 rest of something".as_slice(), &answer(5, "three"), &answer(7, "four")]
+                    .concat(),
+            ),
+            Step::Loses(Side::Client, 1000),
+            client([frame(HEADERS, END_STREAM | END_HEADERS, 9, &refers), get(11, "/6")].concat()),
+            server([answer(9, "five"), answer(11, "six")].concat()),
+            Step::Ends(Side::Server),
+        ]);
+        assert_eq!(
+            rows,
+            [
+                "GET /2 200 <two",
+                "  200 <three",
+                "  200 <four",
+                "GET  200 <five incomplete",
+                "GET /6 200 <six",
+                "GET /1 200 incomplete"
+            ]
+        );
+    }
+
+    #[test]
+    fn nonsense_is_given_up() {
+        for bytes in [
+            &b"GET / HTTP/1.1\r\n\r\n"[..],
+            b"\0\0\x04\x08\0\0\0\0",
+            b"\0\0\x01\x01\x04\0\0\0\x01\xff",
+        ] {
+            let rows = stream::<Dissector>(&[client([bytes, &[9; 40]].concat())], 1000);
+            assert_eq!(rows, ["lost"], "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn guesses() {
+        let frames = |it: &[Vec<u8>]| it.concat();
+        let path = [(":method", "GET"), (":path", "/")];
+        for (side, bytes, expected) in [
+            (Side::Client, PREFACE.to_vec(), Guess::Sure),
+            (Side::Client, b"PRI * HT".to_vec(), Guess::More),
+            (Side::Client, b"PRINT".to_vec(), Guess::No),
+            (Side::Client, headers(7, END_STREAM, &path), Guess::Sure),
+            (Side::Server, headers(7, END_STREAM, &path), Guess::Maybe),
+            (Side::Server, frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]), Guess::Sure),
+            (Side::Server, frame(SETTINGS, 0, 0, &[7, 3, 0, 0, 0, 100]), Guess::Maybe),
+            (Side::Server, answer(7, "x"), Guess::Sure),
+            (
+                Side::Server,
+                frames(&[frame(6, 1, 0, &[0; 8]), frame(8, 0, 0, &[0; 4])]),
+                Guess::Maybe,
+            ),
+            (Side::Server, vec![0, 0, 1], Guess::More),
+            (Side::Server, b"HTTP/1.1 200".to_vec(), Guess::No),
+            (Side::Client, vec![0, 0, 0, 40, 0, 1, 0, 9, 0, 0, 0, 1, 0, 0], Guess::No),
+        ] {
+            assert_eq!(guess(side, &bytes), expected, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let limits = Limits::default();
+        let mut dissector = Dissector::default();
+        let mut held = 0;
+        for id in (1..20_001).step_by(2) {
+            let open =
+                headers(id, 0, &[(":method", "PUT"), (":path", "/x"), ("+x-more", "of the same")]);
+            let bytes = [open, frame(DATA, 0, id, &[b'x'; 100])].concat();
+            let mut input = Input::new(&bytes, false, &limits);
+            assert!(dissector.parse(Side::Client, &mut input, &Open::default()).is_err());
+            held = held.max(dissector.held());
+        }
+        assert!(dissector.streams.len() <= limits.open_requests);
+        assert!(held < 2 << 20, "{held}");
+        while dissector.end(Side::Client).is_some() {}
+        let tables = dissector.client.table.held() + dissector.server.table.held();
+        assert!(dissector.held() - tables < 200 << 10, "{}", dissector.held());
+        assert_eq!(dissector.held, 0);
+    }
+}

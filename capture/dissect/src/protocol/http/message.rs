@@ -19,44 +19,44 @@ use crate::tables::Also;
 #[derive(schema::Record)]
 pub(in crate::protocol) struct Http<'a> {
     /// The protocol's version, such as `1.1` or `2` (OpenTelemetry `network.protocol.version`).
-    pub(super) version: Label<'a>,
+    pub(in crate::protocol) version: Label<'a>,
     /// The host asked for, with its port if one was sent: from the target, else the header `host`.
-    pub(super) host: Option<Label<'a>>,
+    pub(in crate::protocol) host: Option<Label<'a>>,
     /// The target's path (OpenTelemetry `url.path`); null for `CONNECT`.
-    pub(super) path: Option<Cow<'a, str>>,
+    pub(in crate::protocol) path: Option<Cow<'a, str>>,
     /// The target's query without its `?` (OpenTelemetry `url.query`).
-    pub(super) query: Option<Cow<'a, str>>,
+    pub(in crate::protocol) query: Option<Cow<'a, str>>,
     /// What the client says it is (OpenTelemetry `user_agent.original`).
-    pub(super) user_agent: Option<Cow<'a, str>>,
+    pub(in crate::protocol) user_agent: Option<Cow<'a, str>>,
     /// What the server says of the status, such as `Not Found`.
-    pub(super) reason: Option<Label<'a>>,
+    pub(in crate::protocol) reason: Option<Label<'a>>,
     /// The request's headers as sent, then its trailers; of HTTP/2 without those that begin with a
     /// colon, but with `:authority` as `host` (OpenTelemetry `http.request.header.<name>`).
-    pub(super) request_headers: Option<Headers<'a>>,
+    pub(in crate::protocol) request_headers: Option<Headers<'a>>,
     /// The cookies the client sent, by name.
-    pub(super) request_cookies: Option<Headers<'a>>,
+    pub(in crate::protocol) request_cookies: Option<Headers<'a>>,
     /// The media type of the request's body, from its header `content-type`.
-    pub(super) request_content_type: Option<Label<'a>>,
+    pub(in crate::protocol) request_content_type: Option<Label<'a>>,
     /// The start of the request's body, decompressed.
-    pub(super) request_body: Option<Body<'a>>,
+    pub(in crate::protocol) request_body: Option<Body<'a>>,
     /// The size of the request's body as sent, without chunk headers (OpenTelemetry `http.request.body.size`).
-    pub(super) request_body_bytes: Option<Size>,
+    pub(in crate::protocol) request_body_bytes: Option<Size>,
     /// Whether `request_body` is not all of it.
-    pub(super) request_body_truncated: bool,
+    pub(in crate::protocol) request_body_truncated: bool,
     /// The response's headers as sent, then its trailers (OpenTelemetry `http.response.header.<name>`).
-    pub(super) response_headers: Option<Headers<'a>>,
+    pub(in crate::protocol) response_headers: Option<Headers<'a>>,
     /// The cookies the server set, by name; their attributes stand in the header `set-cookie`.
-    pub(super) response_cookies: Option<Headers<'a>>,
+    pub(in crate::protocol) response_cookies: Option<Headers<'a>>,
     /// The media type of the response's body, from its header `content-type`.
-    pub(super) response_content_type: Option<Label<'a>>,
+    pub(in crate::protocol) response_content_type: Option<Label<'a>>,
     /// The start of the response's body, decompressed.
-    pub(super) response_body: Option<Body<'a>>,
+    pub(in crate::protocol) response_body: Option<Body<'a>>,
     /// The size of the response's body as sent, without chunk headers (OpenTelemetry `http.response.body.size`).
-    pub(super) response_body_bytes: Option<Size>,
+    pub(in crate::protocol) response_body_bytes: Option<Size>,
     /// Whether `response_body` is not all of it.
-    pub(super) response_body_truncated: bool,
+    pub(in crate::protocol) response_body_truncated: bool,
     /// The stream it had on its connection; null before HTTP/2.
-    pub(super) stream: Option<u64>,
+    pub(in crate::protocol) stream: Option<u64>,
 }
 
 /// A request or response, as it is kept until its row is written.

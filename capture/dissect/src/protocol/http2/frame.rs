@@ -117,7 +117,7 @@ pub(super) const PADDED: u8 = 0x08;
 pub(super) const PRIORITISED: u8 = 0x20;
 
 /// What a receiver allows unless it says otherwise; few do.
-const LIKELY_BYTES: usize = 16 << 10;
+pub(super) const LIKELY_BYTES: usize = 16 << 10;
 
 /// Connections end long before.
 const LIKELY_STREAM: u32 = 1 << 26;
