@@ -131,7 +131,7 @@ fn row(
         (None, Some(_)) if count.is_some_and(|it| it > 0) => Some("error".into()),
         (None, Some(_)) => None,
     };
-    let target = name.or(operation.fields.first().copied()).unwrap_or_default();
+    let target = name.or_else(|| operation.fields.first().copied()).unwrap_or_default();
     let summary = Summary {
         verb: Cow::Borrowed(operation.kind),
         target: Cow::Borrowed(target),
@@ -281,7 +281,7 @@ impl<'a> Tokens<'a> {
     fn fields(&mut self, fields: &mut Vec<&'a str>) {
         let (mut depth, mut round) = (1_usize, 0_usize);
         let mut last = "";
-        while let Some(token) = self.next() {
+        for token in self.by_ref() {
             match token {
                 "{" => depth += 1,
                 "}" => depth -= 1,

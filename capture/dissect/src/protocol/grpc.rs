@@ -372,3 +372,39 @@ const MOST_MESSAGES: usize = 1024;
 
 /// Of a call's messages as JSON, more or less.
 const JSON_BYTES: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_found_however_they_are_cut() {
+        let payload =
+            [&[0, 0, 0, 0, 3][..], b"abc", &[1, 0, 0, 0, 0], &[0, 0, 0, 1, 0], &[7; 256]].concat();
+        for piece in 1..payload.len() {
+            let mut framing = Framing::default();
+            let mut at = 0;
+            for part in payload.chunks(piece) {
+                framing.push(part, at, i64::try_from(at).unwrap());
+                at += part.len() as u64;
+            }
+            let found: Vec<_> =
+                framing.list.iter().map(|it| (it.at, it.size, it.compressed)).collect();
+            assert_eq!(found, [(5, 3, false), (13, 0, true), (18, 256, false)], "{piece}");
+            assert_eq!((framing.count, framing.bytes), (3, 259));
+            assert!(framing.compressed && !framing.broken);
+        }
+        let mut framing = Framing::default();
+        framing.push(&[0, 0, 0, 0, 10, 1, 2], 0, 0);
+        framing.skip(8);
+        framing.push(&[0, 0, 0, 0, 0], 15, 0);
+        assert_eq!((framing.count, framing.broken), (2, false));
+        framing.push(b"nonsense", 20, 0);
+        assert!(framing.broken);
+    }
+
+    #[test]
+    fn texts_are_decoded() {
+        assert_eq!(percent_decoded(b"no%20%C3%A9 100%"), "no \u{e9} 100%");
+    }
+}

@@ -17,7 +17,7 @@ enum Value<'a> {
     Fixed32(u32),
     Text(&'a str),
     Bytes(&'a [u8]),
-    Message(Vec<(u32, Value<'a>)>),
+    Message(Vec<(u32, Self)>),
 }
 
 fn message<'a>(

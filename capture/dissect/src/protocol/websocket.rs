@@ -432,7 +432,7 @@ impl FrameHead {
         };
         let control = opcode >= CLOSE;
         let known = matches!(opcode, CONTINUATION | TEXT | BINARY | CLOSE | PING | PONG);
-        let whole = !control || (fin && length < 126);
+        let whole = !control || (fin && second & 0x7f < 126);
         let reserved =
             first & 0x30 != 0 || (compressed && !(deflate && matches!(opcode, TEXT | BINARY)));
         if !known || !whole || reserved || length > i64::MAX as u64 {
@@ -484,10 +484,221 @@ const PIECE_BYTES: u64 = 16 << 10;
 const WINDOW_BYTES: usize = 48 << 10;
 
 /// How many times the kept size a message may grow to before it is an attack.
-const MOST_GROWTH: u64 = 64;
+const MOST_GROWTH: u64 = 32;
 
 /// Frames in a row that are no accident.
 const CHAIN: usize = 4;
 
 /// Longer frames are not looked for after a loss.
 const LIKELY_BYTES: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use flate2::{Compress, Compression, FlushCompress};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::drive::{Step, client, datagrams, however_cut, server, stream};
+    use crate::limits::Limits;
+
+    fn frame(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
+        let bit = if mask.is_some() { 0x80 } else { 0 };
+        let mut out = vec![first];
+        match payload.len() {
+            length @ 0..126 => out.push(bit | u8::try_from(length).unwrap()),
+            length @ 126..0x1_0000 => {
+                out.push(bit | 126);
+                out.extend(u16::try_from(length).unwrap().to_be_bytes());
+            }
+            length => {
+                out.push(bit | 127);
+                out.extend((length as u64).to_be_bytes());
+            }
+        }
+        out.extend(mask.unwrap_or_default().iter().take(if mask.is_some() { 4 } else { 0 }));
+        let keys = mask.unwrap_or_default();
+        out.extend(payload.iter().zip(keys.iter().cycle()).map(|(byte, key)| byte ^ key));
+        out
+    }
+
+    fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+        frame(first, payload, Some([1, 2, 3, 200]))
+    }
+
+    fn plain(first: u8, payload: &[u8]) -> Vec<u8> {
+        frame(first, payload, None)
+    }
+
+    fn said(row: &Value) -> String {
+        if let Some(text) = row.as_str() {
+            return text.to_owned();
+        }
+        let digits = row.get("payload").and_then(Value::as_str).unwrap_or_default();
+        let pairs = digits.as_bytes().chunks(2).map(|it| std::str::from_utf8(it).unwrap());
+        let text: String =
+            pairs.map(|it| char::from(u8::from_str_radix(it, 16).unwrap())).collect();
+        let mut out = format!(
+            "{} {} {text}",
+            row["sender"].as_str().unwrap(),
+            row["opcode"].as_str().unwrap()
+        );
+        if row.get("close_code").is_some() {
+            out += &format!(" {}", row["close_code"]);
+        }
+        for (name, mark) in
+            [("fin", "…"), ("payload_truncated", " cut"), ("incomplete", " incomplete")]
+        {
+            if (row.get(name) == Some(&Value::Bool(true))) != (name == "fin") {
+                out += mark;
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn frames_of_both_sides() {
+        let long = vec![b'x'; 300];
+        let rows = however_cut::<Dissector>(&[
+            client(masked(0x81, b"hello")),
+            server([plain(0x01, b"in "), plain(0x89, b"?"), plain(0x80, b"parts")].concat()),
+            client([masked(0x8a, b"?"), masked(0x82, &long)].concat()),
+            server(plain(0x88, b"\x03\xe8bye")),
+            client(masked(0x88, b"\x0f\xa1enough")),
+        ]);
+        let rows: Vec<_> = rows.iter().map(said).collect();
+        assert_eq!(
+            rows,
+            [
+                "client text hello",
+                "server text in …",
+                "server ping ?",
+                "server continuation parts",
+                "client pong ?",
+                &format!("client binary {}", "x".repeat(300)),
+                "server close bye 1000",
+                "client close enough 4001",
+            ]
+        );
+    }
+
+    /// A message as permessage-deflate sends it.
+    fn deflated(to: &mut Compress, text: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(1000);
+        to.compress_vec(text, &mut out, FlushCompress::Sync).unwrap();
+        out.truncate(out.len() - 4);
+        out
+    }
+
+    /// Frames that a dissector reads after an upgrade with these extensions.
+    fn after(extensions: &str, frames: &[(Side, Vec<u8>)]) -> Vec<String> {
+        let mut dissector = Dissector::default();
+        dissector.handed(&format!(
+            "GET /chat?a=b HTTP/1.1\r\nHost: h\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n\
+             HTTP/1.1 101 Go\r\nSec-WebSocket-Protocol: p\r\nSec-WebSocket-Extensions: {extensions}\r\n"
+        ));
+        let limits = Limits::default();
+        let mut rows = Vec::new();
+        for (side, bytes) in frames {
+            let mut input = Input::new(bytes, false, &limits);
+            while !input.rest().is_empty() {
+                let message = dissector.parse(*side, &mut input, &Open::default()).unwrap();
+                let (summary, row) = message.body.row();
+                assert_eq!(
+                    (row.host.unwrap().0.as_ref(), row.subprotocol.unwrap().0.as_ref()),
+                    ("h", "p")
+                );
+                let payload = row.payload.map(|it| String::from_utf8_lossy(&it.0).into_owned());
+                let cut = if row.payload_truncated { " cut" } else { "" };
+                let payload = payload.unwrap_or_default();
+                rows.push(format!("{} {} {payload}{cut}", summary.target, summary.verb));
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn compressed_messages_share_a_window() {
+        let (mut ask, mut answer) =
+            (Compress::new(Compression::best(), false), Compress::new(Compression::best(), false));
+        let first = deflated(&mut ask, b"hello hello hello");
+        let second = deflated(&mut ask, b"hello hello hello");
+        assert!(second.len() < first.len());
+        let (start, rest) = second.split_at(2);
+        let frames = [
+            (Side::Client, masked(0xc1, &first)),
+            (Side::Server, plain(0xc1, &deflated(&mut answer, b"yes"))),
+            (Side::Client, [masked(0x41, start), masked(0x89, b"!"), masked(0x80, rest)].concat()),
+            (Side::Client, masked(0x81, b"plain")),
+        ];
+        let rows = after("permessage-deflate; client_max_window_bits=12", &frames);
+        assert_eq!(rows[..2], ["/chat text hello hello hello", "/chat text yes"]);
+        assert_eq!(rows[3], "/chat ping !");
+        let parts = [&rows[2], &rows[4]].map(|it| it.splitn(3, ' ').nth(2).unwrap().to_owned());
+        assert_eq!(parts.concat(), "hello hello hello");
+        assert_eq!(rows[5], "/chat text plain");
+
+        let fresh = || deflated(&mut Compress::new(Compression::best(), false), b"again again");
+        let frames =
+            [(Side::Client, masked(0xc1, &fresh())), (Side::Client, masked(0xc1, &fresh()))];
+        let rows = after("permessage-deflate; client_no_context_takeover", &frames);
+        assert_eq!(rows, ["/chat text again again", "/chat text again again"]);
+    }
+
+    #[test]
+    fn a_bomb_is_cut() {
+        let mut to = Compress::new(Compression::fast(), false);
+        let mut out = Vec::with_capacity(1 << 20);
+        to.compress_vec(&vec![0; 9 << 20], &mut out, FlushCompress::Sync).unwrap();
+        let frames = [(Side::Server, plain(0xc2, &out)), (Side::Server, plain(0xc2, &[1, 2, 3]))];
+        let rows = after("permessage-deflate", &frames);
+        assert!(rows.iter().all(|it| it.ends_with(" cut")));
+        assert!(rows[0].len() <= Limits::default().decompressed_bytes + 100);
+    }
+
+    #[test]
+    fn loss() {
+        let rows = stream::<Dissector>(
+            &[
+                client(&masked(0x82, &[b'a'; 100])[..20]),
+                Step::Loses(Side::Client, 50),
+                client(&masked(0x82, &[b'a'; 100])[70..]),
+                client(&masked(0x82, &[b'b'; 100])[..20]),
+                Step::Loses(Side::Client, 200),
+                client([&[7; 30][..], &masked(0x81, b"found"), &masked(0x81, b"again")].concat()),
+                Step::Ends(Side::Client),
+            ],
+            1000,
+        );
+        let rows: Vec<_> = rows.iter().map(said).collect();
+        let (first, second) = ("a".repeat(14), "b".repeat(14));
+        assert_eq!(
+            rows,
+            [
+                format!("client binary {first} cut incomplete"),
+                format!("client binary {second} cut incomplete"),
+                "client text found".to_owned(),
+                "client text again".to_owned(),
+            ]
+        );
+    }
+
+    #[test]
+    fn nonsense_is_given_up() {
+        for bytes in [
+            &b"\x83\0"[..],
+            b"\xb1\0",
+            b"\xc1\0",
+            b"\x09\0",
+            b"\x88\x7e\0\0",
+            b"\x82\x7f\xff\0\0\0\0\0\0\0",
+        ] {
+            assert_eq!(
+                stream::<Dissector>(&[client(bytes)], 100),
+                ["lost"],
+                "{}",
+                bytes.escape_ascii()
+            );
+        }
+        assert!(datagrams::<Dissector>(&[]).is_empty());
+    }
+}

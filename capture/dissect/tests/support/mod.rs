@@ -17,7 +17,7 @@ pub(crate) struct Frame {
 pub(crate) fn fixtures() -> Vec<(String, PathBuf)> {
     let root = Path::new("fixtures");
     let mut found = Vec::new();
-    for folder in std::fs::read_dir(&root).unwrap().map(|it| it.unwrap().path()) {
+    for folder in std::fs::read_dir(root).unwrap().map(|it| it.unwrap().path()) {
         if !folder.is_dir() {
             continue;
         }

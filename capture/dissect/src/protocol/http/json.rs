@@ -118,7 +118,7 @@ pub(in crate::protocol) fn masked(value: &[u8]) -> String {
 pub(in crate::protocol) fn is_secret(name: &[u8]) -> bool {
     let name = name.to_ascii_lowercase();
     let holds = |it: &&[u8]| memchr::memmem::find(&name, it).is_some();
-    SECRETS.iter().any(|it| holds(it))
+    SECRETS.iter().any(holds)
 }
 
 fn hex(chars: &mut std::str::Chars<'_>) -> Option<u32> {

@@ -231,7 +231,7 @@ pub(in crate::protocol) fn also(exchange: &Exchange<'_, Sent>, also: &mut Also<'
 
 /// The request; of an answer to one that came before an upgrade, that one.
 fn asked<'a>(request: Option<&'a Sent>, response: Option<&'a Sent>) -> Option<&'a Sent> {
-    request.or(response.and_then(|it| it.asked.as_deref()))
+    request.or_else(|| response.and_then(|it| it.asked.as_deref()))
 }
 
 fn reset_text(side: Side, code: u32) -> String {
