@@ -1,4 +1,8 @@
-/* HTTP/2 but gRPC, which is a protocol of its own in the truth; gRPC-Web is not. */
+/* HTTP/2 but gRPC, which is a protocol of its own in the truth; gRPC-Web is not.
+   Known differences: TLS whose keys stand in the capture (ja4__http2-with-cookies, ja4__chrome-cloudflare-quic,
+   rec_tls_0_dsb); an answer that came after its client had reset the stream (app-layer-protocol-exact, frame 21) is
+   none to us; in rec_loss_0, tshark shows no answers on a connection once it has missed a part of it, and says of four
+   that they came when a lost segment before them did (frame 554). */
 select
   client_ip, client_port, server_ip, server_port,
   nullif(verb, '') as op,
