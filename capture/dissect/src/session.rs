@@ -238,10 +238,7 @@ impl<D: Dissect> Session<D> {
         let it = Waiting {
             key: message.key,
             body: message.body,
-            times: Times {
-                first: begun.arrival.ts,
-                last: message.ended.map_or(last, |it| it.arrival.ts),
-            },
+            times: Times { first: begun.arrival.ts, last: message.ended.unwrap_or(last) },
             bytes: message.bytes.unwrap_or(bytes),
             incomplete: message.incomplete,
             start: begun.offset,

@@ -865,6 +865,7 @@ const RST_BYTES: u64 = 13;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::Value;
 
     use super::*;
@@ -1192,6 +1193,33 @@ mod tests {
             (Side::Client, vec![0, 0, 0, 40, 0, 1, 0, 9, 0, 0, 0, 1, 0, 0], Guess::No),
         ] {
             assert_eq!(guess(side, &bytes), expected, "{}", bytes.escape_ascii());
+        }
+    }
+
+    proptest! {
+        /// Frames of any kind in any order, with noise in them, and losses.
+        #[test]
+        fn noise(steps in proptest::collection::vec(
+            (any::<bool>(), 0..12_u8, any::<u8>(), 0..8_u32, proptest::collection::vec(any::<u8>(), 0..40), 0..9_u8),
+            0..60,
+        )) {
+            let mut script = vec![preface(&[get(1, "/1")]), settings(&[answer(1, "x")])];
+            for (client, kind, flags, id, payload, extra) in steps {
+                let side = if client { Side::Client } else { Side::Server };
+                let bytes = match extra {
+                    0 => payload.clone(),
+                    1 => get(id, "/"),
+                    2 => answer(id, "a"),
+                    _ => frame(kind, flags, id, &payload),
+                };
+                script.push(Step::Sends(side, bytes));
+                if extra == 8 {
+                    script.push(Step::Loses(side, u64::from(flags)));
+                }
+            }
+            script.extend([Step::Ends(Side::Client), Step::Ends(Side::Server)]);
+            stream::<Dissector>(&script, 7);
+            stream::<Dissector>(&script, 1000);
         }
     }
 
