@@ -64,7 +64,7 @@ pub trait Dissect: Default + Send + 'static {
     /// Rows in other tables that the exchange gives besides its own.
     fn also(_exchange: &Exchange<'_, Self::Body>, _also: &mut Also<'_>) {}
 
-    /// Another protocol led here, by an upgrade, and left a note.
+    /// Another protocol led here, by an upgrade, and left a note. Not asked if there is none.
     fn handed(&mut self, _note: &str) {}
 
     /// Another message that ended where the last one did.
