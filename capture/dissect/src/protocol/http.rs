@@ -13,6 +13,7 @@ use crate::tables::Also;
 
 pub(super) mod json;
 pub(super) mod message;
+mod names;
 
 /// Reads HTTP/1.
 #[derive(Debug, Default)]

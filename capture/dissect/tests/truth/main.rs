@@ -25,8 +25,8 @@ struct Claim {
 }
 
 /// Known differences: what we don't unpack. Tunnels (`GrePackets` frame 6, `gtp` frames 6 and 7), link
-/// layers (`radiotap` and `wlanmon`: 802.11, `dns-inverse-query`: FDDI), and DNS inside HTTP/2
-/// (`app-layer-protocol-exact` frames 9, 11, 17, 22).
+/// layers (`radiotap` and `wlanmon`: 802.11, `dns-inverse-query`: FDDI), and an answer in
+/// HTTP/2 that comes after its stream was reset (`app-layer-protocol-exact` frame 22).
 #[test]
 fn dns() {
     check("dns", |row| {

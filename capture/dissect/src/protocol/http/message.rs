@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use memchr::{memchr, memchr2, memmem};
 use schema::value::{Body, Headers, Label, Size, text};
 
-use super::{request_line, status_line};
+use super::{names, request_line, status_line};
 use crate::body::{Opened, Payload, decompress};
 use crate::exchange::{Exchange, Side, Summary};
 use crate::limits::Limits;
@@ -223,6 +223,9 @@ pub(in crate::protocol) fn also(exchange: &Exchange<'_, Sent>, also: &mut Also<'
             Some(Timed::Events(times)) => return sse::also(request, sent, times, also),
             None => {}
         }
+    }
+    if request.into_iter().chain(response).any(names::carries) {
+        names::also(request, response, also);
     }
     if request.is_some_and(graphql::asks) {
         graphql::also(request, response, also);
