@@ -193,7 +193,7 @@ mod tests {
             json(b"\x0d\x00\x00\xc0\x3f\x11\x01\0\0\0\0\0\0\0").unwrap(),
             r#"{"1":1.5,"2":1}"#
         );
-        assert_eq!(json(b"\x0a\x0bline\n\x01two").is_some(), false);
+        assert_eq!(json(b"\x0a\x0bline\n\x01two"), None);
         assert_eq!(json(b"\x0a\x08line\ntwo").unwrap(), r#"{"1":"line\ntwo"}"#);
         for broken in [&b"\x08"[..], b"\x0a\x05abc", b"\x00\x01", b"\x0b", b"plain text"] {
             assert_eq!(json(broken), None);

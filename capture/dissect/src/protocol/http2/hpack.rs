@@ -552,12 +552,12 @@ mod tests {
                     (codes[usize::from(it)], usize::from(LENGTHS[usize::from(it)]));
                 bits += &format!("{code:0length$b}");
             }
-            while bits.len() % 8 > 0 {
+            while !bits.len().is_multiple_of(8) {
                 bits.push('1');
             }
             let coded: Vec<_> = (0..bits.len())
                 .step_by(8)
-                .map(|at| u8::from_str_radix(&bits[at..at + 8], 2).unwrap())
+                .map(|at| u8::from_str_radix(bits.get(at..at + 8).unwrap(), 2).unwrap())
                 .collect();
             let mut out = Vec::new();
             assert_eq!(huffman(&coded, &mut out), Some(()), "{symbol}");
