@@ -56,8 +56,8 @@ pub struct Message<B> {
     pub note: String,
     /// When it began, if not with the bytes it was read from: streams may be interleaved.
     pub begun: Option<Moment>,
-    /// When its last byte came, if not with the bytes it was read from.
-    pub ended: Option<Moment>,
+    /// When its last byte came, in nanoseconds since 1970, if not with the bytes it was read from.
+    pub ended: Option<i64>,
     /// How long it was, if not as long as the bytes it was read from.
     pub bytes: Option<u64>,
 }
@@ -147,7 +147,7 @@ impl<B> Message<B> {
     /// Whose last byte came before those it was read from.
     #[must_use]
     pub fn ended(self, at: Moment) -> Self {
-        Self { ended: Some(at), ..self }
+        Self { ended: Some(at.ts()), ..self }
     }
 
     /// Of so many bytes.

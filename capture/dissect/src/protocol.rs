@@ -16,6 +16,9 @@ mod diameter;
 mod dns;
 mod fields;
 mod ftp;
+mod graphql;
+mod grpc;
+mod http2;
 mod http;
 mod icmp;
 mod kafka;
@@ -28,6 +31,7 @@ mod mysql;
 mod nats;
 mod ntp;
 mod postgresql;
+mod protobuf;
 mod quic;
 mod radius;
 mod redis;
@@ -36,7 +40,9 @@ mod sctp;
 mod sip;
 mod smtp;
 mod sql;
+mod sse;
 mod tls;
+mod websocket;
 
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
@@ -47,6 +53,9 @@ pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<diameter::Dissector>(),
     Protocol::of::<dns::Dissector>(),
     Protocol::of::<ftp::Dissector>(),
+    Protocol::derived::<graphql::GraphqlColumns>("graphql"),
+    Protocol::derived::<grpc::GrpcColumns>("grpc"),
+    Protocol::of::<http2::Dissector>(),
     Protocol::of::<http::Dissector>(),
     Protocol::of::<icmp::Dissector>(),
     Protocol::of::<icmp::DissectorV6>(),
@@ -66,7 +75,9 @@ pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<sctp::Dissector>(),
     Protocol::of::<sip::Dissector>(),
     Protocol::of::<smtp::Dissector>(),
+    Protocol::derived::<sse::SseColumns>("sse"),
     Protocol::of::<tls::Dissector>(),
+    Protocol::of::<websocket::Dissector>(),
 ];
 
 /// Reads one protocol. The struct holds what a flow must remember between messages.
@@ -105,7 +116,7 @@ pub trait Dissect: Default + Send + 'static {
     /// Rows in other tables that the exchange gives besides its own.
     fn also(_exchange: &Exchange<'_, Self::Body>, _also: &mut Also<'_>) {}
 
-    /// Another protocol led here, by an upgrade, and left a note.
+    /// Another protocol led here, by an upgrade, and left a note. Not asked if there is none.
     fn handed(&mut self, _note: &str) {}
 
     /// Another message that ended where the last one did.
@@ -138,7 +149,8 @@ pub trait Dissect: Default + Send + 'static {
         Err(Stop::Lost)
     }
 
-    /// The message under way is cut off where bytes are missing: what there is of it.
+    /// Bytes are missing, and the message under way, if there is one, is cut off there: what there
+    /// is of it.
     fn cut(&mut self, side: Side) -> Option<Message<Self::Body>> {
         self.end(side)
     }
@@ -250,7 +262,6 @@ impl Protocol {
     }
 
     /// Never spoken itself: its rows are told by another protocol, see [`Dissect::also`].
-    #[allow(dead_code, reason = "the first one comes with HTTP/2")]
     const fn derived<C: Columns>(name: &'static str) -> Self {
         Self {
             name,

@@ -242,10 +242,7 @@ impl<D: Dissect> Session<D> {
             key: message.key,
             turned: message.sender.is_some_and(|it| it != side),
             body: message.body,
-            times: Times {
-                first: begun.arrival.ts,
-                last: message.ended.map_or(last, |it| it.arrival.ts),
-            },
+            times: Times { first: begun.arrival.ts, last: message.ended.unwrap_or(last) },
             bytes: message.bytes.unwrap_or(bytes),
             incomplete: message.incomplete,
             start: begun.offset,
@@ -431,27 +428,30 @@ impl<D: Dissect> Work for Session<D> {
         let half = self.half(side);
         let held = std::mem::take(&mut half.held).len() as u64;
         let under_way = half.begun.map(|begun| (begun, half.last));
-        if let Some((begun, last)) = under_way {
-            if held == 0 && self.dissector.gap(side, missing).is_ok() {
-                let half = self.half(side);
-                half.offset += missing;
-                half.used += missing;
-                // The message may end where the gap does.
-                let latest = Arrival { ts: last, ..begun };
-                let mut nothing = Input::new(&[], cx.datagram, cx.limits).arrived(
-                    0,
-                    [latest; 2],
-                    self.half(side).offset,
-                );
-                if let Ok(message) = self.dissector.parse(side, &mut nothing, &self.open) {
-                    self.message(cx, side, message, begun, last);
-                    self.more(cx, side, begun, last);
-                }
-                return Ok(());
+        if let Some((begun, last)) = under_way
+            && held == 0
+            && self.dissector.gap(side, missing).is_ok()
+        {
+            let half = self.half(side);
+            half.offset += missing;
+            half.used += missing;
+            // The message may end where the gap does.
+            let latest = Arrival { ts: last, ..begun };
+            let mut nothing = Input::new(&[], cx.datagram, cx.limits).arrived(
+                0,
+                [latest; 2],
+                self.half(side).offset,
+            );
+            if let Ok(message) = self.dissector.parse(side, &mut nothing, &self.open) {
+                self.message(cx, side, message, begun, last);
+                self.more(cx, side, begun, last);
             }
-            if let Some(message) = self.dissector.cut(side) {
-                self.message(cx, side, message.incomplete(true), begun, last);
-            }
+            return Ok(());
+        }
+        let last = self.half(side).last;
+        let begun = under_way.map_or(Arrival { ts: last, seen: 0 }, |it| it.0);
+        if let Some(message) = self.dissector.cut(side) {
+            self.message(cx, side, message.incomplete(true), begun, last);
         }
         let half = self.half(side);
         half.offset += held + missing;

@@ -206,7 +206,9 @@ impl Speech {
                     }
                     (None, _) => self.silence(),
                 }
-                if let State::Speaking { work, .. } = &mut self.state {
+                if let State::Speaking { work, .. } = &mut self.state
+                    && !note.is_empty()
+                {
                     work.handed(&note);
                 }
                 // It may have gone on before this side agreed.

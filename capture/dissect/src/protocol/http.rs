@@ -2,57 +2,18 @@
 //!
 //! A message is its head, kept as sent, and its payload. Framing reads the head once when it
 //! arrives; the row reads it again and borrows from it, so no header is copied in between.
-use std::borrow::Cow;
+use memchr::{memchr, memchr_iter, memmem, memrchr};
+use schema::value::text;
 
-use memchr::{memchr, memchr_iter, memchr2, memmem, memrchr};
-use schema::value::{Body, Headers, Label, Size, text};
-
+use self::message::{Fields, Http, HttpColumns, Sent, is_timed, list, record, split_head};
 use super::{Dissect, Guess, Head, Transport};
-use crate::body::{Opened, Payload, decompress};
 use crate::exchange::{Exchange, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};
+use crate::tables::Also;
 
-/// Requests and responses of HTTP/1.0 and HTTP/1.1. `verb` is the method, `target` the request's
-/// target as sent, `status` the status code; a status from 400 on counts as failed.
-#[derive(schema::Record)]
-pub(super) struct Http<'a> {
-    /// The protocol's version, such as `1.1` (OpenTelemetry `network.protocol.version`).
-    version: Label<'a>,
-    /// The host asked for, with its port if one was sent: from the target, else the header `host`.
-    host: Option<Label<'a>>,
-    /// The target's path (OpenTelemetry `url.path`); null for `CONNECT`.
-    path: Option<Cow<'a, str>>,
-    /// The target's query without its `?` (OpenTelemetry `url.query`).
-    query: Option<Cow<'a, str>>,
-    /// What the client says it is (OpenTelemetry `user_agent.original`).
-    user_agent: Option<Cow<'a, str>>,
-    /// What the server says of the status, such as `Not Found`.
-    reason: Option<Label<'a>>,
-    /// The request's headers as sent, then its trailers (OpenTelemetry `http.request.header.<name>`).
-    request_headers: Option<Headers<'a>>,
-    /// The cookies the client sent, by name.
-    request_cookies: Option<Headers<'a>>,
-    /// The media type of the request's body, from its header `content-type`.
-    request_content_type: Option<Label<'a>>,
-    /// The start of the request's body, decompressed.
-    request_body: Option<Body<'a>>,
-    /// The size of the request's body as sent, without chunk headers (OpenTelemetry `http.request.body.size`).
-    request_body_bytes: Option<Size>,
-    /// Whether `request_body` is not all of it.
-    request_body_truncated: bool,
-    /// The response's headers as sent, then its trailers (OpenTelemetry `http.response.header.<name>`).
-    response_headers: Option<Headers<'a>>,
-    /// The cookies the server set, by name; their attributes stand in the header `set-cookie`.
-    response_cookies: Option<Headers<'a>>,
-    /// The media type of the response's body, from its header `content-type`.
-    response_content_type: Option<Label<'a>>,
-    /// The start of the response's body, decompressed.
-    response_body: Option<Body<'a>>,
-    /// The size of the response's body as sent, without chunk headers (OpenTelemetry `http.response.body.size`).
-    response_body_bytes: Option<Size>,
-    /// Whether `response_body` is not all of it.
-    response_body_truncated: bool,
-}
+pub(super) mod json;
+pub(super) mod message;
+mod names;
 
 /// Reads HTTP/1.
 #[derive(Debug, Default)]
@@ -63,16 +24,6 @@ pub(super) struct Dissector {
     asked_switch: bool,
 }
 
-/// A request or response, as it is kept until its row is written.
-#[derive(Debug)]
-pub(super) struct Sent {
-    /// The first line, the headers and the trailers, without the empty line.
-    head: Vec<u8>,
-    payload: Payload,
-    /// Bytes that the payload may grow to when opened.
-    decompressed_bytes: usize,
-}
-
 /// A message whose head has arrived.
 #[derive(Debug)]
 struct UnderWay {
@@ -80,6 +31,8 @@ struct UnderWay {
     left: Left,
     incomplete: bool,
     becomes: Option<&'static str>,
+    /// What the next protocol should know: the heads of the request and of the answer.
+    note: String,
 }
 
 /// What must still come to end a message.
@@ -129,8 +82,12 @@ impl Dissect for Dissector {
         record(exchange.request, exchange.response)
     }
 
+    fn also(exchange: &Exchange<'_, Sent>, also: &mut Also<'_>) {
+        message::also(exchange, also);
+    }
+
     fn weight(sent: &Sent) -> usize {
-        size_of::<Sent>() + sent.head.capacity() + sent.payload.held()
+        sent.weight()
     }
 
     fn held(&self) -> usize {
@@ -144,7 +101,7 @@ impl Dissect for Dissector {
             Left::Bytes(left) | Left::Chunk(left) if missing <= *left => *left -= missing,
             _ => return Err(Stop::Lost),
         }
-        under_way.sent.payload.skip(missing);
+        under_way.sent.skip(missing);
         under_way.incomplete = true;
         Ok(())
     }
@@ -191,12 +148,10 @@ impl Dissector {
                 return Err(Stop::More);
             }
             let head = read_head(side, input)?;
+            let request = open.oldest(0).map(|it| it.head.as_slice());
             let framed = match side {
                 Side::Client => frame_request(head).ok_or(Stop::Lost)?,
-                Side::Server => {
-                    let request = open.oldest(0).map(|it| it.head.as_slice());
-                    frame_response(head, request).ok_or(Stop::Lost)?
-                }
+                Side::Server => frame_response(head, request).ok_or(Stop::Lost)?,
             };
             self.asked_switch = match side {
                 Side::Client => framed.asks_switch,
@@ -204,7 +159,12 @@ impl Dissector {
             };
             input.commit();
             if !framed.interim {
-                return Ok(UnderWay::new(head, framed, input));
+                let mut under_way = UnderWay::new(head, framed, input);
+                if under_way.becomes.is_some_and(|it| !it.is_empty()) {
+                    let parts = [request.unwrap_or_default(), b"\r\n", head];
+                    under_way.note = text(&parts.concat()).into_owned();
+                }
+                return Ok(under_way);
             }
         }
     }
@@ -213,13 +173,18 @@ impl Dissector {
 impl UnderWay {
     fn new(head: &[u8], framed: Framed, input: &Input<'_>) -> Self {
         let limits = input.limits();
-        let mut payload = Payload::default();
+        let mut sent = Sent::new(head.to_vec(), 0, limits);
         if let Left::Bytes(size) = framed.left {
-            payload.expect(size, limits.body_bytes);
+            sent.payload.expect(size, limits.body_bytes);
         }
-        let decompressed_bytes = limits.decompressed_bytes;
-        let sent = Sent { head: head.to_vec(), payload, decompressed_bytes };
-        Self { sent, left: framed.left, incomplete: false, becomes: framed.becomes }
+        if framed.timed
+            && let Some((_, value)) =
+                split_head(head).1.find(|it| it.0.eq_ignore_ascii_case(b"content-type"))
+        {
+            sent.expect_type(&value);
+        }
+        let (left, becomes) = (framed.left, framed.becomes);
+        Self { sent, left, incomplete: false, becomes, note: String::new() }
     }
 
     /// Uses up what belongs to the message, to its end.
@@ -229,15 +194,20 @@ impl UnderWay {
             match self.left {
                 Left::Nothing | Left::Bytes(0) => return Ok(()),
                 Left::Bytes(left) => {
+                    let ts = input.now().ts();
                     let some = input.some(left)?;
-                    self.sent.payload.push(some, limit);
+                    self.sent.push(some, limit, ts);
                     self.left = Left::Bytes(left.saturating_sub(some.len() as u64));
                 }
-                Left::Close => self.sent.payload.push(input.some(u64::MAX)?, limit),
+                Left::Close => {
+                    let ts = input.now().ts();
+                    self.sent.push(input.some(u64::MAX)?, limit, ts);
+                }
                 Left::Chunk(0) => self.left = Left::ChunkEnd,
                 Left::Chunk(left) => {
+                    let ts = input.now().ts();
                     let some = input.some(left)?;
-                    self.sent.payload.push(some, limit);
+                    self.sent.push(some, limit, ts);
                     self.left = Left::Chunk(left.saturating_sub(some.len() as u64));
                 }
                 Left::ChunkSize => match read_line(input)?.and_then(chunk_size) {
@@ -285,7 +255,7 @@ impl UnderWay {
             Side::Client => Message::request(self.sent),
             Side::Server => Message::response(self.sent),
         };
-        Message { incomplete: self.incomplete, becomes: self.becomes, ..message }
+        Message { incomplete: self.incomplete, becomes: self.becomes, note: self.note, ..message }
     }
 }
 
@@ -368,6 +338,8 @@ struct Framed {
     interim: bool,
     becomes: Option<&'static str>,
     asks_switch: bool,
+    /// It matters when the parts of the payload come.
+    timed: bool,
 }
 
 fn frame_request(head: &[u8]) -> Option<Framed> {
@@ -376,7 +348,8 @@ fn frame_request(head: &[u8]) -> Option<Framed> {
     let lengths = Lengths::of(fields);
     let left = lengths.left().unwrap_or(Left::Nothing);
     let asks_switch = method == b"CONNECT" || lengths.upgrade.is_some();
-    Some(Framed { left, interim: false, becomes: None, asks_switch })
+    let timed = lengths.timed;
+    Some(Framed { left, interim: false, becomes: None, asks_switch, timed })
 }
 
 fn frame_response(head: &[u8], request: Option<&[u8]>) -> Option<Framed> {
@@ -399,7 +372,8 @@ fn frame_response(head: &[u8], request: Option<&[u8]>) -> Option<Framed> {
         _ => lengths.left().unwrap_or(Left::Close),
     };
     let interim = matches!(status, 100 | 102..=199);
-    Some(Framed { left, interim, becomes, asks_switch: false })
+    let timed = lengths.timed && left != Left::Nothing;
+    Some(Framed { left, interim, becomes, asks_switch: false, timed })
 }
 
 /// What the headers say of where a message ends.
@@ -411,6 +385,8 @@ struct Lengths {
     coded: bool,
     /// The protocol that `upgrade` names.
     upgrade: Option<&'static str>,
+    /// The type is one whose parts are timed.
+    timed: bool,
 }
 
 impl Lengths {
@@ -424,6 +400,8 @@ impl Lengths {
                     it.chunked = coding.eq_ignore_ascii_case(b"chunked");
                     it.coded |= !it.chunked && !coding.eq_ignore_ascii_case(b"identity");
                 }
+            } else if name.eq_ignore_ascii_case(b"content-type") {
+                it.timed = is_timed(&value);
             } else if name.eq_ignore_ascii_case(b"upgrade") {
                 it.upgrade = Some(match list(&value).next().unwrap_or_default() {
                     it if it.eq_ignore_ascii_case(b"websocket") => "websocket",
@@ -554,215 +532,6 @@ fn find_response(bytes: &[u8]) -> (usize, bool) {
     (tail.unwrap_or(bytes.len()), false)
 }
 
-/// A head's first line and its headers.
-fn split_head(head: &[u8]) -> (&[u8], Fields<'_>) {
-    let mut rest = Fields(head);
-    (rest.line().unwrap_or_default(), rest)
-}
-
-/// The headers of a head: names as sent, values without the space around them.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn line(&mut self) -> Option<&'a [u8]> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let end = memchr(b'\n', self.0).unwrap_or(self.0.len());
-        let (line, rest) = self.0.split_at_checked(end)?;
-        self.0 = rest.get(1..).unwrap_or_default();
-        Some(line.strip_suffix(b"\r").unwrap_or(line))
-    }
-}
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = (&'a [u8], Cow<'a, [u8]>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let line = self.line()?;
-            let mut parts = memchr(b':', line).and_then(|at| line.split_at_checked(at));
-            let folded = |rest: &[u8]| matches!(rest, [b' ' | b'\t', ..]);
-            let mut value = match &mut parts {
-                Some((name, value)) => {
-                    *name = name.trim_ascii();
-                    Cow::Borrowed(value.get(1..).unwrap_or_default().trim_ascii())
-                }
-                None => Cow::default(),
-            };
-            // A line that begins with a space goes on with the one before.
-            while folded(self.0) {
-                let more = self.line().unwrap_or_default().trim_ascii();
-                let value = value.to_mut();
-                value.push(b' ');
-                value.extend_from_slice(more);
-            }
-            match parts {
-                Some((name, _)) if !name.is_empty() => return Some((name, value)),
-                _ => {}
-            }
-        }
-    }
-}
-
-/// The parts of a value that is a list.
-fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|it| *it == b',').map(<[u8]>::trim_ascii).filter(|it| !it.is_empty())
-}
-
-fn record<'a>(request: Option<&'a Sent>, response: Option<&'a Sent>) -> (Summary<'a>, Http<'a>) {
-    let asked = request.map(|it| Read::of(it, b"cookie")).unwrap_or_default();
-    let answered = response.map(|it| Read::of(it, b"set-cookie")).unwrap_or_default();
-    let (method, target, version) = request_line(asked.line).unwrap_or_default();
-    let (answer_version, status, reason) = status_line(answered.line).unwrap_or_default();
-    let status = response.is_some().then_some(status);
-    let target = Target::of(method, target);
-
-    let failed = status.is_none_or(|it| it >= 400);
-    let error = match status {
-        None => Some("no response".into()),
-        Some(_) if failed && !reason.is_empty() => Some(text(reason)),
-        Some(_) => None,
-    };
-    let summary = Summary { verb: text(method), target: text(target.whole), status, failed, error };
-    let version = if version.is_empty() { answer_version } else { version };
-    let row = Http {
-        version: Label(text(version)),
-        host: target.authority.map(text).or(asked.host).map(Label),
-        path: target.path.map(text),
-        query: target.query.map(text),
-        user_agent: asked.user_agent,
-        reason: (!reason.is_empty()).then(|| Label(text(reason))),
-        request_headers: request.map(|_| Headers(asked.headers)),
-        request_cookies: (!asked.cookies.is_empty()).then_some(Headers(asked.cookies)),
-        request_content_type: asked.content_type.map(Label),
-        request_body: asked.body.map(Body),
-        request_body_bytes: request.map(|it| Size(it.payload.size())),
-        request_body_truncated: asked.truncated,
-        response_headers: response.map(|_| Headers(answered.headers)),
-        response_cookies: (!answered.cookies.is_empty()).then_some(Headers(answered.cookies)),
-        response_content_type: answered.content_type.map(Label),
-        response_body: answered.body.map(Body),
-        response_body_bytes: response.map(|it| Size(it.payload.size())),
-        response_body_truncated: answered.truncated,
-    };
-    (summary, row)
-}
-
-/// What a row says of one message.
-#[derive(Default)]
-struct Read<'a> {
-    line: &'a [u8],
-    headers: Vec<(&'a [u8], Cow<'a, [u8]>)>,
-    cookies: Vec<(&'a [u8], Cow<'a, [u8]>)>,
-    host: Option<Cow<'a, str>>,
-    user_agent: Option<Cow<'a, str>>,
-    content_type: Option<Cow<'a, str>>,
-    body: Option<Cow<'a, [u8]>>,
-    truncated: bool,
-}
-
-impl<'a> Read<'a> {
-    /// `cookie` is the header in which this side names its cookies.
-    fn of(sent: &'a Sent, cookie: &[u8]) -> Self {
-        let (line, fields) = split_head(&sent.head);
-        let mut it = Self { line, headers: Vec::with_capacity(USUAL_HEADERS), ..Self::default() };
-        let (mut contents, mut transfers) = (None, None);
-        for (name, value) in fields {
-            match name.len() {
-                4 if name.eq_ignore_ascii_case(b"host") => keep(&mut it.host, value.clone()),
-                10 if name.eq_ignore_ascii_case(b"user-agent") => {
-                    keep(&mut it.user_agent, value.clone())
-                }
-                12 if name.eq_ignore_ascii_case(b"content-type") => {
-                    keep(&mut it.content_type, value.clone());
-                }
-                16 if name.eq_ignore_ascii_case(b"content-encoding") => {
-                    contents = Some(value.clone())
-                }
-                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                    transfers = Some(value.clone());
-                }
-                _ if name.eq_ignore_ascii_case(cookie) => {
-                    it.cookies(value.clone(), cookie == b"cookie")
-                }
-                _ => {}
-            }
-            it.headers.push((name, value));
-        }
-        let payload = &sent.payload;
-        it.truncated = !payload.is_whole();
-        if payload.bytes().is_empty() {
-            return it;
-        }
-        // Codings of the content were applied before those of its transfer.
-        let codings = [contents.as_deref(), transfers.as_deref()];
-        let codings = codings.into_iter().flatten().flat_map(list);
-        let codings: Vec<_> = codings.filter(|it| !it.eq_ignore_ascii_case(b"chunked")).collect();
-        let Opened { bytes, whole } =
-            decompress(&codings, payload.bytes(), sent.decompressed_bytes);
-        it.body = Some(bytes);
-        it.truncated |= !whole;
-        it
-    }
-
-    /// A client sends all its cookies in one header; a server one in each, followed by attributes.
-    fn cookies(&mut self, value: Cow<'a, [u8]>, all: bool) {
-        // A folded line has no bytes of its own to borrow; no one folds cookies.
-        let Cow::Borrowed(value) = value else { return };
-        for pair in value.split(|it| *it == b';').take(if all { usize::MAX } else { 1 }) {
-            let pair = pair.trim_ascii();
-            let at = memchr(b'=', pair).unwrap_or(pair.len());
-            let Some((name, value)) = pair.split_at_checked(at) else { continue };
-            if !pair.is_empty() {
-                self.cookies.push((name, Cow::Borrowed(value.get(1..).unwrap_or_default())));
-            }
-        }
-    }
-}
-
-/// The first of several values counts.
-fn keep<'a>(to: &mut Option<Cow<'a, str>>, value: Cow<'a, [u8]>) {
-    if to.is_none() {
-        *to = Some(match value {
-            Cow::Borrowed(value) => text(value),
-            Cow::Owned(value) => Cow::Owned(text(&value).into_owned()),
-        });
-    }
-}
-
-/// The parts of a request's target (RFC 9112 3.2).
-#[derive(Default)]
-struct Target<'a> {
-    whole: &'a [u8],
-    authority: Option<&'a [u8]>,
-    path: Option<&'a [u8]>,
-    query: Option<&'a [u8]>,
-}
-
-impl<'a> Target<'a> {
-    fn of(method: &[u8], whole: &'a [u8]) -> Self {
-        if whole.is_empty() {
-            return Self::default();
-        }
-        if method == b"CONNECT" {
-            return Self { whole, authority: Some(whole), ..Self::default() };
-        }
-        let mut rest = whole;
-        let mut authority = None;
-        let scheme = if whole.starts_with(b"/") { None } else { memmem::find(whole, b"://") };
-        if let Some(after) = scheme.and_then(|it| whole.get(it + 3..)) {
-            let end = memchr2(b'/', b'?', after).unwrap_or(after.len());
-            (authority, rest) =
-                after.split_at_checked(end).map_or((None, rest), |it| (Some(it.0), it.1));
-        }
-        let end = memchr(b'?', rest).unwrap_or(rest.len());
-        let (path, query) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-        let path = if path.is_empty() { b"/" } else { path };
-        Self { whole, authority, path: Some(path), query: query.get(1..) }
-    }
-}
-
 /// What a status line begins with; `0` stands for any digit.
 const STATUS: &[u8] = b"HTTP/1.0 000";
 
@@ -809,12 +578,11 @@ const HEAD_BYTES: usize = 64 << 10;
 /// Bytes of a chunk's size with its extensions, or of one trailer.
 const LINE_BYTES: usize = 8 << 10;
 
-/// Headers that a message has as a rule.
-const USUAL_HEADERS: usize = 16;
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use schema::value::Size;
 
     use super::*;
     use crate::Limits;

@@ -25,8 +25,8 @@ struct Claim {
 }
 
 /// Known differences: what we don't unpack. Tunnels (`GrePackets` frame 6, `gtp` frames 6 and 7), link
-/// layers (`radiotap` and `wlanmon`: 802.11, `dns-inverse-query`: FDDI), and DNS inside HTTP/2
-/// (`app-layer-protocol-exact` frames 9, 11, 17, 22).
+/// layers (`radiotap` and `wlanmon`: 802.11, `dns-inverse-query`: FDDI), and an answer in
+/// HTTP/2 that comes after its stream was reset (`app-layer-protocol-exact` frame 22).
 #[test]
 fn dns() {
     check("dns", |row| {
@@ -67,21 +67,66 @@ fn redis() {
 /// message whose last bytes were not captured (`decapsulate_erspan1`), nor the last of `rec_loss_0`.
 #[test]
 fn http() {
-    check("http", |row| {
-        let said = |name: &str| text(&row[name]).filter(|it| !it.is_empty());
-        let status = row.get("status").and_then(text);
-        claim(row, [said("verb"), clip(said("target"), 400), status])
+    check_some("http", "http", |row| (row["version"] != "2").then(|| http_claim(row)));
+}
+
+/// Known differences. Not unpacked: TLS whose keys stand in the capture (`rec_tls_0_dsb`, `ja4__*`).
+/// An answer that comes after its client has reset the stream (`app-layer-protocol-exact` frame 21)
+/// comes too late for us. Of `rec_loss_0`, tshark shows no answer on a connection once it has missed
+/// a part of it, and says of four that they came when a lost segment before them did.
+#[test]
+fn http2() {
+    check_some("http2", "http", |row| {
+        (row["version"] == "2" && !is_grpc(row)).then(|| http_claim(row))
     });
+}
+
+#[test]
+fn grpc() {
+    check_some("grpc", "http", |row| {
+        (row["version"] == "2" && is_grpc(row)).then(|| http_claim(row))
+    });
+}
+
+/// In the truth, whoever sent a frame stands as the client.
+#[test]
+fn websocket() {
+    check("websocket", |row| {
+        let mut claim = claim(row, [text(&row["opcode"]), None, None]);
+        if row["sender"] == "server" {
+            claim.ends.rotate_left(2);
+        }
+        claim
+    });
+}
+
+fn http_claim(row: &Row) -> Claim {
+    let said = |name: &str| text(&row[name]).filter(|it| !it.is_empty());
+    let status = row.get("status").and_then(text);
+    claim(row, [said("verb"), clip(said("target"), 400), status])
+}
+
+fn is_grpc(row: &Row) -> bool {
+    ["request_content_type", "response_content_type"].iter().any(|it| {
+        let content_type = row.get(*it).and_then(Value::as_str).unwrap_or_default();
+        content_type.starts_with("application/grpc")
+            && !content_type.starts_with("application/grpc-web")
+    })
 }
 
 /// At least 99 % of what tshark says, and nothing else.
 fn check(protocol: &str, said: impl Fn(&Row) -> Claim) {
+    check_some(protocol, protocol, |row| Some(said(row)));
+}
+
+/// The same of some rows of a table.
+fn check_some(protocol: &str, table: &str, said: impl Fn(&Row) -> Option<Claim>) {
     let Some(corpus) = corpus() else { return };
     let (mut n_truth, mut n_equal, mut n_invented, mut n_times) = (0, 0, 0, 0);
     for (name, truth) in truths(&corpus, protocol) {
         let bytes = std::fs::read(corpus.join("pcap").join(&name)).unwrap();
         let rows = capture::rows(&bytes);
-        let rows = rows.iter().filter(|it| it.0 == protocol).map(|it| said(&it.1)).collect();
+        let rows = rows.iter().filter(|it| it.0 == table).filter_map(|it| said(&it.1)).collect();
         n_truth += truth.len();
         let (equal, times, missed, invented) = compare(truth, rows);
         n_equal += equal;
