@@ -762,6 +762,17 @@ mod tests {
     }
 
     #[test]
+    fn of_credentials_only_the_scheme_is_kept() {
+        let asked =
+            "GET / HTTP/1.1\r\nAuthorization: Bearer abc.def\r\nProxy-Authorization: x\r\n\r\n";
+        let rows = crate::drive::stream::<Dissector>(&[crate::drive::client(asked)], 1 << 10);
+        let headers = &rows[0]["request_headers"];
+        assert_eq!(headers["authorization"], "Bearer ***");
+        assert_eq!(headers["proxy-authorization"], "***");
+        assert!(!rows[0].to_string().contains("abc.def"));
+    }
+
+    #[test]
     fn pipelined() {
         check(
             &[

@@ -31,7 +31,8 @@ pub(in crate::protocol) struct Http<'a> {
     /// What the server says of the status, such as `Not Found`.
     pub(in crate::protocol) reason: Option<Label<'a>>,
     /// The request's headers as sent, then its trailers; of HTTP/2 without those that begin with a
-    /// colon, but with `:authority` as `host` (OpenTelemetry `http.request.header.<name>`).
+    /// colon, but with `:authority` as `host` (OpenTelemetry `http.request.header.<name>`). Of
+    /// `authorization` and `proxy-authorization`, only the scheme: `Bearer ***`.
     pub(in crate::protocol) request_headers: Option<Headers<'a>>,
     /// The cookies the client sent, by name.
     pub(in crate::protocol) request_cookies: Option<Headers<'a>>,
@@ -350,6 +351,7 @@ impl<'a> Read<'a> {
                 }
                 _ => {}
             }
+            let value = if is_secret(name) { hidden(&value) } else { value };
             it.headers.push((name, value));
         }
         let payload = &sent.payload;
@@ -485,6 +487,19 @@ const GRPC_TEXT: &[u8] = b"application/grpc-web-text";
 
 /// Pieces of a stream of events of which the time is kept.
 const MOST_TIMES: usize = 4096;
+
+/// Headers whose value lets whoever reads it in.
+fn is_secret(name: &[u8]) -> bool {
+    matches!(name.len(), 13 | 19)
+        && (name.eq_ignore_ascii_case(b"authorization")
+            || name.eq_ignore_ascii_case(b"proxy-authorization"))
+}
+
+/// Of such a value, the scheme alone (RFC 9110 §11.4), such as `Bearer ***`.
+fn hidden(value: &[u8]) -> Cow<'static, [u8]> {
+    let scheme = value.split(|it| *it == b' ').next().filter(|it| it.len() < value.len());
+    Cow::Owned([scheme.unwrap_or_default(), b" ***"].concat().trim_ascii_start().to_vec())
+}
 
 /// Headers that a message has as a rule.
 const USUAL_HEADERS: usize = 16;
