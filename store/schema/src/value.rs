@@ -132,10 +132,16 @@ impl Build for TimeBuilder {
 }
 
 /// Texts of any length.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TextBuilder {
     builder: StringViewBuilder,
     bytes: usize,
+}
+
+impl Default for TextBuilder {
+    fn default() -> Self {
+        Self { builder: StringViewBuilder::new().with_fixed_block_size(BLOCK_BYTES), bytes: 0 }
+    }
 }
 
 impl TextBuilder {
@@ -160,11 +166,18 @@ impl Build for TextBuilder {
 }
 
 /// Payloads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BodyBuilder {
     builder: BinaryViewBuilder,
     bytes: usize,
     left_out: bool,
+}
+
+impl Default for BodyBuilder {
+    fn default() -> Self {
+        let builder = BinaryViewBuilder::new().with_fixed_block_size(BLOCK_BYTES);
+        Self { builder, bytes: 0, left_out: false }
+    }
 }
 
 impl Build for BodyBuilder {
@@ -349,5 +362,8 @@ impl<T: Value> Value for Option<T> {
         T::append_null(to);
     }
 }
+
+/// What is made room for at a time. Left to grow, it would be 2 MiB for each of some thousand columns.
+const BLOCK_BYTES: u32 = 64 << 10;
 
 const VIEW_BYTES: usize = 16;
