@@ -9,7 +9,14 @@ use worker::{Inputs, Progress, Worker};
 use crate::{capture, config, counts, packets, rows, start};
 
 /// What tshark finds in `rec_mix_0.pcap`. The dissectors' own tests compare content.
-const MIX: [(&str, u64); 3] = [("http", 2_362), ("dns", 3_200), ("redis", 22_193)];
+const MIX: [(&str, u64); 6] = [
+    ("http", 2_362 + 2_700 + 2_700),
+    ("grpc", 2_700),
+    ("kafka", 3_602 + 3_602),
+    ("postgresql", 2_761),
+    ("dns", 3_200),
+    ("redis", 22_193),
+];
 
 #[tokio::test]
 async fn a_capture_becomes_rows_of_every_table() {
