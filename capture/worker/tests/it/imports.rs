@@ -12,7 +12,7 @@ use crate::{capture, config, counts, packets, rows, start};
 const MIX: [(&str, u64); 6] = [
     ("http", 2_362 + 2_700 + 2_700),
     ("grpc", 2_700),
-    ("kafka", 3_602 + 3_602),
+    ("kafka", 3_602),
     ("postgresql", 2_761),
     ("dns", 3_200),
     ("redis", 22_193),
