@@ -258,7 +258,7 @@ const PACKETS: &str = "packets";
 const CONNECTIONS: &str = "connections";
 const LOSSES: &str = "losses";
 /// Rows in memory; with what reading and asking take, the process stays below 300 MiB.
-const HOT_BYTES: usize = 24 << 20;
+const HOT_BYTES: usize = 16 << 20;
 /// Nobody else waits for this process; whoever started it can interrupt it.
 const DEADLINE: Duration = Duration::from_secs(3_600);
 /// What shells say of a program that SIGINT ended.

@@ -291,6 +291,10 @@ impl<D: Dissect> Session<D> {
             None => self.row(cx, None, Some(&response)),
         }
         if self.open.is_empty() {
+            // Most conversations are idle most of the time.
+            if self.open.requests.capacity() * size_of::<Waiting<D::Body>>() > IDLE_BYTES {
+                self.open.requests.shrink_to_fit();
+            }
             self.client.gapped = false;
             self.unsure = false;
         }
@@ -535,3 +539,6 @@ const STRAYS: u32 = 16;
 
 /// Messages that may end in one place: more is an attack.
 const MORE: usize = 4096;
+
+/// Room for requests that an idle conversation may keep.
+const IDLE_BYTES: usize = 1 << 10;

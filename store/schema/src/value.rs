@@ -140,7 +140,10 @@ pub struct TextBuilder {
 
 impl Default for TextBuilder {
     fn default() -> Self {
-        Self { builder: StringViewBuilder::new().with_fixed_block_size(BLOCK_BYTES), bytes: 0 }
+        Self {
+            builder: StringViewBuilder::with_capacity(0).with_fixed_block_size(BLOCK_BYTES),
+            bytes: 0,
+        }
     }
 }
 
@@ -175,7 +178,7 @@ pub struct BodyBuilder {
 
 impl Default for BodyBuilder {
     fn default() -> Self {
-        let builder = BinaryViewBuilder::new().with_fixed_block_size(BLOCK_BYTES);
+        let builder = BinaryViewBuilder::with_capacity(0).with_fixed_block_size(BLOCK_BYTES);
         Self { builder, bytes: 0, left_out: false }
     }
 }

@@ -57,7 +57,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            hot_bytes: 32 << 20,
+            hot_bytes: 20 << 20,
             seal_after: Duration::from_secs(30),
             append_wait: Duration::from_secs(30),
             keep_bytes_records: 4 << 30,
