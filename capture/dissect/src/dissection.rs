@@ -148,12 +148,23 @@ impl Dissection {
 
     /// There are no more packets: everything still held becomes rows.
     pub fn finish(&mut self) {
-        while let Some(place) = self.flows.any() {
+        while !self.finish_some(usize::MAX) {}
+    }
+
+    /// The same, a part at a time, so that rows may be taken in between: ends so many conversations;
+    /// true once nothing is held any more.
+    pub fn finish_some(&mut self, conversations: usize) -> bool {
+        for _ in 0..conversations {
+            let Some(place) = self.flows.any() else { break };
             self.end(place, State::Open);
+        }
+        if self.flows.len() > 0 {
+            return false;
         }
         self.tally.fragments += self.fragments.waiting();
         self.fragments = Fragments::default();
         self.enter_losses(true);
+        true
     }
 
     /// Enters a loss that happened elsewhere in the ledger.

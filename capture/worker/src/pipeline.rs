@@ -110,11 +110,11 @@ impl Pipeline {
                     }
                     self.file(index, files, path);
                 }
-                self.dissection.finish();
+                self.finish();
             }
             Opened::Live(live) => {
                 self.live(*live);
-                self.dissection.finish();
+                self.finish();
             }
         }
         self.state.capturing.store(false, Relaxed);
@@ -170,7 +170,7 @@ impl Pipeline {
     }
 
     fn begin_anew(&mut self) {
-        self.dissection.finish();
+        self.finish();
         self.publish();
         self.dissection = Dissection::new(self.config.clone());
         self.last_ts = None;
@@ -253,6 +253,13 @@ impl Pipeline {
             self.each_second();
         }
         self.stopped()
+    }
+
+    /// Ends all conversations; their rows do not all wait at once.
+    fn finish(&mut self) {
+        while !self.dissection.finish_some(CONVERSATIONS) {
+            self.publish();
+        }
     }
 
     /// Makes every row so far visible to queries, then to live tails.
@@ -433,6 +440,8 @@ fn continues(last: i64, ts: i64) -> bool {
 
 /// The store's name for the ledger.
 const LOSSES: &str = "losses";
+/// Conversations ended at a time.
+const CONVERSATIONS: usize = 1024;
 /// Rows are handed on when they are this many,
 const PUBLISH_ROWS: usize = 8_192;
 /// or this large,
