@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use schema::value::{Body as Bytes, Code, Duration, Json, Label, Size, Texts, Time, text};
 
-use super::brokers::{Order, SECRET, quote, sender};
+use super::common::brokers::{Order, SECRET, quote, sender};
 use super::{Dissect, Guess, Head, Transport};
 use crate::body::{Payload, decompress};
 use crate::exchange::{Exchange, Message, Open, Side, Summary};

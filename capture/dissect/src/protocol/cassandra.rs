@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use schema::value::{self, Code, Json, Label, Size, Texts};
 
-use super::{Dissect, Guess, Head, Transport, blocks};
+use super::common::blocks;
+use super::{Dissect, Guess, Head, Transport};
 use crate::body::Payload;
 use crate::exchange::{Exchange, Message, Open, Role, Side, Summary};
 use crate::input::{Input, Stop};

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use memchr::memchr;
 use schema::value::{Address, Code, Label, text};
 
-use super::reply::{Between, Coded, LINE_BYTES, Replies, Reply, command, next_line};
+use super::common::reply::{Between, Coded, LINE_BYTES, Replies, Reply, command, next_line};
 use super::{Dissect, Guess, Head, Transport};
 use crate::exchange::{Exchange, Learned, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};

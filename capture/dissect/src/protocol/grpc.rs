@@ -1,12 +1,13 @@
 //! gRPC over HTTP/2, and gRPC-Web: messages with a length, and a status in the trailers
 //! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
+mod protobuf;
+
 use std::borrow::Cow;
 
 use schema::value::{Headers, Json, Label, Size, text};
 
 use super::http::json::{is_secret, quote};
 use super::http::message::{Fields, Read, Sent, Target, Timed};
-use super::protobuf;
 use crate::body::decompress;
 use crate::exchange::Summary;
 use crate::tables::Also;

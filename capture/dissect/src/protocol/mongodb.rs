@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use memchr::memchr;
 use schema::value::{self, Code, Json, Label};
 
-use super::{Dissect, Guess, Head, Transport, blocks};
+use super::common::blocks;
+use super::{Dissect, Guess, Head, Transport};
 use crate::body::{Payload, decompress};
 use crate::exchange::{Exchange, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};

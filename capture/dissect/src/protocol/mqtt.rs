@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use schema::value::{Body as Bytes, Code, Duration, Json, Label, Size, Texts, text};
 
-use super::brokers::{Members, Order, SECRET, quote, sender, string};
+use super::common::brokers::{Members, Order, SECRET, quote, sender, string};
 use super::{Dissect, Guess, Head, Transport};
 use crate::body::Payload;
 use crate::exchange::{Exchange, Message, Open, Side, Summary};

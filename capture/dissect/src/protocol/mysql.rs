@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use schema::value::{Code, Json, Label, Size, Texts, text};
 
-use super::sql::{self, List};
+use super::common::sql::{self, List};
 use super::{Dissect, Guess, Head, Transport};
 use crate::body::decompress;
 use crate::exchange::{Exchange, Message, Open, Side, Summary};

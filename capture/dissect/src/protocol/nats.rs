@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use memchr::memmem;
 use schema::value::{Body as Bytes, Headers, Json, Label, Size, text};
 
-use super::brokers::{Members, sender, string, without_secrets};
+use super::common::brokers::{Members, sender, string, without_secrets};
 use super::{Dissect, Guess, Head, Transport};
 use crate::body::Payload;
 use crate::exchange::{Exchange, Message, Open, Side, Summary};

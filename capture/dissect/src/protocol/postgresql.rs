@@ -7,7 +7,7 @@ use memchr::{memchr, memmem};
 use rustc_hash::FxHashMap;
 use schema::value::{Json, Label, Size, Texts, text};
 
-use super::sql::{self, List};
+use super::common::sql::{self, List};
 use super::{Dissect, Guess, Head, Transport};
 use crate::body::Payload;
 use crate::exchange::{Exchange, Message, Open, Side, Summary};

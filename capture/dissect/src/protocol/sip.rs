@@ -8,7 +8,7 @@ use memchr::{memchr, memmem};
 use rustc_hash::{FxHashMap, FxHasher};
 use schema::value::{Body, Headers, Label, Size, Texts, text};
 
-use super::fields::{Fields, head_end};
+use super::common::fields::{Fields, head_end};
 use super::{Dissect, Guess, Head, Transport};
 use crate::body::Payload;
 use crate::exchange::{Exchange, Message, Moment, Open, Side, Summary};

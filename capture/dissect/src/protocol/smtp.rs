@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use memchr::memchr;
 use schema::value::{Body, Headers, Label, Size, Texts, text};
 
-use super::reply::{Between, Coded, LINE_BYTES, Replies, Reply, command, next_line};
+use super::common::reply::{Between, Coded, LINE_BYTES, Replies, Reply, command, next_line};
 use super::{Dissect, Guess, Head, Transport};
 use crate::body::Payload;
 use crate::exchange::{Exchange, Message, Open, Side, Summary};

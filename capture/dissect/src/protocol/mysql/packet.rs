@@ -252,7 +252,7 @@ fn guess_command(length: usize, body: &[u8], behind: &[u8], is_whole: bool) -> G
                 return Guess::No;
             }
             let text = String::from_utf8_lossy(start);
-            let operation = super::sql::operation(&text);
+            let operation = crate::protocol::common::sql::operation(&text);
             let is_known = STATEMENTS.contains(&&*operation);
             match (is_known, is_whole && behind.is_empty()) {
                 (true, true) => Guess::Sure,

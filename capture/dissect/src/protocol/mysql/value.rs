@@ -1,6 +1,6 @@
 //! Values as JSON, by the number of their type.
-use super::super::sql;
 use super::packet::Fields;
+use crate::protocol::common::sql;
 
 /// What a column or parameter holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! Values as JSON, by their type's number in `pg_type`.
-use super::super::sql;
+use crate::protocol::common::sql;
 
 /// A value of a parameter or row as JSON; `None` is NULL.
 pub(super) fn write(to: &mut String, value: Option<&[u8]>, oid: u32, is_binary: bool) {

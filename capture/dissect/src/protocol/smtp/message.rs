@@ -3,7 +3,7 @@ use std::borrow::Cow;
 
 use schema::value::text;
 
-use crate::protocol::fields::{Fields, head_end};
+use crate::protocol::common::fields::{Fields, head_end};
 
 /// What a row says of a mail.
 #[derive(Debug, Default)]

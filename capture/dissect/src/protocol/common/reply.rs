@@ -8,28 +8,28 @@ use crate::input::{Input, Stop};
 
 /// One reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(in crate::protocol) struct Reply {
     /// Its three digits.
-    pub(super) code: u16,
+    pub(in crate::protocol) code: u16,
     /// What stands behind them, a line each, up to a bound.
-    pub(super) text: Vec<u8>,
+    pub(in crate::protocol) text: Vec<u8>,
     /// Whether it may have begun before these lines.
-    pub(super) incomplete: bool,
+    pub(in crate::protocol) incomplete: bool,
 }
 
 impl Reply {
     /// Its text, if it has one.
-    pub(super) fn text(&self) -> Option<Cow<'_, str>> {
+    pub(in crate::protocol) fn text(&self) -> Option<Cow<'_, str>> {
         (!self.text.is_empty()).then(|| text(&self.text))
     }
 
     /// Whether it says that the command was not carried out.
-    pub(super) fn is_failure(&self) -> bool {
+    pub(in crate::protocol) fn is_failure(&self) -> bool {
         self.code >= 400
     }
 
     /// What it says went wrong, if something did.
-    pub(super) fn error(&self) -> Option<Cow<'_, str>> {
+    pub(in crate::protocol) fn error(&self) -> Option<Cow<'_, str>> {
         if !self.is_failure() {
             return None;
         }
@@ -38,7 +38,7 @@ impl Reply {
     }
 
     /// How many bytes it holds on to.
-    pub(super) fn held(&self) -> usize {
+    pub(in crate::protocol) fn held(&self) -> usize {
         self.text.capacity()
     }
 
@@ -53,7 +53,7 @@ impl Reply {
 
 /// How the lines between the first and the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Between {
+pub(in crate::protocol) enum Between {
     /// Each with the code and a dash.
     Coded,
     /// Any way that is not the last line's.
@@ -62,7 +62,7 @@ pub(super) enum Between {
 
 /// The reply that a server is in the middle of.
 #[derive(Debug, Default)]
-pub(super) struct Replies {
+pub(in crate::protocol) struct Replies {
     under_way: Option<Reply>,
     /// What comes may be the end of a reply whose beginning was missed.
     resumed: bool,
@@ -70,7 +70,11 @@ pub(super) struct Replies {
 
 impl Replies {
     /// The next reply, once its last line is there.
-    pub(super) fn read(&mut self, input: &mut Input<'_>, between: Between) -> Result<Reply, Stop> {
+    pub(in crate::protocol) fn read(
+        &mut self,
+        input: &mut Input<'_>,
+        between: Between,
+    ) -> Result<Reply, Stop> {
         loop {
             let line = input.until(b"\n", LINE_BYTES)?;
             let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -104,21 +108,24 @@ impl Replies {
     }
 
     /// Bytes were missed: uses up what lies before the next line that may begin a reply.
-    pub(super) fn resync(&mut self, input: &mut Input<'_>) -> Result<(), Stop> {
+    pub(in crate::protocol) fn resync(&mut self, input: &mut Input<'_>) -> Result<(), Stop> {
         self.under_way = None;
         self.resumed = true;
         next_line(input, |line| Coded::of(line).is_some())
     }
 
     /// How many bytes it holds on to.
-    pub(super) fn held(&self) -> usize {
+    pub(in crate::protocol) fn held(&self) -> usize {
         self.under_way.as_ref().map_or(0, Reply::held)
     }
 }
 
 /// Uses up what lies before the first whole line that `starts`, which bytes before it need not end
 /// with.
-pub(super) fn next_line(input: &mut Input<'_>, starts: impl Fn(&[u8]) -> bool) -> Result<(), Stop> {
+pub(in crate::protocol) fn next_line(
+    input: &mut Input<'_>,
+    starts: impl Fn(&[u8]) -> bool,
+) -> Result<(), Stop> {
     loop {
         let rest = input.rest();
         let Some(end) = memchr::memchr(b'\n', rest) else {
@@ -140,16 +147,16 @@ pub(super) fn next_line(input: &mut Input<'_>, starts: impl Fn(&[u8]) -> bool) -
 
 /// A line that begins with a reply's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Coded<'a> {
-    pub(super) code: u16,
+pub(in crate::protocol) struct Coded<'a> {
+    pub(in crate::protocol) code: u16,
     /// Whether no line follows.
-    pub(super) last: bool,
-    pub(super) text: &'a [u8],
+    pub(in crate::protocol) last: bool,
+    pub(in crate::protocol) text: &'a [u8],
 }
 
 impl<'a> Coded<'a> {
     /// `None` if the line does not begin with a code.
-    pub(super) fn of(line: &'a [u8]) -> Option<Self> {
+    pub(in crate::protocol) fn of(line: &'a [u8]) -> Option<Self> {
         let (digits, after) = line.split_at_checked(3)?;
         if !digits.iter().all(u8::is_ascii_digit) {
             return None;
@@ -166,7 +173,7 @@ impl<'a> Coded<'a> {
 }
 
 /// The command a line begins with, in capitals, and what follows the space after it.
-pub(super) fn command(line: &[u8]) -> (String, &[u8]) {
+pub(in crate::protocol) fn command(line: &[u8]) -> (String, &[u8]) {
     let end = memchr::memchr(b' ', line).unwrap_or(line.len());
     let (word, rest) = line.split_at_checked(end).unwrap_or((line, &[]));
     let word = word.get(..WORD_BYTES).unwrap_or(word);
@@ -174,7 +181,7 @@ pub(super) fn command(line: &[u8]) -> (String, &[u8]) {
 }
 
 /// The longest line that is waited for; the standards allow 512 bytes, and more for some commands.
-pub(super) const LINE_BYTES: usize = 16 << 10;
+pub(in crate::protocol) const LINE_BYTES: usize = 16 << 10;
 
 /// How much of a reply's text is kept.
 const TEXT_BYTES: usize = 16 << 10;

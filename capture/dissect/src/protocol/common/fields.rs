@@ -6,7 +6,7 @@ use memchr::memchr;
 
 /// The fields of a head, in order: names as sent, values without the space around them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(in crate::protocol) struct Fields<'a>(pub(in crate::protocol) &'a [u8]);
 
 impl<'a> Fields<'a> {
     fn line(&mut self) -> Option<&'a [u8]> {
@@ -44,7 +44,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// Where a head ends, and where what follows the empty line after it begins.
-pub(super) fn head_end(bytes: &[u8]) -> Option<(usize, usize)> {
+pub(in crate::protocol) fn head_end(bytes: &[u8]) -> Option<(usize, usize)> {
     memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes.get(at + 1..)? {
         [b'\n', ..] => Some((at + 1, at + 2)),
         [b'\r', b'\n', ..] => Some((at + 1, at + 3)),

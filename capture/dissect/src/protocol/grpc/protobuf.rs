@@ -1,6 +1,6 @@
 //! Protocol buffers without their schema: fields by number, and a guess at what the bytes in them
 //! are (<https://protobuf.dev/programming-guides/encoding/>).
-use super::http::json::quote;
+use crate::protocol::http::json::quote;
 
 /// Writes a message as a JSON object: a field's number is its name; one that is repeated is an
 /// array. Says whether the bytes are a message; if not, nothing is written.

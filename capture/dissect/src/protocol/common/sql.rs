@@ -5,7 +5,7 @@ use std::fmt::Write;
 use memchr::{memchr, memchr2};
 
 /// The first word of a statement in capitals, such as `SELECT`; empty if it has none.
-pub(super) fn operation(statement: &str) -> Cow<'_, str> {
+pub(in crate::protocol) fn operation(statement: &str) -> Cow<'_, str> {
     let mut rest = statement;
     let word = loop {
         rest = rest.trim_start_matches(|it: char| it.is_whitespace() || it == '(' || it == ';');
@@ -36,7 +36,7 @@ pub(super) fn operation(statement: &str) -> Cow<'_, str> {
 }
 
 /// A statement with what stands behind `PASSWORD`, `IDENTIFIED BY` and the like replaced by `***`.
-pub(super) fn without_secrets(statement: &str) -> Cow<'_, str> {
+pub(in crate::protocol) fn without_secrets(statement: &str) -> Cow<'_, str> {
     let bytes = statement.as_bytes();
     let mut clean: Option<String> = None;
     let (mut kept, mut at) = (0, 0);
@@ -147,7 +147,7 @@ fn quoted(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
 }
 
 /// At most `bound` bytes of a text, cut between characters.
-pub(super) fn cut(text: &str, bound: usize) -> &str {
+pub(in crate::protocol) fn cut(text: &str, bound: usize) -> &str {
     let mut end = bound.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -156,7 +156,7 @@ pub(super) fn cut(text: &str, bound: usize) -> &str {
 }
 
 /// The summary's target: a statement in one line, cut.
-pub(super) fn headline(statement: &str) -> Cow<'_, str> {
+pub(in crate::protocol) fn headline(statement: &str) -> Cow<'_, str> {
     let text = cut(statement.trim(), HEADLINE_BYTES);
     if text.contains(['\n', '\t', '\r']) {
         Cow::Owned(text.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -167,7 +167,7 @@ pub(super) fn headline(statement: &str) -> Cow<'_, str> {
 
 /// A list of values or of lists, as JSON, up to a bound.
 #[derive(Debug, Default)]
-pub(super) struct List {
+pub(in crate::protocol) struct List {
     json: String,
     count: usize,
     /// More came than is kept.
@@ -176,13 +176,18 @@ pub(super) struct List {
 
 impl List {
     /// Whether one more may be added.
-    pub(super) fn has_room(&self) -> bool {
+    pub(in crate::protocol) fn has_room(&self) -> bool {
         !self.full
     }
 
     /// Adds what `write` writes, and says whether it was kept: nothing is once `most` or `bound` is
     /// reached.
-    pub(super) fn add(&mut self, most: usize, bound: usize, write: impl FnOnce(&mut String)) {
+    pub(in crate::protocol) fn add(
+        &mut self,
+        most: usize,
+        bound: usize,
+        write: impl FnOnce(&mut String),
+    ) {
         if self.full || self.count >= most {
             self.full = true;
             return;
@@ -199,25 +204,25 @@ impl List {
     }
 
     /// Takes no more.
-    pub(super) fn close(&mut self) {
+    pub(in crate::protocol) fn close(&mut self) {
         self.full = true;
     }
 
     /// The list as text; `None` if nothing was added.
-    pub(super) fn finished(&self) -> Option<String> {
+    pub(in crate::protocol) fn finished(&self) -> Option<String> {
         let mut json = String::with_capacity(self.json.len() + 1);
         json.push_str(&self.json);
         json.push(']');
         (!self.json.is_empty()).then_some(json)
     }
 
-    pub(super) fn heap(&self) -> usize {
+    pub(in crate::protocol) fn heap(&self) -> usize {
         self.json.capacity()
     }
 }
 
 /// A text as a JSON string, cut.
-pub(super) fn json_text(to: &mut String, text: &str) {
+pub(in crate::protocol) fn json_text(to: &mut String, text: &str) {
     to.push('"');
     let text = cut(text, CELL_BYTES);
     if text.bytes().all(|it| it >= b' ' && it != b'"' && it != b'\\') {
@@ -242,7 +247,7 @@ pub(super) fn json_text(to: &mut String, text: &str) {
 }
 
 /// Bytes as a JSON string: text if they are, else hexadecimal digits as PostgreSQL writes them.
-pub(super) fn json_bytes(to: &mut String, bytes: &[u8]) {
+pub(in crate::protocol) fn json_bytes(to: &mut String, bytes: &[u8]) {
     let window = bytes.get(..CELL_BYTES).unwrap_or(bytes);
     let text = match std::str::from_utf8(window) {
         Ok(text) => Some(text),
@@ -259,7 +264,7 @@ pub(super) fn json_bytes(to: &mut String, bytes: &[u8]) {
 }
 
 /// Bytes as hexadecimal digits behind `\x`, cut.
-pub(super) fn json_hex(to: &mut String, bytes: &[u8]) {
+pub(in crate::protocol) fn json_hex(to: &mut String, bytes: &[u8]) {
     to.push_str("\"\\\\x");
     for byte in bytes.iter().take(CELL_BYTES / 2) {
         for digit in [byte >> 4, byte & 15] {
@@ -270,7 +275,7 @@ pub(super) fn json_hex(to: &mut String, bytes: &[u8]) {
 }
 
 /// A number in digits as a JSON number if it is one, else as a string.
-pub(super) fn json_digits(to: &mut String, digits: &[u8]) {
+pub(in crate::protocol) fn json_digits(to: &mut String, digits: &[u8]) {
     match std::str::from_utf8(digits) {
         Ok(text) if is_number(digits) => to.push_str(text),
         _ => json_bytes(to, digits),
@@ -278,7 +283,7 @@ pub(super) fn json_digits(to: &mut String, digits: &[u8]) {
 }
 
 /// A number as JSON; what JSON has no number for, as a string.
-pub(super) fn json_float(to: &mut String, number: f64) {
+pub(in crate::protocol) fn json_float(to: &mut String, number: f64) {
     // Writing into a string does not fail.
     if number.is_finite() {
         write!(to, "{number}").ok()
@@ -288,7 +293,7 @@ pub(super) fn json_float(to: &mut String, number: f64) {
 }
 
 /// Any integer as JSON.
-pub(super) fn json_integer(to: &mut String, number: impl std::fmt::Display) {
+pub(in crate::protocol) fn json_integer(to: &mut String, number: impl std::fmt::Display) {
     // Writing into a string does not fail.
     write!(to, "{number}").ok();
 }
@@ -309,7 +314,7 @@ fn is_number(digits: &[u8]) -> bool {
 }
 
 /// The day that lies `days` behind 1970-01-01, as year, month and day.
-pub(super) fn civil(days: i64) -> (i64, u32, u32) {
+pub(in crate::protocol) fn civil(days: i64) -> (i64, u32, u32) {
     // Days are counted from 0000-03-01, so that a leap day ends a year of four, and those a cycle of
     // 400 years.
     let days = days.saturating_add(719_468);

@@ -7,10 +7,10 @@ use schema::value::{Label, text};
 use crate::exchange::{Open, Side};
 
 /// Takes the place of a secret.
-pub(super) const SECRET: &str = "***";
+pub(in crate::protocol) const SECRET: &str = "***";
 
 /// A side's name in the columns.
-pub(super) fn sender(side: Side) -> Label<'static> {
+pub(in crate::protocol) fn sender(side: Side) -> Label<'static> {
     match side {
         Side::Client => "client".into(),
         Side::Server => "server".into(),
@@ -20,14 +20,14 @@ pub(super) fn sender(side: Side) -> Label<'static> {
 /// Finds the request of an answer where only order tells: answers come in the order of their
 /// requests, unless some went missing.
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub(in crate::protocol) struct Order {
     /// How often bytes of the client, and of the server, went missing.
     losses: [u8; 2],
 }
 
 impl Order {
     /// Bytes of `side` went missing, and answers with them.
-    pub(super) fn lose(&mut self, side: Side) {
+    pub(in crate::protocol) fn lose(&mut self, side: Side) {
         let losses = &mut self.losses;
         let [client, server] = losses;
         let it = if side == Side::Client { client } else { server };
@@ -35,7 +35,7 @@ impl Order {
     }
 
     /// The key of a request; `kind` must leave the upper sixteen bits alone.
-    pub(super) fn ask<B>(&self, asker: Side, kind: u64, open: &Open<B>) -> u64 {
+    pub(in crate::protocol) fn ask<B>(&self, asker: Side, kind: u64, open: &Open<B>) -> u64 {
         let first = self.key(asker, kind, 0);
         let waits = [first, first | LATER].iter().any(|it| open.oldest(*it).is_some());
         if waits { first | LATER } else { first }
@@ -43,7 +43,7 @@ impl Order {
 
     /// The key of its answer. Who waits for each answer has seen all earlier ones when it asks: after
     /// a loss, the later request is the one that is answered.
-    pub(super) fn answer<B>(&self, asker: Side, kind: u64, open: &Open<B>) -> u64 {
+    pub(in crate::protocol) fn answer<B>(&self, asker: Side, kind: u64, open: &Open<B>) -> u64 {
         let (now, before) = (self.key(asker, kind, 0), self.key(asker, kind, 1));
         let keys = [now, now | LATER, before | LATER, before];
         keys.into_iter().find(|it| open.oldest(*it).is_some()).unwrap_or(now)
@@ -60,7 +60,7 @@ impl Order {
 const LATER: u64 = 1 << 61;
 
 /// Writes bytes as a JSON string: as text if they are, else their hexadecimal digits.
-pub(super) fn quote(json: &mut String, bytes: &[u8]) {
+pub(in crate::protocol) fn quote(json: &mut String, bytes: &[u8]) {
     let kept = bytes.get(..STRING_BYTES).unwrap_or(bytes);
     json.push('"');
     let whole = printable(kept);
@@ -99,13 +99,13 @@ fn printable(bytes: &[u8]) -> Cow<'_, str> {
 
 /// The members of a JSON object: their names with what stands between the quotes, their values as
 /// they were sent. Ends at what is not JSON; `whole` says whether that was the object's end.
-pub(super) struct Members<'a> {
+pub(in crate::protocol) struct Members<'a> {
     rest: &'a [u8],
-    pub(super) whole: bool,
+    pub(in crate::protocol) whole: bool,
 }
 
 impl<'a> Members<'a> {
-    pub(super) fn of(json: &'a [u8]) -> Self {
+    pub(in crate::protocol) fn of(json: &'a [u8]) -> Self {
         let rest = json.trim_ascii().strip_prefix(b"{").unwrap_or_default();
         Self { rest, whole: false }
     }
@@ -167,7 +167,7 @@ fn value_end(json: &[u8]) -> Option<usize> {
 }
 
 /// The text of a member's value, if it is a string.
-pub(super) fn string(value: &[u8]) -> Option<Cow<'_, str>> {
+pub(in crate::protocol) fn string(value: &[u8]) -> Option<Cow<'_, str>> {
     let inner = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     if !inner.contains(&b'\\') {
         return Some(text(inner));
@@ -196,7 +196,7 @@ pub(super) fn string(value: &[u8]) -> Option<Cow<'_, str>> {
 
 /// The object again, with the values of the members named `secrets` replaced. What is not wholly
 /// an object is not kept at all: a secret might stand anywhere in it.
-pub(super) fn without_secrets(json: &[u8], secrets: &[&[u8]]) -> Vec<u8> {
+pub(in crate::protocol) fn without_secrets(json: &[u8], secrets: &[&[u8]]) -> Vec<u8> {
     let mut clean = vec![b'{'];
     let mut members = Members::of(json);
     for (name, value) in members.by_ref() {

@@ -5,7 +5,7 @@
 //! <https://github.com/google/snappy/blob/main/format_description.txt>.
 
 /// What a block held, at most `limit` bytes, and whether that is all of it.
-pub(super) fn lz4(block: &[u8], limit: usize) -> (Vec<u8>, bool) {
+pub(in crate::protocol) fn lz4(block: &[u8], limit: usize) -> (Vec<u8>, bool) {
     let mut from = Bytes(block);
     let mut opened = Vec::with_capacity(block.len().saturating_mul(3).min(limit));
     let whole = lz4_into(&mut from, &mut opened, limit).is_some();
@@ -28,7 +28,7 @@ fn lz4_into(from: &mut Bytes<'_>, to: &mut Vec<u8>, limit: usize) -> Option<()> 
 }
 
 /// What a block held, at most `limit` bytes, and whether that is all of it.
-pub(super) fn snappy(block: &[u8], limit: usize) -> (Vec<u8>, bool) {
+pub(in crate::protocol) fn snappy(block: &[u8], limit: usize) -> (Vec<u8>, bool) {
     let mut from = Bytes(block);
     let Some(size) = from.varint() else { return (Vec::new(), false) };
     let mut opened = Vec::with_capacity(size.min(block.len().saturating_mul(4)).min(limit));
