@@ -640,7 +640,8 @@ impl List {
 #[derive(Default)]
 pub(crate) struct Flows {
     by_key: HashMap<Key, u32>,
-    slots: Vec<Option<Flow>>,
+    /// Boxed: a kilobyte each, which growing would move.
+    slots: Vec<Option<Box<Flow>>>,
     free: Vec<u32>,
     ends: [(u32, u32); 3],
     begun: bool,
@@ -661,7 +662,7 @@ impl Flows {
     }
 
     pub(crate) fn get(&mut self, place: u32) -> Option<&mut Flow> {
-        self.slots.get_mut(place as usize)?.as_mut()
+        self.slots.get_mut(place as usize)?.as_deref_mut()
     }
 
     pub(crate) fn insert(&mut self, flow: Flow) -> u32 {
@@ -676,7 +677,7 @@ impl Flows {
         self.by_key.insert(flow.key, place);
         let list = flow.list;
         if let Some(slot) = self.slots.get_mut(place as usize) {
-            *slot = Some(flow);
+            *slot = Some(Box::new(flow));
         }
         self.link(place, list);
         place
@@ -689,7 +690,7 @@ impl Flows {
         self.by_key.remove(&flow.key);
         self.free.push(place);
         self.held = self.held.saturating_sub(flow.held);
-        Some(flow)
+        Some(*flow)
     }
 
     /// Notes that a flow was used: it is the latest of its list now. `list` and `held` are what
