@@ -1,4 +1,5 @@
-/*  */
+/* Not found: inside GRE version 1 (GrePackets, frame 6), and an answer over HTTP/2 that came after its stream was reset
+   (app-layer-protocol-exact, frame 21; its question stands alone here). Groups' questions have files of their own. */
 select client_ip, client_port, server_ip, server_port,
        opcode as op,
        case target when '.' then '<Root>' else target end as res,

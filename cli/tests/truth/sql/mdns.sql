@@ -1,4 +1,4 @@
-/*  */
+/* As dns.sql, by the port that groups use. */
 select client_ip, client_port, server_ip, server_port,
        opcode as op,
        case target when '.' then '<Root>' else target end as res,

@@ -1,5 +1,6 @@
 /* Every exchange, named as the ground truth names it: long words cut as there. What a subscriber is told counts there
-   as sent by the server as if it were the client, with its kind as the code. */
+   as sent by the server as if it were the client, with its kind as the code.
+   Known differences: two AUTH commands (redis-50-pings, redis_exposed_creds), whose passwords are kept as ***. */
 with named as (
   select
     *,

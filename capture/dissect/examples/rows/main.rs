@@ -11,9 +11,8 @@
     clippy::print_stdout,
     reason = "a tool for its builders fails by panicking"
 )]
-#[path = "../tests/truth/capture.rs"]
 mod capture;
-#[path = "../tests/support/json.rs"]
+#[path = "../../tests/support/json.rs"]
 mod json;
 
 use serde_json::Value;
