@@ -185,7 +185,7 @@ fn protocols(binary: &Path, work: &Path) -> Result<()> {
         "protocol", "MB", "exchanges", "µs/exchange", "tshark's", "ratio"
     );
     for it in PROTOCOLS {
-        let file = work.join(it.name).with_extension("pcap");
+        let file = work.join(format!("{}.pcap", it.name.replace('/', "")));
         modes::part(&work.join("mix.pcap"), &file, it.packets)?;
         let from = format!("from {} {}", it.table, it.rows);
         let exchanges = count(binary, &file, &format!("select count(*) as n {from}"))?;
