@@ -55,6 +55,12 @@ pub(crate) fn digits(bytes: &[u8]) -> String {
     text
 }
 
+/// Bytes as hexadecimal digits, all of them.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |it: u8| char::from_digit(u32::from(it), 16).unwrap_or('0');
+    bytes.iter().flat_map(|it| [digit(it >> 4), digit(it & 15)]).collect()
+}
+
 /// What stands where a password stood.
 pub(crate) const SECRET: &str = "***";
 

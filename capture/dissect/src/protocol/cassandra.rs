@@ -17,6 +17,7 @@ use crate::body::Payload;
 use crate::exchange::{Exchange, Message, Open, Role, Side, Summary};
 use crate::input::{Input, Stop};
 use crate::limits::Limits;
+use crate::render::hex;
 
 /// Requests to Cassandra and other servers that speak its native protocol, with their responses,
 /// and the events that servers report (verb `EVENT`). Passwords in statements and what a login
@@ -1646,14 +1647,6 @@ fn uuid(bytes: &[u8]) -> String {
         if matches!(place, 4 | 6 | 8 | 10) {
             text.push('-');
         }
-        write!(text, "{byte:02x}").unwrap_or_default();
-    }
-    text
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
         write!(text, "{byte:02x}").unwrap_or_default();
     }
     text

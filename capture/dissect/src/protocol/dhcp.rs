@@ -8,6 +8,7 @@ use super::{Dissect, Guess, Head, Transport};
 use crate::exchange::{Exchange, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};
 use crate::limits::SECOND;
+use crate::render::hex;
 
 /// Hosts asking for their addresses, and what servers say. `verb` is the message's type, `target`
 /// the host's hardware address. A host without an address asks all, so that question and answer
@@ -392,10 +393,6 @@ fn record<'a>(
         response_options: told.and_then(|it| it.json()).map(|it| Json(it.into())),
     };
     (summary, row)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|it| format!("{it:02x}")).collect()
 }
 
 /// One member of an object: the option's name and what it says.

@@ -8,6 +8,7 @@ use super::{Dissect, Guess, Head, Transport};
 use crate::exchange::{Exchange, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};
 use crate::limits::SECOND;
+use crate::render::hex;
 
 /// Hosts asking for IPv6 addresses, prefixes or settings, and what servers say. `verb` is the
 /// message's type, `target` who asks. A host asks all servers, so that question and answer are
@@ -307,10 +308,6 @@ fn record<'a>(
         elapsed: elapsed.map(|it| Duration(i64::from(u16::from_be_bytes(it)) * SECOND / 100)),
     };
     (summary, row)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|it| format!("{it:02x}")).collect()
 }
 
 /// The hardware address in an identifier: with a time before it, or without.

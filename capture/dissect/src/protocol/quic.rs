@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schema::value::{Duration, Label, Texts, text};
 
 use self::initial::{Keys, Q050, T050, T051, VERSION_2, VERSION_2_DRAFT};
-use super::tls::fingerprint::{self, hex};
+use super::tls::fingerprint;
 use super::tls::hello::{
     CLIENT_HELLO, Carrier, ClientHello, Offer, PRE_SHARED_KEY, Reader, SERVER_HELLO, ServerHello,
 };
@@ -14,6 +14,7 @@ use super::tls::pieces::Pieces;
 use super::{Dissect, Guess, Head, Transport};
 use crate::exchange::{Exchange, Learned, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};
+use crate::render::hex;
 
 mod initial;
 

@@ -302,7 +302,7 @@ impl Dissect for Dissector {
         let client_chain = ask.map(|it| &*it.chain).unwrap_or_default();
         let client_certificate = client_chain.first().and_then(|it| Certificate::of(it));
         let is_clear = chosen.is_some_and(|it| !it.hides_the_rest());
-        let sha256 = |it: &[u8]| Cow::Owned(fingerprint::hex(&Sha256::digest(it)));
+        let sha256 = |it: &[u8]| Cow::Owned(crate::render::hex(&Sha256::digest(it)));
         let carrier = hello.map(|it| it.carrier).or_else(|| answer.and_then(|it| it.carrier));
 
         let is_foreign = answer.is_some_and(|it| it.is_foreign);

@@ -6,59 +6,70 @@
 
 /// What a block held, at most `limit` bytes, and whether that is all of it.
 pub(in crate::protocol) fn lz4(block: &[u8], limit: usize) -> (Vec<u8>, bool) {
-    let mut from = Bytes(block);
     let mut opened = Vec::with_capacity(block.len().saturating_mul(3).min(limit));
-    let whole = lz4_into(&mut from, &mut opened, limit).is_some();
+    let whole = lz4_into(block, &mut opened, 0, limit).is_some();
     (opened, whole)
 }
 
-fn lz4_into(from: &mut Bytes<'_>, to: &mut Vec<u8>, limit: usize) -> Option<()> {
+/// Appends what a block held, until `to` has `limit` bytes; `None` if that is not all of it. It may
+/// repeat what came before it, from `base` on.
+pub(in crate::protocol) fn lz4_into(
+    block: &[u8],
+    to: &mut Vec<u8>,
+    base: usize,
+    limit: usize,
+) -> Option<()> {
+    let mut from = Bytes(block);
     loop {
         let token = from.next()?;
         let literals = from.lz4_length(token >> 4)?;
-        copy(from, to, literals, limit)?;
+        copy(&mut from, to, literals, limit)?;
         if from.0.is_empty() {
             // The last sequence has only literals.
             return Some(());
         }
         let offset = from.little_endian(2)?;
         let length = from.lz4_length(token & 15)?.saturating_add(4);
-        repeat(to, offset, length, limit)?;
+        repeat(to, base, offset, length, limit)?;
     }
 }
 
 /// What a block held, at most `limit` bytes, and whether that is all of it.
 pub(in crate::protocol) fn snappy(block: &[u8], limit: usize) -> (Vec<u8>, bool) {
-    let mut from = Bytes(block);
-    let Some(size) = from.varint() else { return (Vec::new(), false) };
-    let mut opened = Vec::with_capacity(size.min(block.len().saturating_mul(4)).min(limit));
-    let whole = snappy_into(&mut from, &mut opened, limit).is_some() && opened.len() == size;
+    let mut opened = Vec::new();
+    let whole = snappy_into(block, &mut opened, limit).is_some();
     (opened, whole)
 }
 
-fn snappy_into(from: &mut Bytes<'_>, to: &mut Vec<u8>, limit: usize) -> Option<()> {
+/// Appends what a block held, until `to` has `limit` bytes; `None` if that is not all of it.
+pub(in crate::protocol) fn snappy_into(block: &[u8], to: &mut Vec<u8>, limit: usize) -> Option<()> {
+    let mut from = Bytes(block);
+    let size = from.varint()?;
+    let base = to.len();
+    let room = limit.saturating_sub(base);
+    to.reserve_exact(size.min(block.len().saturating_mul(4)).min(room));
     while let Some(tag) = from.next() {
         let high = usize::from(tag >> 2);
         match tag & 3 {
             0 => {
                 let length = if high < 60 { high } else { from.little_endian(high - 59)? };
-                copy(from, to, length.saturating_add(1), limit)?;
+                copy(&mut from, to, length.saturating_add(1), limit)?;
             }
             1 => {
                 let offset = usize::from(tag >> 5) << 8 | from.little_endian(1)?;
-                repeat(to, offset, (high & 7) + 4, limit)?;
+                repeat(to, base, offset, (high & 7) + 4, limit)?;
             }
             2 => {
                 let offset = from.little_endian(2)?;
-                repeat(to, offset, high + 1, limit)?;
+                repeat(to, base, offset, high + 1, limit)?;
             }
             _ => {
                 let offset = from.little_endian(4)?;
-                repeat(to, offset, high + 1, limit)?;
+                repeat(to, base, offset, high + 1, limit)?;
             }
         }
     }
-    Some(())
+    (to.len() - base == size).then_some(())
 }
 
 /// Bytes that stand for themselves. `None` if some are missing, or there is no room for all.
@@ -71,9 +82,9 @@ fn copy(from: &mut Bytes<'_>, to: &mut Vec<u8>, length: usize, limit: usize) -> 
     (there == length && there <= room).then_some(())
 }
 
-/// Bytes that came `offset` bytes ago; they may overlap with what they become.
-fn repeat(to: &mut Vec<u8>, offset: usize, length: usize, limit: usize) -> Option<()> {
-    if offset == 0 || offset > to.len() {
+/// Bytes that came `offset` bytes ago, but not before `base`; they may overlap with what they become.
+fn repeat(to: &mut Vec<u8>, base: usize, offset: usize, length: usize, limit: usize) -> Option<()> {
+    if offset == 0 || offset > to.len() - base {
         return None;
     }
     let mut left = length.min(limit.saturating_sub(to.len()));

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use crate::protocol::common::blocks::{lz4_into, snappy_into};
+
 /// Undoes gzip (RFC 1952) in one go, if it is one plain member as Kafka's clients write it and opens
 /// to no more than `limit` bytes; `None` if it takes more than that.
 pub(super) fn gzip(bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
@@ -32,60 +34,17 @@ pub(super) fn snappy(bytes: &[u8], limit: usize) -> Vec<u8> {
             while let Some((length, behind)) = rest.split_first_chunk() {
                 let length = u32::from_be_bytes(*length) as usize;
                 let block = behind.get(..length).unwrap_or(behind);
-                if snappy_block(block, &mut opened, limit).is_none() {
+                if snappy_into(block, &mut opened, limit).is_none() {
                     break;
                 }
                 rest = behind.get(length..).unwrap_or_default();
             }
         }
         None => {
-            snappy_block(bytes, &mut opened, limit);
+            snappy_into(bytes, &mut opened, limit);
         }
     }
     opened
-}
-
-/// <https://github.com/google/snappy/blob/main/format_description.txt>; `None` where it ends early.
-fn snappy_block(bytes: &[u8], opened: &mut Vec<u8>, limit: usize) -> Option<()> {
-    // Its length when opened, which the elements say too.
-    let n = bytes.iter().take(5).position(|it| it & 0x80 == 0)?;
-    let mut rest = bytes.get(n + 1..)?;
-    let base = opened.len();
-    while let Some((tag, behind)) = rest.split_first() {
-        let (tag, high) = (tag & 3, usize::from(tag >> 2));
-        if tag == 0 {
-            let (length, behind) = match high {
-                0..60 => (high, behind),
-                _ => little_endian(behind, high - 59)?,
-            };
-            let length = length + 1;
-            let literal = behind.get(..length).unwrap_or(behind);
-            let room = limit.saturating_sub(opened.len());
-            opened.extend_from_slice(literal.get(..room).unwrap_or(literal));
-            rest = behind.get(length..)?;
-        } else {
-            let (length, distance, behind) = match tag {
-                1 => {
-                    let (low, behind) = little_endian(behind, 1)?;
-                    ((high & 7) + 4, (high >> 3) << 8 | low, behind)
-                }
-                2 => {
-                    let (distance, behind) = little_endian(behind, 2)?;
-                    (high + 1, distance, behind)
-                }
-                _ => {
-                    let (distance, behind) = little_endian(behind, 4)?;
-                    (high + 1, distance, behind)
-                }
-            };
-            repeat(opened, base, distance, length, limit)?;
-            rest = behind;
-        }
-        if opened.len() >= limit {
-            return None;
-        }
-    }
-    Some(())
 }
 
 /// Undoes LZ4 frames: <https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md>. Checksums are
@@ -117,7 +76,7 @@ fn lz4_frames(mut rest: &[u8], opened: &mut Vec<u8>, limit: usize) -> Option<()>
                 let room = limit.saturating_sub(opened.len());
                 opened.extend_from_slice(block.get(..room).unwrap_or(block));
             } else {
-                lz4_block(block, opened, base, limit)?;
+                lz4_into(block, opened, base, limit)?;
             }
             if opened.len() >= limit {
                 return None;
@@ -126,68 +85,6 @@ fn lz4_frames(mut rest: &[u8], opened: &mut Vec<u8>, limit: usize) -> Option<()>
         }
     }
     Some(())
-}
-
-/// <https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md>; `None` where it ends early.
-fn lz4_block(mut rest: &[u8], opened: &mut Vec<u8>, base: usize, limit: usize) -> Option<()> {
-    while let Some((token, behind)) = rest.split_first() {
-        let (length, behind) = lz4_length(usize::from(token >> 4), behind)?;
-        let literal = behind.get(..length).unwrap_or(behind);
-        let room = limit.saturating_sub(opened.len());
-        opened.extend_from_slice(literal.get(..room).unwrap_or(literal));
-        rest = behind.get(length..)?;
-        if rest.is_empty() {
-            // The last sequence has literals only.
-            break;
-        }
-        let (distance, behind) = little_endian(rest, 2)?;
-        let (length, behind) = lz4_length(usize::from(token & 15), behind)?;
-        repeat(opened, base, distance, length + 4, limit)?;
-        rest = behind;
-    }
-    Some(())
-}
-
-/// Fifteen, and each 255 behind it, mean that more follows.
-fn lz4_length(mut length: usize, mut rest: &[u8]) -> Option<(usize, &[u8])> {
-    if length == 15 {
-        loop {
-            let (more, behind) = rest.split_first()?;
-            length = length.saturating_add(usize::from(*more));
-            rest = behind;
-            if *more != 255 {
-                break;
-            }
-        }
-    }
-    Some((length, rest))
-}
-
-/// Appends `length` bytes from `distance` back, but not from before `base`. They may overlap.
-fn repeat(
-    opened: &mut Vec<u8>,
-    base: usize,
-    distance: usize,
-    length: usize,
-    limit: usize,
-) -> Option<()> {
-    if distance == 0 || distance > opened.len() - base {
-        return None;
-    }
-    let from = opened.len() - distance;
-    let mut left = length.min(limit.saturating_sub(opened.len()));
-    while left > 0 {
-        let n = left.min(opened.len() - from);
-        opened.extend_from_within(from..from + n);
-        left -= n;
-    }
-    Some(())
-}
-
-/// A number of `n` bytes, and what follows.
-fn little_endian(bytes: &[u8], n: usize) -> Option<(usize, &[u8])> {
-    let (digits, rest) = bytes.split_at_checked(n)?;
-    Some((digits.iter().rev().fold(0, |value, digit| value << 8 | usize::from(*digit)), rest))
 }
 
 thread_local! {

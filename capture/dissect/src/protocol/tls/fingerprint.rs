@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 use super::hello::{ALPN, Carrier, ClientHello, SERVER_NAME, ServerHello};
 use super::names::is_grease;
 
+use crate::render::hex;
+
 /// The MD5 of the version, ciphers, extensions, groups and point formats a client offers.
 pub(in crate::protocol) fn ja3(hello: &ClientHello<'_>) -> Option<String> {
     if hello.carrier == Carrier::Ssl2 || !hello.whole {
@@ -82,12 +84,6 @@ pub(in crate::protocol) fn ja4(hello: &ClientHello<'_>) -> Option<String> {
     Some(text)
 }
 
-/// Bytes as hexadecimal digits.
-pub(in crate::protocol) fn hex(bytes: &[u8]) -> String {
-    let digit = |it: u8| char::from(HEX.get(usize::from(it)).copied().unwrap_or(b'0'));
-    bytes.iter().flat_map(|it| [digit(it >> 4), digit(it & 15)]).collect()
-}
-
 /// The first and the last character of the first protocol offered; of its digits in hexadecimal,
 /// if either is no letter or digit.
 fn push_ends(text: &mut String, name: &[u8]) {
@@ -127,8 +123,6 @@ fn join(text: &mut String, numbers: impl IntoIterator<Item = impl Display>) {
         write!(text, "{dash}{it}").unwrap_or_default();
     }
 }
-
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 mod tests {

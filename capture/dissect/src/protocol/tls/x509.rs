@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use schema::value::text;
 
-use super::fingerprint::hex;
 use crate::limits::SECOND;
+use crate::render::hex;
 
 /// A certificate, read where it lies.
 #[derive(Clone, Copy, Debug, Default)]
