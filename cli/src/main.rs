@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
+mod allocator;
 mod capture;
 mod commands;
 mod format;
@@ -17,10 +18,6 @@ mod local;
 mod output;
 mod place;
 mod progress;
-
-/// Short-lived row batches of many sizes on many threads: what mimalloc is good at.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// See your network's traffic, and ask it questions in SQL.
 #[derive(Debug, Parser)]
