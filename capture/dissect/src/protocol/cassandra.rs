@@ -217,6 +217,9 @@ enum Type {
     Simple(u16),
     List(Box<Self>),
     Map(Box<(Self, Self)>),
+    /// A user's own: its fields.
+    User(Box<[(Box<str>, Self)]>),
+    Tuple(Box<[Self]>),
     Other,
 }
 
@@ -1437,19 +1440,27 @@ impl<'a> Reader<'a> {
             0x20 | 0x22 => Type::List(Box::new(self.kind(depth + 1)?)),
             0x21 => Type::Map(Box::new((self.kind(depth + 1)?, self.kind(depth + 1)?))),
             0x30 => {
+                // Its keyspace and its name.
                 self.string()?;
                 self.string()?;
+                let mut fields = Vec::new();
                 for _ in 0..self.u16()? {
-                    self.string()?;
-                    self.kind(depth + 1)?;
+                    let field = (name(self.string()?), self.kind(depth + 1)?);
+                    if fields.len() < COLUMNS {
+                        fields.push(field);
+                    }
                 }
-                Type::Other
+                Type::User(fields.into())
             }
             0x31 => {
+                let mut items = Vec::new();
                 for _ in 0..self.u16()? {
-                    self.kind(depth + 1)?;
+                    let item = self.kind(depth + 1)?;
+                    if items.len() < COLUMNS {
+                        items.push(item);
+                    }
                 }
-                Type::Other
+                Type::Tuple(items.into())
             }
             simple => Type::Simple(simple),
         })
@@ -1564,6 +1575,42 @@ impl JsonText {
                     }
                 }
                 self.out.push('}');
+            }
+            // Fields added to the type later than the value was written are not there.
+            Type::User(fields) => {
+                let mut from = Reader(bytes);
+                self.out.push('{');
+                for (place, (name, kind)) in fields.iter().enumerate() {
+                    let item = from.bytes().flatten();
+                    if place > 0 {
+                        self.out.push(',');
+                    }
+                    self.text(name.as_bytes());
+                    self.out.push(':');
+                    match item.is_some() && is_secret(name.as_bytes()) {
+                        true => self.text(b"***"),
+                        false => self.item(item, kind),
+                    }
+                    if self.is_full() {
+                        break;
+                    }
+                }
+                self.out.push('}');
+            }
+            Type::Tuple(kinds) => {
+                let mut from = Reader(bytes);
+                self.out.push('[');
+                for (place, kind) in kinds.iter().enumerate() {
+                    let item = from.bytes().flatten();
+                    if place > 0 {
+                        self.out.push(',');
+                    }
+                    self.item(item, kind);
+                    if self.is_full() {
+                        break;
+                    }
+                }
+                self.out.push(']');
             }
             Type::Other => self.hex(bytes),
         }
@@ -2066,6 +2113,15 @@ mod tests {
 
     #[test]
     fn rows_are_shown_with_names_and_types() {
+        let fields: [(&str, &[u8]); 4] = [
+            ("street", &[0, 13]),
+            ("password", &[0, 13]),
+            ("rooms", &[0, 32, 0, 9]),
+            ("added", &[0, 9]),
+        ];
+        let fields: Vec<u8> =
+            fields.iter().flat_map(|it| [&short(it.0)[..], it.1].concat()).collect();
+        let user = [&[0, 48][..], &short("ks"), &short("address"), &[0, 4], &fields].concat();
         let kinds: &[(&str, &[u8])] = &[
             ("text", &[0, 13]),
             ("int", &[0, 9]),
@@ -2077,9 +2133,12 @@ mod tests {
             ("blob", &[0, 3]),
             ("list", &[0, 32, 0, 13]),
             ("map", &[0, 33, 0, 9, 0, 4]),
+            ("user", &user),
+            ("tuple", &[0, 49, 0, 2, 0, 9, 0, 13]),
         ];
         let list = [&[0, 0, 0, 2][..], &long(b"x"), &long(b"y")].concat();
         let map = [&[0, 0, 0, 1][..], &long(&[0, 0, 0, 3]), &long(&[1])].concat();
+        let rooms = [&[0, 0, 0, 1][..], &long(&[0, 0, 0, 5])].concat();
         let values = [
             long(b"a\"b"),
             long(&[255; 4]),
@@ -2091,9 +2150,12 @@ mod tests {
             long(&[0xca, 0xfe]),
             long(&list),
             long(&map),
+            // The last field is younger than the value.
+            long(&[long(b"High St"), long(b"s3cret"), long(&rooms)].concat()),
+            long(&[long(&[0, 0, 0, 7]), vec![255; 4]].concat()),
         ];
         let told = [
-            &[0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 10][..],
+            &[0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 12][..],
             &long(b"state"),
             &spec(kinds),
             &[0, 0, 0, 1],
@@ -2110,6 +2172,8 @@ mod tests {
         let expected = json!([{
             "text": "a\"b", "int": -1, "none": null, "bool": false, "double": 1.5, "decimal": "-0.01",
             "inet": "127.0.0.1", "blob": "0xcafe", "list": ["x", "y"], "map": {"3": true},
+            "user": {"street": "High St", "password": "***", "rooms": [5], "added": null},
+            "tuple": [7, null],
         }]);
         assert_eq!(json(&rows[0], "rows"), expected);
     }
