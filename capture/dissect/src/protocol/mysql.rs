@@ -1786,35 +1786,44 @@ mod tests {
 
     #[test]
     fn packets_in_compressed_frames_are_read() {
-        let capabilities = CAPABILITIES | COMPRESS;
-        let frame = |bytes: &[u8]| {
-            let mut packed = ZlibEncoder::new(Vec::new(), Level::default());
-            packed.write_all(bytes).unwrap();
-            let packed = packed.finish().unwrap();
-            let length = u32::try_from(packed.len()).unwrap().to_le_bytes();
-            let opened = u32::try_from(bytes.len()).unwrap().to_le_bytes();
-            [&length[..3], &[0], &opened[..3], &packed].concat()
-        };
-        let steps = [
-            server(greeting(capabilities)),
-            client(login(capabilities)),
-            server(ok(2)),
-            client(frame(&command(COM_QUERY, format!("select '{}'", "x".repeat(5000))))),
-            server(frame(&ok(1))),
-            client(frame(&[command(COM_STMT_CLOSE, b"\x07\0\0\0"), command(0x0e, "")].concat())),
-            server(frame(&ok(1))),
-        ];
-        let rows = however_cut::<Dissector>(&steps);
-        assert_eq!(
-            show(&rows, &["command", "outcome", "compression"]),
-            [
-                json!(["Greeting", null, null]),
-                json!(["Login", "ok", "zlib"]),
-                json!(["COM_QUERY", "ok", null]),
-                json!(["COM_STMT_CLOSE", null, null]),
-                json!(["COM_PING", "ok", null]),
-            ]
-        );
+        use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+        for (capability, name) in [(COMPRESS, "zlib"), (COMPRESS_ZSTD, "zstd")] {
+            let capabilities = CAPABILITIES | capability;
+            let frame = |bytes: &[u8]| {
+                let packed = if capability == COMPRESS {
+                    let mut packed = ZlibEncoder::new(Vec::new(), Level::default());
+                    packed.write_all(bytes).unwrap();
+                    packed.finish().unwrap()
+                } else {
+                    compress_to_vec(bytes, CompressionLevel::Fastest)
+                };
+                let length = u32::try_from(packed.len()).unwrap().to_le_bytes();
+                let opened = u32::try_from(bytes.len()).unwrap().to_le_bytes();
+                [&length[..3], &[0], &opened[..3], &packed].concat()
+            };
+            let steps = [
+                server(greeting(capabilities)),
+                client(login(capabilities)),
+                server(ok(2)),
+                client(frame(&command(COM_QUERY, format!("select '{}'", "x".repeat(5000))))),
+                server(frame(&ok(1))),
+                client(frame(
+                    &[command(COM_STMT_CLOSE, b"\x07\0\0\0"), command(0x0e, "")].concat(),
+                )),
+                server(frame(&ok(1))),
+            ];
+            let rows = however_cut::<Dissector>(&steps);
+            assert_eq!(
+                show(&rows, &["command", "outcome", "compression"]),
+                [
+                    json!(["Greeting", null, null]),
+                    json!(["Login", "ok", name]),
+                    json!(["COM_QUERY", "ok", null]),
+                    json!(["COM_STMT_CLOSE", null, null]),
+                    json!(["COM_PING", "ok", null]),
+                ]
+            );
+        }
     }
 
     #[test]
