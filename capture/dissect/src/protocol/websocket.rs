@@ -9,6 +9,7 @@ use super::{Dissect, Guess, Head, Transport};
 use crate::body::Payload;
 use crate::exchange::{Exchange, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};
+use crate::limits::Limits;
 
 /// WebSocket frames, one a row; the request that led to them is a row of `http`. `verb` is what a
 /// frame is, `target` the path that was asked for.
@@ -47,6 +48,8 @@ pub(super) struct Websocket<'a> {
 pub(super) struct Dissector {
     client: Half,
     server: Half,
+    /// Whether the upgrade was seen.
+    is_handed: bool,
     asked: std::sync::Arc<Asked>,
 }
 
@@ -108,12 +111,14 @@ impl Dissect for Dissector {
     type Body = Frame;
     type Columns = WebsocketColumns;
 
-    /// Its frames look like anything; only an upgrade says that they come.
-    fn guess(_head: &Head<'_>) -> Guess {
-        Guess::No
+    /// As a rule an upgrade says that frames come; without it, only several in a row, or one that
+    /// is text, are no accident.
+    fn guess(head: &Head<'_>) -> Guess {
+        guess(head.side, head.bytes)
     }
 
     fn handed(&mut self, note: &str) {
+        self.is_handed = true;
         self.asked = std::sync::Arc::new(Asked::of(note));
     }
 
@@ -124,7 +129,7 @@ impl Dissect for Dissector {
         _open: &Open<Frame>,
     ) -> Result<Message<Frame>, Stop> {
         if self.half(side).under_way.is_none() {
-            let deflate = self.asked.deflate.is_some();
+            let deflate = self.may_deflate();
             let head = FrameHead::read(input, deflate)?;
             let asked = std::sync::Arc::clone(&self.asked);
             let half = self.half(side);
@@ -182,7 +187,7 @@ impl Dissect for Dissector {
     }
 
     fn resync(&mut self, side: Side, input: &mut Input<'_>) -> Result<(), Stop> {
-        let deflate = self.asked.deflate.is_some();
+        let deflate = self.may_deflate();
         let half = self.half(side);
         half.under_way = None;
         half.broken = deflate;
@@ -210,6 +215,11 @@ impl Dissect for Dissector {
 }
 
 impl Dissector {
+    /// Whether messages may be compressed: as agreed, or for all that is known.
+    fn may_deflate(&self) -> bool {
+        !self.is_handed || self.asked.deflate.is_some()
+    }
+
     fn half(&mut self, side: Side) -> &mut Half {
         match side {
             Side::Client => &mut self.client,
@@ -224,7 +234,10 @@ impl Dissector {
             Side::Client => it.client_forgets,
             Side::Server => it.server_forgets,
         });
+        let is_handed = self.is_handed;
         let half = self.half(side);
+        // What was sent before the capture began may be what a message repeats.
+        half.broken |= !is_handed;
         let Some(mut under_way) = half.under_way.take() else { return Err(Stop::Lost) };
         while under_way.left > 0 {
             let some = match input.some(under_way.left.min(PIECE_BYTES)) {
@@ -447,6 +460,61 @@ impl FrameHead {
     }
 }
 
+/// How much a side's first bytes look like frames: a text, or several masked frames in a row. What
+/// a server sends without a mask, and is no text, could be anything.
+fn guess(side: Side, bytes: &[u8]) -> Guess {
+    let limits = Limits::default();
+    let mut input = Input::new(bytes, false, &limits);
+    for _ in 0..CHAIN {
+        // A capture may begin in the middle of a message, but what we take for one does not.
+        let begins =
+            matches!(input.rest().first(), None | Some(0x81 | 0x82 | 0xc1 | 0xc2 | 0x89 | 0x8a));
+        if !begins {
+            return Guess::No;
+        }
+        let head = match FrameHead::read(&mut input, true) {
+            Ok(head) => head,
+            Err(Stop::More) => return Guess::More,
+            Err(Stop::Lost) => return Guess::No,
+        };
+        let length = usize::try_from(head.length).unwrap_or(usize::MAX);
+        if head.mask.is_some() != (side == Side::Client) || length > LIKELY_BYTES {
+            return Guess::No;
+        }
+        let rest = input.rest();
+        let there = rest.get(..length).unwrap_or(rest);
+        let is_plain_text = head.opcode == TEXT && !head.compressed;
+        if is_plain_text {
+            match is_text(there, head.mask.unwrap_or_default()) {
+                Some(letters) if letters >= TEXT_LETTERS => return Guess::Sure,
+                Some(_) => {}
+                None => return Guess::No,
+            }
+        } else if side == Side::Server {
+            return Guess::No;
+        }
+        if input.take(length).is_err() {
+            return Guess::More;
+        }
+    }
+    Guess::Sure
+}
+
+/// How many letters the bytes are, if they are text; the last may be cut.
+fn is_text(bytes: &[u8], mask: [u8; 4]) -> Option<usize> {
+    let looked = bytes.iter().take(LOOKED_BYTES).zip(mask.iter().cycle());
+    let plain: Vec<u8> = looked.map(|(byte, key)| byte ^ key).collect();
+    let plain = match std::str::from_utf8(&plain) {
+        Ok(plain) => plain,
+        Err(cut) if cut.error_len().is_none() => {
+            plain.get(..cut.valid_up_to()).and_then(|it| std::str::from_utf8(it).ok())?
+        }
+        Err(_) => return None,
+    };
+    let is_control = |it: char| it.is_control() && !matches!(it, '\t' | '\r' | '\n' | '\x1e');
+    (!plain.contains(is_control)).then(|| plain.chars().count())
+}
+
 /// Whether frames of this side begin here: up to where the bytes end, or a few of them. `None` if
 /// it takes more bytes to tell.
 fn chain(bytes: &[u8], side: Side, deflate: bool, like: &Input<'_>) -> Option<bool> {
@@ -489,7 +557,13 @@ const MOST_GROWTH: u64 = 32;
 /// Frames in a row that are no accident.
 const CHAIN: usize = 4;
 
-/// Longer frames are not looked for after a loss.
+/// Letters that are no accident behind a frame's head; a length and, of a client, a mask fit too.
+const TEXT_LETTERS: usize = 8;
+
+/// How much of a text is looked at.
+const LOOKED_BYTES: usize = 256;
+
+/// Longer frames are not looked for after a loss, or without an upgrade.
 const LIKELY_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
@@ -499,7 +573,6 @@ mod tests {
 
     use super::*;
     use crate::drive::{Step, client, datagrams, however_cut, server, stream};
-    use crate::limits::Limits;
 
     fn frame(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
         let bit = if mask.is_some() { 0x80 } else { 0 };
@@ -553,6 +626,44 @@ mod tests {
             }
         }
         out
+    }
+
+    #[test]
+    fn frames_are_recognised_without_their_upgrade() {
+        let look = |side, bytes: &[u8]| guess(side, bytes);
+        let said = masked(0x81, br#"{"op":"subscribe"}"#);
+        let told = plain(0x81, br#"{"ok":true}"#);
+        assert_eq!(look(Side::Client, &said), Guess::Sure);
+        assert_eq!(look(Side::Client, &said[..1]), Guess::More);
+        assert_eq!(look(Side::Client, &said[..10]), Guess::More);
+        assert_eq!(look(Side::Server, &told), Guess::Sure);
+        // Only clients mask.
+        assert_eq!(look(Side::Server, &said), Guess::No);
+        assert_eq!(look(Side::Client, &told), Guess::No);
+        let binary = masked(0x82, &[0, 255, 3, 7]);
+        assert_eq!(look(Side::Client, &binary), Guess::More);
+        assert_eq!(look(Side::Client, &binary.repeat(CHAIN)), Guess::Sure);
+        for other in [
+            &b"GET / HTTP/1.1\r\n"[..],
+            b"\x16\x03\x01\0\x05",
+            b"\x81\0\0\x44 CKFDENECFD",
+            b"*1\r\n",
+        ] {
+            assert_eq!(look(Side::Client, other), Guess::No, "{}", other.escape_ascii());
+        }
+        assert_eq!(look(Side::Server, b"\x81\x0a\xff\xfe\x01\x02"), Guess::No);
+    }
+
+    #[test]
+    fn what_was_compressed_before_the_capture_is_not_guessed() {
+        let compressed = deflated(&mut Compress::new(Compression::default(), false), b"hello");
+        let rows = however_cut::<Dissector>(&[
+            client(masked(0x81, b"plain")),
+            server(plain(0xc1, &compressed)),
+            client(masked(0x81, b"on")),
+        ]);
+        let shown: Vec<_> = rows.iter().map(said).collect();
+        assert_eq!(shown, ["client text plain", "server text  cut", "client text on"]);
     }
 
     #[test]
@@ -687,7 +798,7 @@ mod tests {
         for bytes in [
             &b"\x83\0"[..],
             b"\xb1\0",
-            b"\xc1\0",
+            b"\xc9\0",
             b"\x09\0",
             b"\x88\x7e\0\0",
             b"\x82\x7f\xff\0\0\0\0\0\0\0",
@@ -700,5 +811,15 @@ mod tests {
             );
         }
         assert!(datagrams::<Dissector>(&[]).is_empty());
+        // Compressed, though an upgrade was seen and agreed on nothing.
+        let mut agreed = Dissector::default();
+        agreed.handed("GET /a HTTP/1.1\r\n\r\nHTTP/1.1 101 Fine\r\n\r\n");
+        let limits = Limits::default();
+        let read = agreed.parse(
+            Side::Server,
+            &mut Input::new(b"\xc1\0", false, &limits),
+            &Open::default(),
+        );
+        assert_eq!(read.err(), Some(Stop::Lost));
     }
 }
