@@ -386,7 +386,14 @@ fn judge(bytes: &[u8], length: usize, side: Side) -> Guess {
         Side::Server => header.code() <= 10,
     };
     let is_exact = fits && (outline.end == length || message.len() < length);
-    if is_plain && is_sound && is_exact { Guess::Sure } else { Guess::Maybe }
+    // What is told to a group answers no question (RFC 6762 §6), and is signed by nothing else.
+    let is_told = header.is_response()
+        && header.id == 0
+        && header.flags & !AUTHORITATIVE == RESPONSE
+        && questions == 0
+        && answers > 0
+        && outline.whole;
+    if (is_plain || is_told) && is_sound && is_exact { Guess::Sure } else { Guess::Maybe }
 }
 
 /// The twelve bytes in front of every message.
@@ -800,8 +807,21 @@ impl<'m> Reader<'m> {
     }
 }
 
-/// A label with the escapes of zone files, as BIND writes them.
+/// A label with the escapes of zone files, as BIND writes them; letters of other scripts, which
+/// services are named in (RFC 6763 §4.1.1), stay as they are.
 fn write_label(label: &[u8], text: &mut String) {
+    if !label.is_ascii()
+        && let Ok(letters) = std::str::from_utf8(label)
+        && !letters.contains(|it: char| it.is_control() && !it.is_ascii())
+    {
+        for letter in letters.chars() {
+            match letter.is_ascii() {
+                true => write_label(letter.encode_utf8(&mut [0; 4]).as_bytes(), text),
+                false => text.push(letter),
+            }
+        }
+        return;
+    }
     for byte in label {
         match byte {
             b'"' | b'(' | b')' | b'.' | b';' | b'\\' | b'@' | b'$' => {
@@ -1627,6 +1647,19 @@ mod tests {
         assert_eq!(rows(&[(Side::Client, bytes)], true, 999), ["A a\\.\\\"\\000\\255.com None []"]);
         let root = message([1, 0x0100, 1, 0, 0, 0], &["", "#0002 0001"]);
         assert_eq!(rows(&[(Side::Client, root)], true, 999), ["NS . None []"]);
+        let name = "#07 4d c3 bc 20 2e 28 61 00";
+        let service = message([1, 0x0100, 1, 0, 0, 0], &[name, "#0001 0001"]);
+        assert_eq!(rows(&[(Side::Client, service)], true, 999), ["A Mü\\032\\.\\(a None []"]);
+    }
+
+    #[test]
+    fn what_is_told_to_a_group_needs_no_question() {
+        let record = "#05 6c6f63616c 00 0001 8001 00000078 0004 c0000201";
+        let told = message([0, 0x8400, 0, 1, 0, 0], &[record]);
+        assert_eq!(judge(&told, told.len(), Side::Server), Guess::Sure);
+        assert_eq!(judge(&told, told.len(), Side::Client), Guess::No);
+        let longer = [&told[..], b"more"].concat();
+        assert_eq!(judge(&longer, longer.len(), Side::Server), Guess::Maybe);
     }
 
     fn data(kind: u16, hex: &str) -> String {
