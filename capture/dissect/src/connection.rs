@@ -74,6 +74,10 @@ pub(crate) struct Connections<'a> {
     missing_segments: u64,
     /// How many bytes those were.
     missing_bytes: Size,
+    /// When the client's first bytes behind such a hole came: from here on, what it sent may be lacking.
+    client_missing_since: Option<Time>,
+    /// The same of the server's.
+    server_missing_since: Option<Time>,
     /// Times a receiver had no room left.
     zero_windows: u64,
     /// Segments that filled the receiver's window.
@@ -191,8 +195,10 @@ pub(crate) struct Metrics {
     fast_retransmissions: u64,
     out_of_order: u64,
     dup_acks: u64,
-    pub(crate) missing_segments: u64,
-    pub(crate) missing_bytes: u64,
+    missing_segments: u64,
+    missing_bytes: u64,
+    /// When the first bytes behind a hole came.
+    missing_since: [Option<i64>; 2],
     zero_windows: u64,
     window_full: u64,
     windows: (u64, u64),
@@ -388,6 +394,7 @@ impl Metrics {
         let scale =
             |way: usize| self.scale.get(way).copied().flatten().map(|it| Code(i32::from(it)));
         let data = |way: usize| self.first_data.get(way).copied().flatten();
+        let since = |way: usize| self.missing_since.get(way).copied().flatten().map(Time);
         let first_byte =
             data(client).zip(data(server)).filter(|(asked, answered)| answered >= asked);
         Connections {
@@ -421,6 +428,8 @@ impl Metrics {
             dup_acks: self.dup_acks,
             missing_segments: self.missing_segments,
             missing_bytes: Size(self.missing_bytes),
+            client_missing_since: since(client),
+            server_missing_since: since(server),
             zero_windows: self.zero_windows,
             window_full: self.window_full,
             client_window_scale: scale(client),
@@ -444,6 +453,15 @@ impl Metrics {
         }
     }
 
+    /// So many bytes will not come; those behind them came at a time.
+    pub(crate) fn missed(&mut self, way: usize, bytes: u64, since: i64) {
+        self.missing_segments += 1;
+        self.missing_bytes += bytes;
+        if let Some(it) = self.missing_since.get_mut(way) {
+            it.get_or_insert(since);
+        }
+    }
+
     /// Begins the next part: counts start anew, what the connection is known by stays.
     pub(crate) fn next_part(&mut self) {
         let old = std::mem::take(self);
@@ -455,6 +473,7 @@ impl Metrics {
             initial_rtt: old.initial_rtt,
             handshake: old.handshake,
             first_data: old.first_data,
+            missing_since: old.missing_since,
             ways: old.ways,
             ..Self::default()
         };

@@ -434,10 +434,10 @@ impl Flow {
                 let Some(missing) = stream.missing(now, shared.limits.pending_bytes, force) else {
                     continue;
                 };
+                let since = stream.waits_since().unwrap_or(now.ts);
                 stream.advance(stream.next + missing);
                 moved = true;
-                self.metrics.missing_segments += 1;
-                self.metrics.missing_bytes += missing;
+                self.metrics.missed(way, missing, since);
                 shared.tally.gaps += 1;
                 shared.tally.gap_bytes += missing;
                 let side = self.side(way);

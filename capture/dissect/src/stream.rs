@@ -150,6 +150,11 @@ impl Stream {
         Some(piece)
     }
 
+    /// When the first of the bytes that wait came.
+    pub(crate) fn waits_since(&self) -> Option<i64> {
+        self.pending.front().map(|it| it.at.ts)
+    }
+
     /// How many bytes have to be given up now, if any: those that are missing and will not come.
     pub(crate) fn missing(&self, now: Since, bound: usize, force: bool) -> Option<u64> {
         let (until, since) = match self.pending.front() {
