@@ -1,16 +1,33 @@
-/* gRPC as HTTP/2 sees it: `grpc` has what gRPC sees. */
+/* gRPC as HTTP/2 sees it: `grpc` has what gRPC sees. Of a side, truth has nothing behind lost segments. */
+with holes as (
+  select flow_id, min(client_missing_since) as client_hole, min(server_missing_since) as server_hole
+  from connections
+  group by flow_id
+),
+named as (
+  select
+    http.*,
+    request_bytes > 0 and (client_hole is null or http.ts < client_hole) as is_asked,
+    response_bytes > 0 and (
+      server_hole is null or cast(http.ts as bigint) + coalesce(http.duration, 0) < cast(server_hole as bigint)
+    ) as is_answered
+  from http
+  left join holes on holes.flow_id = http.flow_id
+  where version = '2'
+)
 select
   client_ip, client_port, server_ip, server_port,
-  nullif(verb, '') as op,
+  case when is_asked then nullif(verb, '') end as op,
   case
+    when not is_asked then null
     when character_length(target) > 400
       then substr(target, 1, 400) || '~' || character_length(target)
     else nullif(target, '')
   end as res,
   status as code,
   cast(ts as bigint) as ts
-from http
-where version = '2'
+from named
+where (is_asked or is_answered)
   and (
     (coalesce(request_content_type, '') like 'application/grpc%'
       and request_content_type not like 'application/grpc-web%')

@@ -1,8 +1,11 @@
 /* Every packet with its answer, from the side that sent it. Of a QoS 2 delivery truth has one row. Several topics are
    named there as a list. What an answer says is its code, where it has one and truth's reader knows it.
-   Differences:
-   mqtt_roundtrip, frames 11, 12, 14, 18: three PUBLISH and a DISCONNECT behind lost segments, which truth's reader waits
-   for and so does not count. */
+   Of a side truth's reader counts nothing behind lost segments, for which it waits. */
+with holes as (
+  select flow_id, min(client_missing_since) as client_hole, min(server_missing_since) as server_hole
+  from connections
+  group by flow_id
+)
 select
   case when sender = 'server' then server_ip else client_ip end as client_ip,
   case when sender = 'server' then server_port else client_port end as client_port,
@@ -18,6 +21,9 @@ select
     when response_packet is null then reason_codes[1]
     else response_packet
   end as code,
-  cast(ts as bigint) as ts
+  cast(mqtt.ts as bigint) as ts
 from mqtt
+left join holes on holes.flow_id = mqtt.flow_id
 where packet not in ('PUBREC', 'PUBREL')
+  and (case when sender = 'server' then server_hole else client_hole end is null
+    or mqtt.ts < case when sender = 'server' then server_hole else client_hole end)

@@ -5,12 +5,16 @@
    - it pairs all replies in order, so that where a client speaks before the greeting, the greeting answers its first
      command, and so on;
    - a message counts only after a captured 354;
-   - after DATA all is message up to a dot on a line, even if the server has refused it and goes on with commands.
-
-   What is left, of 199: 24 missed in rec_ftpsmtp_0 (frames 322-325, 344-347, 366-369, 411-416 and so on), where each
-   line of a reply to EHLO is a segment, which truth counts as a reply each. Elsewhere, what AUTH carries would differ
-   where it holds a password, which no row does. */
-with greeted as (
+   - after DATA all is message up to a dot on a line, even if the server has refused it and goes on with commands;
+   - it goes by segments: where the lines of a reply are sent one by one, each is a reply to it;
+   - it has what AUTH carries in the clear; here passwords are `***`, and read from the packets that the rows come from. */
+with said as (
+  select flow_id, ts, max(text(data)) as words
+  from packets
+  where text(data) like '%' || chr(10) || '%' and flow_id in (select flow_id from smtp)
+  group by flow_id, ts
+),
+greeted as (
   select flow_id, min(ts) as ts from smtp where verb = '(reply)' and status = 220 group by flow_id
 ),
 early as (
@@ -49,16 +53,29 @@ named as (
   from listed
 ),
 told as (
-  select *, is_word and is_outside as is_command from named
+  select
+    named.*,
+    is_word and is_outside as is_command,
+    case
+      when argument like '%***'
+        then coalesce(
+          replace(argument, '***', '')
+            || regexp_match(words, '(?i)' || verb || ' ' || replace(argument, '***', '') || '([^\r\n]*)')[1],
+          argument
+        )
+      else argument
+    end as spelled
+  from named
+  left join said on said.flow_id = named.flow_id and said.ts = named.ts and argument like '%***'
 )
 select client_ip, client_port, server_ip, server_port,
        case when is_command then verb else '(reply)' end as op,
        -- truth cuts long arguments and says how long they were
        case
          when not is_command then null
-         when character_length(argument) > 240
-           then substr(argument, 1, 240) || '~' || character_length(argument)
-         else argument
+         when character_length(spelled) > 240
+           then substr(spelled, 1, 240) || '~' || character_length(spelled)
+         else spelled
        end as res,
        case
          when is_early = 1 then coalesce(status_before, 220)
@@ -69,3 +86,20 @@ select client_ip, client_port, server_ip, server_port,
 from told
 where (is_command or status is not null)
   and not (verb = '(data)' and status is null and status_before is distinct from 354)
+union all
+select client_ip, client_port, server_ip, server_port, '(reply)', null, status, ts
+from (
+  select
+    client_ip, client_port, server_ip, server_port, status,
+    cast(said.ts as bigint) as ts,
+    row_number() over (partition by smtp.flow_id, smtp.seq order by said.ts) as nth
+  from smtp
+  join said on said.flow_id = smtp.flow_id
+  where smtp.reply like '%' || chr(10) || '%'
+    and cast(said.ts as bigint) > cast(smtp.ts as bigint)
+    and cast(said.ts as bigint) <= cast(smtp.ts as bigint) + smtp.duration
+    -- the first line of its segment
+    and regexp_like(said.words, '[^\n]' || cast(status as varchar) || '[ -][^\n]*\n')
+) as segments
+-- the first is the row's own
+where nth > 1
