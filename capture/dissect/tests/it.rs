@@ -135,6 +135,33 @@ fn loss_of_any_segment_costs_only_what_it_touches() {
     }
 }
 
+#[test]
+fn connections_say_since_when_bytes_are_missing() {
+    let (_, path) = fixtures().into_iter().find(|(protocol, _)| protocol == "redis").unwrap();
+    let frames = read(&path);
+    let ports = |frame: &Frame| {
+        let (_, at, _) = tcp(frame).unwrap();
+        (frame.data[at..at + 2].to_vec(), frame.data[at + 2..at + 4].to_vec())
+    };
+    let said: Vec<_> = (0..frames.len()).filter(|at| !payload(&frames[*at]).is_empty()).collect();
+    // In Redis, the client speaks first.
+    let (client, server) = ports(&frames[said[0]]);
+    let columns = ["client_missing_since", "server_missing_since"];
+    for (column, way) in columns.iter().zip([(&client, &server), (&server, &client)]) {
+        let is_of = |at: &&usize| ports(&frames[**at]) == (way.0.clone(), way.1.clone());
+        let of: Vec<_> = said.iter().filter(is_of).collect();
+        let mut fewer = frames.clone();
+        fewer.remove(*of[1]);
+        let keep = Keep { packets: false, connections: true, protocols: true, wide: true };
+        let since: Vec<_> = all_rows(&fewer, keep)
+            .into_iter()
+            .flat_map(|row| columns.map(|it| (it, row.get(it).and_then(|it| it.as_i64()))))
+            .filter(|it| it.1.is_some())
+            .collect();
+        assert_eq!(since, [(*column, Some(frames[*of[2]].ts))]);
+    }
+}
+
 /// The rows that have all their parts, without what depends on their number and time.
 fn complete(frames: &[Frame]) -> HashSet<String> {
     let mut rows = rows(frames);

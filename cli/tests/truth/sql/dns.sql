@@ -12,4 +12,4 @@ select client_ip, client_port, server_ip, server_port,
        status % 16 as code,
        cast(ts as bigint) as ts
 from dns
-where server_port not in (5353, 5355) and client_port not in (5353, 5355)
+where (server_port not in (5353, 5355) and client_port not in (5353, 5355)) or 53 in (server_port, client_port)

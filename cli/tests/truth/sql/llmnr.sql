@@ -10,4 +10,5 @@ select client_ip, client_port, server_ip, server_port,
        status % 16 as code,
        cast(ts as bigint) as ts
 from dns
-where server_port = 5355 or client_port = 5355
+-- of two ports that are known there, the lower one counts
+where 5355 in (server_port, client_port) and 53 not in (server_port, client_port)
