@@ -46,8 +46,6 @@ pub(crate) struct Outer {
     pub(crate) vlan: Option<u16>,
     /// The addresses of the outermost IP packet, if another lies within: source, destination.
     pub(crate) ends: Option<(Ip, Ip)>,
-    /// What tells apart networks that use the same addresses: the network id of an overlay.
-    pub(crate) network: u32,
 }
 
 impl Outer {
@@ -57,9 +55,6 @@ impl Outer {
             *free = carrier;
         }
         self.id = id.or(self.id);
-        if let (Carrier::Vxlan | Carrier::Geneve, Some(id)) = (carrier, id) {
-            self.network = id.saturating_add(1);
-        }
     }
 
     /// Notes the addresses of an IP packet that carries another.

@@ -246,7 +246,7 @@ impl Dissection {
     }
 
     fn tcp(&mut self, ts: i64, ends: &Ends, it: &Tcp<'_>, outer: Outer) -> u32 {
-        let (key, way) = Key::of(ends, Transport::Tcp, outer.network);
+        let (key, way) = Key::of(ends, Transport::Tcp);
         let mut found = self.flows.find(&key);
         if let Some(place) = found
             && self.flows.get(place).is_some_and(|flow| flow.is_reused(way, it))
@@ -267,7 +267,7 @@ impl Dissection {
     }
 
     fn datagram(&mut self, ts: i64, ends: &Ends, it: &Datagram<'_>, outer: Outer) -> u32 {
-        let (key, way) = Key::of(ends, it.transport, outer.network);
+        let (key, way) = Key::of(ends, it.transport);
         let place = self
             .flows
             .find(&key)

@@ -21,8 +21,6 @@ pub(crate) struct Key {
     low: (Ip, u16),
     high: (Ip, u16),
     transport: Transport,
-    /// See [`Outer::network`].
-    network: u32,
 }
 
 impl Key {
@@ -32,11 +30,11 @@ impl Key {
     }
 
     /// The key, and the direction of a packet: 0 from the low end to the high one, or 1.
-    pub(crate) fn of(ends: &Ends, transport: Transport, network: u32) -> (Self, usize) {
+    pub(crate) fn of(ends: &Ends, transport: Transport) -> (Self, usize) {
         if ends.source <= ends.destination {
-            (Self { low: ends.source, high: ends.destination, transport, network }, 0)
+            (Self { low: ends.source, high: ends.destination, transport }, 0)
         } else {
-            (Self { low: ends.destination, high: ends.source, transport, network }, 1)
+            (Self { low: ends.destination, high: ends.source, transport }, 1)
         }
     }
 
@@ -601,10 +599,7 @@ fn flow_id(key: &Key, ts: i64) -> [u8; 12] {
     let ports = [key.low.1.to_be_bytes(), key.high.1.to_be_bytes()].concat();
     let nanos = (ts % 1_000_000).to_be_bytes();
     let transport = [key.transport as u8];
-    let network = key.network.to_be_bytes();
-    // Most flows are in no overlay; their names owe nothing to it.
-    let network = if key.network == 0 { &[][..] } else { &network };
-    let parts = [&key.low.0[..], &key.high.0, &ports, &nanos, &transport, network];
+    let parts = [&key.low.0[..], &key.high.0, &ports, &nanos, &transport];
     for byte in parts.into_iter().flatten() {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }

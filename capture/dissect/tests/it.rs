@@ -301,6 +301,36 @@ fn a_port_used_again_is_another_conversation() {
     assert_eq!(rows(&[frames, later].concat()).len(), 2 * once);
 }
 
+#[test]
+fn an_overlay_may_number_each_direction_otherwise() {
+    let (_, path) = fixtures().into_iter().find(|(protocol, _)| protocol == "http").unwrap();
+    let frames: Vec<_> = read(&path).into_iter().filter(|it| tcp(it).is_some()).collect();
+    let wrapped: Vec<_> = frames
+        .iter()
+        .map(|it| {
+            let (_, at, _) = tcp(it).unwrap();
+            // Some networks put the sender's identity where the network's number stands.
+            let network = it.data[at + 1];
+            let udp = (8 + 8 + it.data.len()) as u16;
+            let ip = (20 + udp).to_be_bytes();
+            let udp = udp.to_be_bytes();
+            let parts: [&[u8]; 9] = [
+                &[0; 12],
+                &[8, 0, 0x45, 0, ip[0], ip[1], 0, 0, 0, 0, 64, 17, 0, 0],
+                &[192, 0, 2, 1],
+                &[192, 0, 2, 2],
+                &[200, 0, 0x12, 0xb5],
+                &[udp[0], udp[1], 0, 0],
+                &[8, 0, 0, 0],
+                &[0, 0, network, 0],
+                &it.data,
+            ];
+            Frame { ts: it.ts, data: parts.concat() }
+        })
+        .collect();
+    assert_eq!(rows(&wrapped), rows(&frames));
+}
+
 /// Random numbers, the same for the same seed.
 struct Noise(u64);
 

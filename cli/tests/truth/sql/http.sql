@@ -2,8 +2,7 @@
    Not unpacked: TLS whose keys stand in the capture (rec_tls_0_dsb); a head cut by the snap length (SllPacket); HTTP/0.9
    (mixed-vlan-mpls, frame 37). Tshark's own: in rec_http_0, 100 Continue counts as an answer of its own (frame 272), and an
    answer that comes before its request has ended (519) goes to no request and shifts those after it; it shows
-   no message that the snap length has cut (decapsulate_erspan1), and takes two overlays with the same addresses for one
-   (vxlan-overlapping-http-get).
+   no message that the snap length has cut (decapsulate_erspan1).
    It lists no message of which the end is missing, and of a side nothing behind lost segments: a request there leaves its
    answer alone, an answer its request. */
 with holes as (
