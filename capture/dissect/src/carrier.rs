@@ -111,6 +111,10 @@ pub(crate) fn datagram<'a>(port: u16, bytes: &'a [u8], outer: &mut Outer) -> Opt
         4789 | 8472 => vxlan(bytes, outer),
         6081 => geneve(bytes, outer),
         2152 => gtp(bytes, outer),
+        4754 => {
+            let mut inside = *outer;
+            plausible(gre(bytes, &mut inside), inside, outer)
+        }
         3544 => teredo(bytes, outer),
         _ => None,
     }
@@ -118,10 +122,11 @@ pub(crate) fn datagram<'a>(port: u16, bytes: &'a [u8], outer: &mut Outer) -> Opt
 
 /// RFC 7348, and its extension that says what it carries (draft-ietf-nvo3-vxlan-gpe).
 fn vxlan<'a>(bytes: &'a [u8], outer: &mut Outer) -> Option<&'a [u8]> {
-    let ([flags, .., next], [a, b, c, reserved]) =
+    let ([flags, .., next], [a, b, c, _]) =
         (*bytes.first_chunk::<4>()?, *bytes.get(4..)?.first_chunk::<4>()?);
-    // Group policy (0x80 first) and GPE (0x04) add flags; the network id's is always there.
-    if flags & 0x08 == 0 || reserved != 0 {
+    // Group policy (0x80 first) and GPE (0x04) add flags; the network id's is always there. What is
+    // reserved is ignored, as the receiver must.
+    if flags & 0x08 == 0 {
         return None;
     }
     let mut inside = *outer;

@@ -89,8 +89,8 @@ pub(crate) fn ethernet<'a>(frame: &'a [u8], outer: &mut Outer) -> Option<&'a [u8
     ether(u16_at(frame, 12)?, frame.get(14..)?, outer)
 }
 
-/// What follows an EtherType, or a length: VLAN tags (802.1Q, 802.1ad and their older numbers),
-/// MPLS labels and PPPoE sessions are looked through.
+/// What follows an EtherType, or a length: VLAN tags (802.1Q, 802.1ad and their older numbers), other
+/// tags, MPLS labels and PPPoE sessions are looked through.
 pub(crate) fn ether<'a>(mut kind: u16, mut rest: &'a [u8], outer: &mut Outer) -> Option<&'a [u8]> {
     for _ in 0..TAGS {
         match kind {
@@ -107,6 +107,17 @@ pub(crate) fn ether<'a>(mut kind: u16, mut rest: &'a [u8], outer: &mut Outer) ->
                 if c & 1 == 1 {
                     return labelled(rest, outer);
                 }
+            }
+            // Cisco's metadata, such as security group tags: version, length in words, words.
+            0x8909 => {
+                let words = 2 + 4 * usize::from(*rest.get(1)?);
+                kind = u16_at(rest, words)?;
+                rest = rest.get(words + 2..)?;
+            }
+            // The interface of a virtual machine (802.1BR's forerunner).
+            0x8926 => {
+                kind = u16_at(rest, 4)?;
+                rest = rest.get(6..)?;
             }
             0x8864 => {
                 outer.within(Carrier::Pppoe, Some(u32::from(u16_at(rest, 2)?)));
@@ -202,3 +213,26 @@ const LONGEST_LLC: usize = 1500;
 
 /// More than the kernel writes before the packet.
 const LOG_FIELDS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_looked_through() {
+        for tag in [
+            &b"\x81\0\0\x07\x08\0"[..],
+            b"\x89\x09\x01\x01\0\x01\0\x05\x08\0",
+            b"\x89\x09\x01\x01\0\x01\0\x05\x81\0\0\x07\x08\0",
+            b"\x89\x26\x80\0\0\x02\x81\0\0\x07\x08\0",
+        ] {
+            let frame = [&[0; 12][..], tag, b"\x45packet"].concat();
+            let found = ip_of(Link::Ethernet, &frame, &mut Outer::default());
+            assert_eq!(found, Some(&b"\x45packet"[..]), "{}", tag.escape_ascii());
+            for cut in 0..12 + tag.len() {
+                let found = ip_of(Link::Ethernet, &frame[..cut], &mut Outer::default());
+                assert!(found.is_none_or(<[u8]>::is_empty));
+            }
+        }
+    }
+}
