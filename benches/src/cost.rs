@@ -17,6 +17,14 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
+    /// Runs a command several times, each time as made for that run; the one in the middle by CPU time.
+    pub(crate) fn median(runs: u32, mut command: impl FnMut(u32) -> Command) -> Result<Self> {
+        let costs = (0..runs.max(1)).map(|run| Self::of(&mut command(run)));
+        let mut costs = costs.collect::<Result<Vec<_>>>()?;
+        costs.sort_by(|a, b| a.cpu_seconds.total_cmp(&b.cpu_seconds));
+        Ok(costs.swap_remove(costs.len() / 2))
+    }
+
     /// Runs a command to its end.
     pub(crate) fn of(command: &mut Command) -> Result<Self> {
         let start = Instant::now();

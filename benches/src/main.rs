@@ -25,6 +25,13 @@ struct Bench {
     /// Copies of the recorded mix; 10 make about 200 MB.
     #[arg(long, default_value_t = 10)]
     copies: u32,
+    /// Copies of each protocol's part of the mix, where protocols are measured one by one: so many that starting a
+    /// program matters little.
+    #[arg(long, default_value_t = 40)]
+    protocol_copies: u32,
+    /// How often everything is measured; the run in the middle counts.
+    #[arg(long, default_value_t = 3)]
+    runs: u32,
     /// Also run tshark over the recorded mix, for which it takes minutes.
     #[arg(long)]
     tshark_mix: bool,
@@ -70,7 +77,7 @@ fn compare(bench: &Bench) -> Result<()> {
     let work = TempDir::new()?;
     http(bench, &tools, &binary, work.path())?;
     mix(bench, &tools, &binary, work.path())?;
-    protocols(&binary, work.path())
+    protocols(bench, &binary, work.path())
 }
 
 fn http(bench: &Bench, tools: &Path, binary: &Path, work: &Path) -> Result<()> {
@@ -92,76 +99,62 @@ fn http(bench: &Bench, tools: &Path, binary: &Path, work: &Path) -> Result<()> {
         "only {exchanges} of {} exchanges found",
         bench.exchanges
     );
-    let table = Table::begin("HTTP", &file, exchanges, "exchanges")?;
+    let table = Table::begin("HTTP", &file, exchanges, bench.runs)?;
 
-    let ours = table.line("kubeshark query --read, HTTP rows", query(binary, &file, sql))?;
+    let ours = table.line("kubeshark query --read, HTTP rows", |_| query(binary, &file, sql))?;
+    let bodies = "select sum(octet_length(request_body)) + sum(octet_length(response_body)) as n \
+                  from http";
+    let summed = table.line("the same, all bodies summed up", |_| query(binary, &file, bodies))?;
     let all = "select count(*) as n from http union all select count(*) from connections \
                union all select count(*) from packets";
-    table.line("the same, connections and packets too", query(binary, &file, all))?;
-    table.line("dissect alone: rows made and dropped", own("dissect", &file))?;
-    let store = work.join("store");
-    table.line("import: rows in durable segments", own("import", &file).arg(&store))?;
-    let bytes = folder_bytes(&store.join("http"))?;
+    table.line("connections and packets, too", |_| query(binary, &file, all))?;
+    table.line("dissect alone: rows made and dropped", |_| own("dissect", &file))?;
+    table.line("import: rows in durable segments", |run| import(&file, run))?;
+    let bytes = folder_bytes(&store(&file, 0).join("http"))?;
     println!("{:44} {:8.0} bytes on disk per exchange, http table", "", per(bytes, exchanges));
     if let Some(tshark) = peer("tshark", &["tshark"]) {
-        let mut command = Command::new(tshark);
-        command.args(["-n", "-r"]).arg(&file).args(["-Y", "http", "-T", "fields"]);
-        for field in
-            ["frame.time_epoch", "ip.src", "ip.dst", "http.request.method", "http.request.uri"]
-        {
-            command.args(["-e", field]);
-        }
-        command.args(["-e", "http.response.code", "-e", "http.time"]);
-        let theirs = table.line("tshark, HTTP fields", &mut command)?;
+        let fields =
+            PROTOCOLS.iter().find(|it| it.display == "http").map_or(&[][..], |it| it.fields);
+        let theirs = table.line("tshark, HTTP fields", |_| ask(&tshark, &file, "http", fields))?;
         println!(
-            "\nHTTP: {:.1} × tshark's rows per CPU second",
-            theirs.cpu_seconds / ours.cpu_seconds
+            "\nHTTP: {:.1} × tshark's rows per CPU second; with all bodies summed up, {:.1} ×",
+            theirs.cpu_seconds / ours.cpu_seconds,
+            theirs.cpu_seconds / summed.cpu_seconds
         );
     }
     Ok(())
 }
 
 fn mix(bench: &Bench, tools: &Path, binary: &Path, work: &Path) -> Result<()> {
-    let (tool, file) = (work.join("bigmul"), work.join("mix.pcap"));
+    let file = work.join("mix.pcap");
+    let tool = work.join(MULTIPLIER);
     let built = Command::new("cc")
         .args(["-O2", "-w", "-o"])
         .arg(&tool)
         .arg(tools.join("bigmul.c"))
         .status();
     ensure!(built.context("cc builds bigmul")?.success(), "bigmul.c does not compile");
-    let made = Command::new(&tool)
-        .arg(bench.corpus.join("pcap/rec_mix_0.pcap"))
-        .arg(&file)
-        .args([bench.copies.to_string().as_str(), "1", "0"])
-        .stdout(Stdio::null())
-        .status()?;
-    ensure!(made.success(), "bigmul: {made}");
+    multiply(work, &recorded(bench), &file, bench.copies)?;
     let sql = "select count(*) as n from traffic";
-    let table = Table::begin("mix", &file, count(binary, &file, sql)?, "exchanges")?;
+    let table = Table::begin("mix", &file, count(binary, &file, sql)?, bench.runs)?;
 
-    let floor = table.line("libpcap read loop", own("pcap-loop", &file))?;
-    let ndpi =
-        match peer("ndpiReader", &["libndpi-bin"]) {
-            Some(ndpi) => Some(table.line(
-                "nDPI's ndpiReader, flows",
-                Command::new(ndpi).args(["-q", "-i"]).arg(&file),
-            )?),
-            None => None,
-        };
-    let ours = table.line("dissect alone: rows made and dropped", own("dissect", &file))?;
-    table.line("kubeshark query --read, traffic", query(binary, &file, sql))?;
-    let import = table.line(
-        "import: rows in durable segments",
-        own("import", &file).arg(work.join("store-mix")),
-    )?;
-    println!("{:44} {:8} MiB resident at most, importing", "", import.peak_bytes >> 20);
+    let floor = table.line("libpcap read loop", |_| own("pcap-loop", &file))?;
+    let with = |program: &Path, options: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(options).arg(&file);
+        command
+    };
+    let ndpi = match peer("ndpiReader", &["libndpi-bin"]) {
+        Some(ndpi) => Some(table.line("nDPI's ndpiReader, flows", |_| with(&ndpi, &["-q", "-i"]))?),
+        None => None,
+    };
+    let ours = table.line("dissect alone: rows made and dropped", |_| own("dissect", &file))?;
+    table.line("kubeshark query --read, traffic", |_| query(binary, &file, sql))?;
+    table.line("import: rows in durable segments", |run| import(&file, run))?;
     if bench.tshark_mix
         && let Some(tshark) = peer("tshark", &["tshark"])
     {
-        table.line(
-            "tshark, one line a packet",
-            Command::new(tshark).args(["-n", "-r"]).arg(&file),
-        )?;
+        table.line("tshark, one line a packet", |_| with(&tshark, &["-n", "-r"]))?;
     }
     println!(
         "\nmix: {:.1} × the CPU of a libpcap read loop",
@@ -178,7 +171,7 @@ fn mix(bench: &Bench, tools: &Path, binary: &Path, work: &Path) -> Result<()> {
 
 /// Each protocol of the mix in a capture of its own: who, when, what, of what, how it ended, as tshark prints it and as
 /// `kubeshark query` does.
-fn protocols(binary: &Path, work: &Path) -> Result<()> {
+fn protocols(bench: &Bench, binary: &Path, work: &Path) -> Result<()> {
     let Some(tshark) = peer("tshark", &["tshark"]) else { return Ok(()) };
     println!(
         "\n{:12} {:>8} {:>9} {:>14} {:>14} {:>8}",
@@ -186,18 +179,15 @@ fn protocols(binary: &Path, work: &Path) -> Result<()> {
     );
     for it in PROTOCOLS {
         let file = work.join(format!("{}.pcap", it.name.replace('/', "")));
-        modes::part(&work.join("mix.pcap"), &file, it.packets)?;
+        let part = work.join("part.pcap");
+        modes::part(&recorded(bench), &part, it.packets)?;
+        multiply(work, &part, &file, bench.protocol_copies)?;
         let from = format!("from {} {}", it.table, it.rows);
         let exchanges = count(binary, &file, &format!("select count(*) as n {from}"))?;
         ensure!(exchanges > 0, "no {} exchange found", it.name);
         let sql = format!("select ts, client_ip, server_ip, verb, target, status, duration {from}");
-        let ours = Cost::of(query(binary, &file, &sql))?;
-        let mut command = Command::new(&tshark);
-        command.args(["-n", "-r"]).arg(&file).args(["-Y", it.display, "-T", "fields"]);
-        for field in ["frame.time_epoch", "ip.src", "ip.dst"].iter().chain(it.fields) {
-            command.args(["-e", field]);
-        }
-        let theirs = Cost::of(&mut command)?;
+        let ours = Cost::median(bench.runs, |_| query(binary, &file, &sql))?;
+        let theirs = Cost::median(bench.runs, |_| ask(&tshark, &file, it.display, it.fields))?;
         #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
         let megabytes = std::fs::metadata(&file)?.len() as f64 / 1e6;
         let micros = |cost: &Cost| cost.cpu_seconds * 1e6 / per(exchanges, 1);
@@ -208,6 +198,7 @@ fn protocols(binary: &Path, work: &Path) -> Result<()> {
             micros(&theirs),
             theirs.cpu_seconds / ours.cpu_seconds
         );
+        std::fs::remove_file(&file)?;
     }
     Ok(())
 }
@@ -282,49 +273,89 @@ const PROTOCOLS: &[Measured] = &[
 /// A file, and what every reader of it is measured by.
 struct Table {
     megabytes: f64,
-    units: u64,
+    exchanges: u64,
+    runs: u32,
 }
 
 impl Table {
-    fn begin(name: &str, file: &Path, units: u64, unit: &str) -> Result<Self> {
+    fn begin(name: &str, file: &Path, exchanges: u64, runs: u32) -> Result<Self> {
         let bytes = std::fs::metadata(file)?.len();
         #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
         let megabytes = bytes as f64 / 1e6;
-        println!("\n{name}: {megabytes:.0} MB, {units} {unit}");
+        println!("\n{name}: {megabytes:.0} MB, {exchanges} exchanges");
         println!(
             "{:44} {:>8} {:>8} {:>8} {:>12} {:>8}",
             "", "CPU s", "wall s", "MB/CPU s", "rows/CPU s", "MiB"
         );
-        Ok(Self { megabytes, units })
+        Ok(Self { megabytes, exchanges, runs })
     }
 
-    fn line(&self, name: &str, command: &mut Command) -> Result<Cost> {
-        let cost = Cost::of(command)?;
+    fn line(&self, name: &str, command: impl FnMut(u32) -> Command) -> Result<Cost> {
+        let cost = Cost::median(self.runs, command)?;
         let cpu = cost.cpu_seconds.max(0.01);
         println!(
             "{name:44} {cpu:8.2} {:8.2} {:8.0} {:12.0} {:8}",
             cost.wall_seconds,
             self.megabytes / cpu,
-            per(self.units, 1) / cpu,
+            per(self.exchanges, 1) / cpu,
             cost.peak_bytes >> 20
         );
         Ok(cost)
     }
 }
 
-fn query(binary: &Path, file: &Path, sql: &str) -> &'static mut Command {
+fn query(binary: &Path, file: &Path, sql: &str) -> Command {
     let mut command = Command::new(binary);
     command.args(["query", "--format", "csv", "--read"]).arg(file).arg(sql);
-    // A handful of commands in the life of the process.
-    Box::leak(Box::new(command))
+    command
 }
 
-fn own(mode: &str, file: &Path) -> &'static mut Command {
+/// tshark, asked for a protocol alone.
+fn ask(tshark: &Path, file: &Path, display: &str, fields: &[&str]) -> Command {
+    let mut command = Command::new(tshark);
+    command.args(["-n", "-r"]).arg(file).args(["-Y", display, "-T", "fields"]);
+    for field in ["frame.time_epoch", "ip.src", "ip.dst"].iter().chain(fields) {
+        command.args(["-e", field]);
+    }
+    command
+}
+
+fn own(mode: &str, file: &Path) -> Command {
     let mut command =
         Command::new(std::env::current_exe().unwrap_or_else(|_| PathBuf::from("benches")));
     command.arg(mode).arg(file);
-    Box::leak(Box::new(command))
+    command
 }
+
+/// Each run has a store of its own.
+fn import(file: &Path, run: u32) -> Command {
+    let mut command = own("import", file);
+    command.arg(store(file, run));
+    command
+}
+
+fn store(file: &Path, run: u32) -> PathBuf {
+    file.with_extension(format!("store{run}"))
+}
+
+fn recorded(bench: &Bench) -> PathBuf {
+    bench.corpus.join("pcap/rec_mix_0.pcap")
+}
+
+/// Writes so many copies of a capture, each with addresses of its own.
+fn multiply(work: &Path, from: &Path, to: &Path, copies: u32) -> Result<()> {
+    let made = Command::new(work.join(MULTIPLIER))
+        .arg(from)
+        .arg(to)
+        .args([copies.to_string().as_str(), "1", "0"])
+        .stdout(Stdio::null())
+        .status()?;
+    ensure!(made.success(), "bigmul: {made}");
+    Ok(())
+}
+
+/// What `mix` builds.
+const MULTIPLIER: &str = "bigmul";
 
 fn count(binary: &Path, file: &Path, sql: &str) -> Result<u64> {
     let output = query(binary, file, sql).output()?;

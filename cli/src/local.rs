@@ -1,6 +1,7 @@
 //! Asks capture files in this process: the worker's corridor into a temporary store, and the query engine on it.
 
-use std::collections::HashSet;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -10,8 +11,7 @@ use arrow_array::RecordBatch;
 use arrow_cast::parse::string_to_timestamp_nanos;
 use arrow_schema::{Schema, SchemaRef};
 use futures::StreamExt;
-use query::{Ask, Engine, Limits, Options, Tables};
-use schema::Kind;
+use query::{Ask, Engine, Limits, Options, Plan, Tables};
 use tokio::runtime::Runtime;
 use worker::{Config, Inputs, Keep, StoreOptions, Worker};
 
@@ -26,10 +26,12 @@ pub(crate) struct Local {
     worker: Worker,
     engine: Engine,
     damage: Vec<String>,
+    /// The question that the files were read for, until it is answered.
+    planned: Cell<Option<Plan>>,
 }
 
 impl Local {
-    /// Reads the files, keeping what the question can be about. `packets`: the answer is to be packets.
+    /// Reads the files, keeping what the question reads. `packets`: it is about packets, and so is the next one.
     pub(crate) fn read(
         files: &[PathBuf],
         request: &QueryRequest,
@@ -38,12 +40,16 @@ impl Local {
     ) -> Result<Self> {
         let node = capture::host()?;
         let runtime = crate::commands::runtime()?;
+        let tables = Tables::new(dissect::tables().iter().cloned());
+        let options = Options::default();
+        let plan = runtime.block_on(Plan::of(question(request)?, &tables, &options));
+        let plan = plan.map_err(|why| wrong(why, &asked(request)))?;
         let config = Config {
             node: node.clone(),
             store: None,
             inputs: Inputs::Files(files.to_vec()),
             limits: capture::limits(body_bytes),
-            keep: keep(request, packets),
+            keep: keep(plan.reads()?, packets),
             storage: StoreOptions {
                 keep_bytes_records: u64::MAX,
                 keep_bytes_packets: u64::MAX,
@@ -65,9 +71,9 @@ impl Local {
         {
             bail!("{first}");
         }
-        let tables = Tables::new(dissect::tables().iter().cloned());
-        let engine = Engine::local(node, worker.store().clone(), tables, Options::default());
-        Ok(Self { runtime, worker, engine, damage: import.errors })
+        let engine = Engine::local(node, worker.store().clone(), tables, options);
+        let planned = Cell::new(Some(plan));
+        Ok(Self { runtime, worker, engine, damage: import.errors, planned })
     }
 
     /// A sentence for each file that was not read to its end.
@@ -86,10 +92,15 @@ impl Drop for Local {
 
 impl Place for Local {
     fn ask(&self, request: &QueryRequest) -> Result<Box<dyn Answer + '_>> {
-        let asked = request.sql.as_ref().or(request.filter.as_ref()).cloned().unwrap_or_default();
+        let asked = asked(request);
         let query = question(request)?;
-        let answer =
-            self.runtime.block_on(self.engine.run(query)).map_err(|why| wrong(why, &asked))?;
+        let answer = self.runtime.block_on(async {
+            match self.planned.take().filter(|it| *it.query() == query) {
+                Some(plan) => self.engine.answer(plan).await,
+                None => self.engine.run(query).await,
+            }
+        });
+        let answer = answer.map_err(|why| wrong(why, &asked))?;
         let columns = request.columns.iter().map(|name| {
             let place = answer.schema.index_of(name).ok();
             place.with_context(|| {
@@ -157,41 +168,21 @@ impl Answer for Rows<'_> {
     }
 }
 
-/// Which tables the question can be about: rows that nobody asks for are not written.
-fn keep(request: &QueryRequest, packets: bool) -> Keep {
-    let Some(sql) = &request.sql else {
-        // The rows of a filter are those of `traffic`, which has no wide columns.
-        let filter = request.filter.as_deref().unwrap_or_default();
-        let wide = names_wide(&words(&filter.to_ascii_lowercase()));
-        return Keep { packets, connections: false, protocols: true, wide };
-    };
-    let sql = sql.to_ascii_lowercase();
-    let words = words(&sql);
-    let others = [PACKETS, CONNECTIONS, LOSSES];
-    let protocols =
-        dissect::tables().iter().map(|it| it.name.as_ref()).filter(|it| !others.contains(it));
-    Keep {
-        packets: packets || words.contains(PACKETS),
-        connections: words.contains(CONNECTIONS),
-        protocols: words.contains(query::TRAFFIC)
-            || protocols.into_iter().any(|it| words.contains(it)),
-        // All columns are asked for by a star, unless it counts, or by a join over all of them.
-        wide: names_wide(&words)
-            || sql.replace("count(*)", "").contains('*')
-            || ["natural", "table", "describe"].iter().any(|it| words.contains(it)),
+/// The tables and columns that are read: what nobody asks for is not written.
+fn keep(mut reads: BTreeMap<String, BTreeSet<String>>, packets: bool) -> Keep {
+    if packets {
+        let table = dissect::tables().iter().find(|it| it.name == PACKETS);
+        let columns =
+            table.into_iter().flat_map(|it| it.fields.iter()).map(|it| it.name.to_string());
+        reads.insert(PACKETS.to_owned(), columns.collect());
     }
+    // Conversations and losses depend on what is spoken; packets do not.
+    let protocols = reads.keys().any(|it| it != PACKETS);
+    Keep { protocols, only: Some(reads), ..Keep::default() }
 }
 
-fn words(sql: &str) -> HashSet<&str> {
-    sql.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect()
-}
-
-/// Whether a payload, headers or a list is named.
-fn names_wide(words: &HashSet<&str>) -> bool {
-    let fields = dissect::tables().iter().flat_map(|it| it.fields.iter());
-    fields
-        .filter(|it| matches!(it.kind, Kind::Body | Kind::Headers | Kind::Texts))
-        .any(|it| words.contains(it.name.as_ref()))
+fn asked(request: &QueryRequest) -> String {
+    request.sql.as_ref().or(request.filter.as_ref()).cloned().unwrap_or_default()
 }
 
 fn question(request: &QueryRequest) -> Result<query::Query> {
@@ -255,8 +246,6 @@ fn stop_when_interrupted(runtime: &Runtime, worker: &Worker) {
 }
 
 const PACKETS: &str = "packets";
-const CONNECTIONS: &str = "connections";
-const LOSSES: &str = "losses";
 /// Rows in memory; with what reading and asking take, the process stays below 300 MiB.
 const HOT_BYTES: usize = 16 << 20;
 /// Nobody else waits for this process; whoever started it can interrupt it.
@@ -269,26 +258,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_tables_that_the_question_names_are_filled() {
-        let kept = |sql: &str| {
-            let it = keep(&QueryRequest::sql(sql), false);
-            (it.packets, it.connections, it.protocols)
+    fn only_what_the_question_reads_is_kept() {
+        let kept = |request: QueryRequest, packets| {
+            let tables = Tables::new(dissect::tables().iter().cloned());
+            let plan = Plan::of(question(&request).unwrap(), &tables, &Options::default());
+            let runtime = crate::commands::runtime().unwrap();
+            keep(runtime.block_on(plan).unwrap().reads().unwrap(), packets)
         };
-        let wide = |sql: &str| keep(&QueryRequest::sql(sql), false).wide;
-        assert!(!wide("select count(*), max(duration) from http"));
-        assert!(wide("select * from http") && wide("select h.* from http h"));
-        assert!(wide("select text(Request_Body) from http"));
-        assert!(wide("select target from redis where array_has(arguments, 'x')"));
-        assert_eq!(kept("select count(*) from HTTP"), (false, false, true));
-        assert_eq!(kept("select * from \"packets\""), (true, false, false));
-        assert_eq!(kept("select client_packets from connections"), (false, true, false));
+        let columns = |sql: &str| {
+            let only = kept(QueryRequest::sql(sql), false).only.unwrap();
+            let columns = only.into_iter().map(|(table, columns)| {
+                format!("{table}: {}", columns.into_iter().collect::<Vec<_>>().join(" "))
+            });
+            columns.collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(columns("select count(*) from HTTP"), "http: ");
+        assert_eq!(columns("select text(Request_Body) from http h"), "http: request_body");
         assert_eq!(
-            kept("select 1 from traffic t join connections c on t.flow_id=c.flow_id"),
-            (false, true, true)
+            columns("select h.target from http h where client.port > 9 order by duration"),
+            "http: client_port duration target"
         );
-        assert_eq!(kept("select * from losses"), (false, false, false));
-        let filter = keep(&QueryRequest::filter("packets"), true);
-        assert_eq!((filter.packets, filter.connections, filter.protocols), (true, false, true));
+        assert_eq!(
+            columns(
+                "with a as (select * from redis) select key from a where 'x' = (select max(verb) from dns)"
+            ),
+            "dns: verb; redis: key"
+        );
+        assert_eq!(
+            columns("select 1 from \"packets\" p join connections c using (flow_id)"),
+            "connections: flow_id; packets: flow_id"
+        );
+        let all = dissect::tables().iter().find(|it| it.name == "http").unwrap().fields.len();
+        let of_http = |sql: &str| kept(QueryRequest::sql(sql), false).only.unwrap()["http"].len();
+        assert_eq!(of_http("select * from http"), all);
+        assert_eq!(of_http("explain analyze select h.* from http h"), all);
+        assert!(of_http("select count(*) from traffic") < 3);
+
+        assert!(!kept(QueryRequest::sql("select count(*) from packets"), false).protocols);
+        assert!(kept(QueryRequest::sql("select sum(resets) from connections"), false).protocols);
+        assert!(kept(QueryRequest::sql("select * from losses"), false).protocols);
+        let only = kept(QueryRequest::filter("dns.failed"), true).only.unwrap();
+        assert!(only["packets"].contains("data") && only["dns"].contains("flow_id"), "{only:?}");
     }
 
     #[test]

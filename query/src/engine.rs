@@ -1,5 +1,5 @@
 //! A question, and its answer.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,10 +10,11 @@ use std::time::Duration;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use futures::future::join_all;
@@ -32,7 +33,7 @@ use crate::session::{self, Options};
 use crate::tables::Tables;
 
 /// A question.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     /// Names it, here and at the nodes.
     pub id: String,
@@ -201,15 +202,25 @@ impl Engine {
     /// ends them.
     pub async fn run(&self, query: Query) -> Result<Answer, Error> {
         let begun = Instant::now();
+        let plan = Plan::of(query, self.tables(), &self.options).await?;
+        self.begin(plan, begun).await
+    }
+
+    /// Answers a question that was made into a plan before.
+    pub async fn answer(&self, plan: Plan) -> Result<Answer, Error> {
+        self.begin(plan, Instant::now()).await
+    }
+
+    async fn begin(&self, plan: Plan, begun: Instant) -> Result<Answer, Error> {
+        let Plan { query, logical, .. } = plan;
         let deadline = begun + query.limits.deadline;
         let late = || Error::Deadline { seconds: query.limits.deadline.as_secs_f64() };
-        let prepared = timeout_at(deadline, self.prepare(&query)).await.map_err(|_| late())??;
         let mut run = Run {
             engine: self.clone(),
             query: query.clone(),
             begun,
             deadline,
-            plan: prepared,
+            plan: logical,
             out: BTreeMap::new(),
             rows: 0,
             most: query.most(),
@@ -253,17 +264,58 @@ impl Engine {
             Place::Fleet(it) => it.members.iter(),
         }
     }
+}
 
-    /// The question as a plan.
-    async fn prepare(&self, query: &Query) -> Result<LogicalPlan, Error> {
-        let tables = self.tables();
-        let state =
-            SessionStateBuilder::new().with_config(session::config(self.options.partitions));
+/// A question that makes sense, and how it will be answered. No row was looked at for it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    query: Query,
+    tables: Tables,
+    logical: LogicalPlan,
+}
+
+impl Plan {
+    /// Plans the answer to a question about `tables`.
+    pub async fn of(query: Query, tables: &Tables, options: &Options) -> Result<Self, Error> {
+        let planned = timeout(query.limits.deadline, Self::logical(&query, tables, options)).await;
+        let late = |_| Error::Deadline { seconds: query.limits.deadline.as_secs_f64() };
+        let logical = planned.map_err(late)??;
+        Ok(Self { query, tables: tables.clone(), logical })
+    }
+
+    /// The question.
+    pub fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// The real tables that it reads, and the columns of each.
+    pub fn reads(&self) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
+        let mut reads: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let visited = self.logical.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node
+                && let Some(table) = self.tables.get(scan.table_name.table())
+            {
+                let columns = reads.entry(table.name.to_string()).or_default();
+                let fields = scan.projected_schema.fields().iter();
+                columns.extend(fields.map(|it| it.name().clone()));
+                let filters = scan.filters.iter().flat_map(Expr::column_refs);
+                columns.extend(filters.map(|it| it.name.clone()));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        visited.map_err(Error::planning)?;
+        Ok(reads)
+    }
+
+    async fn logical(
+        query: &Query,
+        tables: &Tables,
+        options: &Options,
+    ) -> Result<LogicalPlan, Error> {
+        let state = SessionStateBuilder::new().with_config(session::config(options.partitions));
         let state = session::state(state).map_err(Error::planning)?;
         let context = SessionContext::from(state);
-        session::register(&context, tables, self.options.partitions)
-            .await
-            .map_err(Error::planning)?;
+        session::register(&context, tables, options.partitions).map_err(Error::planning)?;
         let plan = match &query.ask {
             Ask::Sql(sql) => session::plan(&context, tables, sql).await?,
             Ask::Filter { filter, limit, from, to } => {
@@ -279,12 +331,14 @@ impl Engine {
             plan,
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)
         );
-        if cut || query.limits.rows > LIMIT_IN_PLAN {
-            return Ok(plan);
-        }
-        // One more than may be told, to know whether there are more.
-        let limited = LogicalPlanBuilder::from(plan).limit(0, Some(query.limits.rows + 1));
-        limited.and_then(LogicalPlanBuilder::build).map_err(Error::planning)
+        let plan = if cut || query.limits.rows > LIMIT_IN_PLAN {
+            Ok(plan)
+        } else {
+            // One more than may be told, to know whether there are more.
+            let limited = LogicalPlanBuilder::from(plan).limit(0, Some(query.limits.rows + 1));
+            limited.and_then(LogicalPlanBuilder::build)
+        };
+        plan.and_then(|it| context.state().optimize(&it)).map_err(Error::planning)
     }
 }
 
@@ -370,7 +424,9 @@ impl Run {
             fleet::state(&members, &track, &id, options.partitions, runtime, analyze)
         };
         let state = state.map_err(Error::planning)?;
-        let mut plan = state.create_physical_plan(&self.plan).await.map_err(Error::planning)?;
+        let planner = Arc::clone(state.query_planner());
+        let plan = planner.create_physical_plan(&self.plan, &state).await;
+        let mut plan = plan.map_err(Error::planning)?;
         let store = match &self.engine.place {
             Place::Local { store, .. } => Some(store),
             Place::Fleet(_) => None,

@@ -19,7 +19,8 @@ mod table;
 mod tables;
 
 pub use engine::{
-    Accounting, AccountingFuture, Answer, Ask, Engine, Limits, NodeReport, NodeState, Query, Rows,
+    Accounting, AccountingFuture, Answer, Ask, Engine, Limits, NodeReport, NodeState, Plan, Query,
+    Rows,
 };
 pub use error::Error;
 pub use functions::{Function, functions};

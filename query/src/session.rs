@@ -3,10 +3,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringViewArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::{Result as DfResult, exec_err, not_impl_err};
-use datafusion::datasource::{MemTable, ViewTable};
+use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::common::{Result as DfResult, exec_err, internal_err, not_impl_err};
+use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -127,37 +129,76 @@ pub(crate) fn bare() -> &'static SessionState {
 }
 
 /// Makes `tables`, the views over them and the tables about them known to a session.
-pub(crate) async fn register(
+pub(crate) fn register(
     context: &SessionContext,
     tables: &Tables,
     partitions: usize,
 ) -> DfResult<()> {
-    for table in tables.iter() {
-        let Some(schema) = tables.schema(&table.name) else { continue };
-        let template = Template::new(&table.name, Arc::clone(schema), partitions);
-        context.register_table(table.name.as_ref(), Arc::new(template))?;
-    }
-    if let Some(plan) = traffic(context, tables).await? {
-        context.register_table(TRAFFIC, Arc::new(ViewTable::new(plan, None)))?;
-    }
-    context.register_table(TABLES, Arc::new(about_tables(tables)?))?;
-    context.register_table(COLUMNS, Arc::new(about_columns(tables)?))?;
+    let names = Names { tables: tables.clone(), partitions };
+    let options = context.copied_config();
+    let defaults = &options.options().catalog;
+    let Some(catalog) = context.catalog(&defaults.default_catalog) else {
+        return internal_err!("a session without a catalog");
+    };
+    catalog.register_schema(&defaults.default_schema, Arc::new(names))?;
     Ok(())
 }
 
-/// The envelopes of every protocol, united. Each branch names its table, which is a constant the
-/// optimizer prunes by; `protocol` is not one, for a table may carry several.
-async fn traffic(context: &SessionContext, tables: &Tables) -> DfResult<Option<LogicalPlan>> {
-    let mut union: Option<LogicalPlanBuilder> = None;
-    for table in tables.protocols() {
-        let branch = context.table(table.name.as_ref()).await?.into_parts().1;
-        let branch = LogicalPlanBuilder::from(branch).project(envelope(tables, &table.name))?;
-        union = Some(match union {
-            Some(it) => it.union(branch.build()?)?,
-            None => branch,
-        });
+/// What tables are called in a session. A query names few of many: each is made when it is named.
+#[derive(Debug)]
+struct Names {
+    tables: Tables,
+    partitions: usize,
+}
+
+impl Names {
+    fn template(&self, name: &str) -> Option<Arc<Template>> {
+        let schema = Arc::clone(self.tables.schema(name)?);
+        Some(Arc::new(Template::new(name, schema, self.partitions)))
     }
-    union.map(LogicalPlanBuilder::build).transpose()
+
+    /// The envelopes of every protocol, united. Each branch names its table, which is a constant the
+    /// optimizer prunes by; `protocol` is not one, for a table may carry several.
+    fn traffic(&self) -> DfResult<Option<LogicalPlan>> {
+        let mut union: Option<LogicalPlanBuilder> = None;
+        for table in self.tables.protocols() {
+            let Some(template) = self.template(&table.name) else { continue };
+            let source = provider_as_source(template);
+            let branch = LogicalPlanBuilder::scan(table.name.as_ref(), source, None)?
+                .project(envelope(&self.tables, &table.name))?;
+            union = Some(match union {
+                Some(it) => it.union(branch.build()?)?,
+                None => branch,
+            });
+        }
+        union.map(LogicalPlanBuilder::build).transpose()
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Names {
+    fn table_names(&self) -> Vec<String> {
+        let all = self.tables.all();
+        let names = all.iter().map(|it| it.name.to_string());
+        names.chain([TABLES.to_owned(), COLUMNS.to_owned()]).collect()
+    }
+
+    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        Ok(match name {
+            TRAFFIC => self.traffic()?.map(|it| Arc::new(ViewTable::new(it, None)) as _),
+            TABLES => Some(Arc::new(about_tables(&self.tables)?)),
+            COLUMNS => Some(Arc::new(about_columns(&self.tables)?)),
+            name => self.template(name).map(|it| it as _),
+        })
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        match name {
+            TABLES | COLUMNS => true,
+            TRAFFIC => self.tables.protocols().next().is_some(),
+            name => self.tables.get(name).is_some(),
+        }
+    }
 }
 
 /// The envelope's columns and the name of the table, as expressions over a protocol table.

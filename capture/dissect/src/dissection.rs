@@ -1,5 +1,6 @@
 //! The corridor: packets in, rows out.
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow_array::RecordBatch;
 use schema::Table;
@@ -15,7 +16,7 @@ use crate::loss::Loss;
 use crate::packet::{Carried, Datagram, Ends, Packet, Tcp, decode, transport};
 use crate::packet_row::Packets;
 use crate::protocol::Transport;
-use crate::tables::Tables;
+use crate::tables::{CONNECTIONS, LOSSES, PACKETS, TS, Tables, tables};
 
 /// What a dissection needs to know.
 #[derive(Clone, Debug)]
@@ -28,8 +29,8 @@ pub struct Config {
     pub keep: Keep,
 }
 
-/// Which tables are filled. `losses` always is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which tables are filled. `losses` always is, with all its columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keep {
     /// The raw packets.
     pub packets: bool,
@@ -37,13 +38,52 @@ pub struct Keep {
     pub connections: bool,
     /// The protocols' exchanges.
     pub protocols: bool,
-    /// Their wide columns: payloads, headers, lists. Without, those that may be null are.
-    pub wide: bool,
+    /// Of all of these only some tables, by name, and of those only some columns.
+    pub only: Option<BTreeMap<String, BTreeSet<String>>>,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { packets: true, connections: true, protocols: true, wide: true }
+        Self { packets: true, connections: true, protocols: true, only: None }
+    }
+}
+
+impl Keep {
+    /// The tables as they are filled. Those that stay empty for other reasons than
+    /// [`only`](Self::only) are among them.
+    pub fn tables(&self) -> Vec<Table> {
+        let known = |it: &&Table| it.name == LOSSES || self.names(&it.name);
+        tables().iter().filter(known).map(|it| self.table(it)).collect()
+    }
+
+    /// The table with the columns that are filled.
+    pub(crate) fn table(&self, table: &Table) -> Table {
+        let fields = table.fields.iter();
+        let fields = fields.filter(|it| self.fills_column(&table.name, &it.name)).cloned();
+        Table { fields: Cow::Owned(fields.collect()), ..table.clone() }
+    }
+
+    fn names(&self, table: &str) -> bool {
+        self.only.as_ref().is_none_or(|it| it.contains_key(table))
+    }
+
+    /// Whether the table is filled.
+    pub(crate) fn fills(&self, table: &str) -> bool {
+        match table {
+            LOSSES => return true,
+            PACKETS if !self.packets => return false,
+            CONNECTIONS if !self.connections => return false,
+            PACKETS | CONNECTIONS => {}
+            _ if !self.protocols => return false,
+            _ => {}
+        }
+        self.names(table)
+    }
+
+    /// Whether the column is, of a table that is. `ts` always is: rows are kept by their time.
+    pub(crate) fn fills_column(&self, table: &str, column: &str) -> bool {
+        let only = self.only.as_ref().filter(|_| table != LOSSES && column != TS);
+        only.is_none_or(|it| it.get(table).is_some_and(|it| it.contains(column)))
     }
 }
 
@@ -105,7 +145,7 @@ impl Dissection {
     /// An empty one.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let tables = Tables::new(&config.node, config.keep.wide);
+        let tables = Tables::new(&config.node, &config.keep);
         Self {
             config,
             flows: Flows::default(),
@@ -128,7 +168,7 @@ impl Dissection {
         self.now = self.now.max(packet.ts);
         let (carried, outer) = decode(packet);
         let place = self.carried(packet.ts, carried, outer);
-        if self.config.keep.packets {
+        if self.tables.keeps_packets {
             self.keep(packet, place);
         }
         if self.now.saturating_sub(self.swept) >= SWEEP_NANOS {
@@ -276,7 +316,7 @@ impl Dissection {
         place
     }
 
-    fn begin(&mut self, flow: Flow) -> u32 {
+    fn begin(&mut self, flow: Box<Flow>) -> u32 {
         self.counters.flows += 1;
         if self.flows.len() >= self.config.limits.flows {
             self.evict();
@@ -286,12 +326,12 @@ impl Dissection {
 
     fn with(&mut self, place: u32, work: impl FnOnce(&mut Flow, &mut Shared<'_>)) {
         let mut shared = Shared {
+            protocols: self.config.keep.protocols,
+            connections: self.tables.keeps_connections,
             tables: &mut self.tables,
             limits: &self.config.limits,
             tally: &mut self.tally,
             expected: &mut self.expected,
-            protocols: self.config.keep.protocols,
-            connections: self.config.keep.connections,
         };
         let Some(flow) = self.flows.get(place) else { return };
         let (list, held): (List, usize) = (flow.list, flow.held);
@@ -312,12 +352,12 @@ impl Dissection {
     fn end(&mut self, place: u32, state: State) {
         let Some(flow) = self.flows.remove(place) else { return };
         let mut shared = Shared {
+            protocols: self.config.keep.protocols,
+            connections: self.tables.keeps_connections,
             tables: &mut self.tables,
             limits: &self.config.limits,
             tally: &mut self.tally,
             expected: &mut self.expected,
-            protocols: self.config.keep.protocols,
-            connections: self.config.keep.connections,
         };
         flow.finish(&mut shared, state);
     }

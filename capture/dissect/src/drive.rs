@@ -57,7 +57,7 @@ pub(crate) fn however_cut<D: Dissect>(steps: &[Step]) -> Vec<Value> {
 fn drive<D: Dissect>(steps: &[Step], piece: Option<usize>) -> Vec<Value> {
     let place = PROTOCOLS.iter().position(|it| it.name == D::NAME).unwrap();
     let mut session = Session::<D>::new(builder_of(place));
-    let mut tables = Tables::new("node", true);
+    let mut tables = Tables::new("node", &crate::Keep::default());
     let facts = Facts {
         id: *b"000000000000",
         client: ("192.0.2.1".to_owned(), 40_000),

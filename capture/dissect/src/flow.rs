@@ -104,7 +104,8 @@ pub(crate) struct Tally {
 }
 
 impl Flow {
-    pub(crate) fn new(key: Key, way: usize, ts: i64, syn: Option<bool>, outer: Outer) -> Self {
+    /// Boxed where it is made: it is large, and moves from hand to hand.
+    pub(crate) fn new(key: Key, way: usize, ts: i64, syn: Option<bool>, outer: Outer) -> Box<Self> {
         let transport = key.transport;
         let client = match syn {
             Some(is_answer) => {
@@ -116,7 +117,7 @@ impl Flow {
             }
             None => likely_client(&key, way),
         };
-        let mut flow = Self {
+        let mut flow = Box::new(Self {
             key,
             facts: Facts {
                 id: flow_id(&key, ts),
@@ -139,7 +140,7 @@ impl Flow {
             list: List::of(transport),
             older: NONE,
             newer: NONE,
-        };
+        });
         flow.name_ends();
         flow
     }
@@ -553,7 +554,7 @@ impl Flow {
     }
 
     /// The conversation is over: everything it holds becomes rows.
-    pub(crate) fn finish(mut self, shared: &mut Shared<'_>, otherwise: State) {
+    pub(crate) fn finish(mut self: Box<Self>, shared: &mut Shared<'_>, otherwise: State) {
         let now = Since { ts: self.last, packet: self.packets };
         self.settle_holes(shared, now, true);
         for way in [0, 1] {
@@ -660,7 +661,7 @@ impl Flows {
         self.slots.get_mut(place as usize)?.as_deref_mut()
     }
 
-    pub(crate) fn insert(&mut self, flow: Flow) -> u32 {
+    pub(crate) fn insert(&mut self, flow: Box<Flow>) -> u32 {
         if !self.begun {
             self.begun = true;
             self.ends = [(NONE, NONE); 3];
@@ -672,20 +673,20 @@ impl Flows {
         self.by_key.insert(flow.key, place);
         let list = flow.list;
         if let Some(slot) = self.slots.get_mut(place as usize) {
-            *slot = Some(Box::new(flow));
+            *slot = Some(flow);
         }
         self.link(place, list);
         place
     }
 
-    pub(crate) fn remove(&mut self, place: u32) -> Option<Flow> {
+    pub(crate) fn remove(&mut self, place: u32) -> Option<Box<Flow>> {
         let list = self.get(place)?.list;
         self.unlink(place, list);
         let flow = self.slots.get_mut(place as usize)?.take()?;
         self.by_key.remove(&flow.key);
         self.free.push(place);
         self.held = self.held.saturating_sub(flow.held);
-        Some(*flow)
+        Some(flow)
     }
 
     /// Notes that a flow was used: it is the latest of its list now. `list` and `held` are what

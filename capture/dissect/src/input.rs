@@ -28,13 +28,35 @@ pub struct Input<'a> {
     arrivals: [Arrival; 2],
     /// Where in the stream the bytes begin.
     offset: u64,
+    detailed: bool,
 }
 
 impl<'a> Input<'a> {
     /// Over bytes of a stream, or over one datagram.
     pub fn new(bytes: &'a [u8], datagram: bool, limits: &'a Limits) -> Self {
         let arrivals = [Arrival::default(); 2];
-        Self { bytes, at: 0, kept: 0, datagram, limits, earlier: 0, arrivals, offset: 0 }
+        Self {
+            bytes,
+            at: 0,
+            kept: 0,
+            datagram,
+            limits,
+            earlier: 0,
+            arrivals,
+            offset: 0,
+            detailed: true,
+        }
+    }
+
+    /// See [`Input::is_detailed`].
+    pub(crate) fn detailed(self, detailed: bool) -> Self {
+        Self { detailed, ..self }
+    }
+
+    /// Whether anyone will look at more than [`crate::Dissect::summary`] tells. If not, what only
+    /// the row's own columns say need not be kept.
+    pub fn is_detailed(&self) -> bool {
+        self.detailed
     }
 
     /// Of which the first so many came earlier than the rest, and which begin there in the stream.

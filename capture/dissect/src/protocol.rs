@@ -1,10 +1,12 @@
 //! The protocols we speak, and what it takes to be one.
+use std::any::TypeId;
+
 use schema::value::Columns;
 
 use crate::exchange::{Exchange, Learned, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};
 use crate::session::{Session, Silence, Work};
-use crate::tables::{Also, AnyRows, Rows, builder_of};
+use crate::tables::{Also, builder_of};
 
 mod amqp;
 mod cassandra;
@@ -107,6 +109,11 @@ pub trait Dissect: Default + Send + 'static {
     fn record(
         exchange: Exchange<'_, Self::Body>,
     ) -> (Summary<'_>, <Self::Columns as Columns>::Row<'_>);
+
+    /// The same without the row, for when nobody looks at its own columns.
+    fn summary(exchange: Exchange<'_, Self::Body>) -> Summary<'_> {
+        Self::record(exchange).0
+    }
 
     /// Rows in other tables that the exchange gives besides its own.
     fn also(_exchange: &Exchange<'_, Self::Body>, _also: &mut Also<'_>) {}
@@ -237,7 +244,8 @@ pub struct Protocol {
     /// See [`Dissect::guess`].
     pub guess: fn(&Head<'_>) -> Guess,
     pub(crate) open: fn(place: usize) -> Box<dyn Work>,
-    pub(crate) rows: fn() -> Box<dyn AnyRows>,
+    /// What its rows are made of.
+    pub(crate) columns: TypeId,
     /// The columns beside the envelope's.
     pub(crate) table: fn() -> schema::Table,
 }
@@ -251,7 +259,7 @@ impl Protocol {
             ports: D::PORTS,
             guess: D::guess,
             open: |place| Box::new(Session::<D>::new(builder_of(place))),
-            rows: || Box::new(Rows::<D::Columns>::default()),
+            columns: TypeId::of::<D::Columns>(),
             table: || D::Columns::TABLE,
         }
     }
@@ -265,7 +273,7 @@ impl Protocol {
             ports: &[],
             guess: |_| Guess::No,
             open: |_| Box::new(Silence),
-            rows: || Box::new(Rows::<C>::default()),
+            columns: TypeId::of::<C>(),
             table: || C::TABLE,
         }
     }

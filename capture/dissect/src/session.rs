@@ -136,11 +136,10 @@ impl<D: Dissect> Session<D> {
         while let Some(rest) = bytes.get(done..).filter(|it| !it.is_empty()) {
             let half = self.half(side);
             let (arrivals, offset) = ([half.held_at, at], half.offset);
-            let mut input = Input::new(rest, cx.datagram, cx.limits).arrived(
-                earlier.saturating_sub(done),
-                arrivals,
-                offset,
-            );
+            let detailed = cx.tables.keeps_own(self.table) || cx.tables.keeps_others(self.table);
+            let mut input = Input::new(rest, cx.datagram, cx.limits)
+                .arrived(earlier.saturating_sub(done), arrivals, offset)
+                .detailed(detailed);
             if self.half(side).resync {
                 let found = self.dissector.resync(side, &mut input);
                 let used = if found.is_ok() { input.used() } else { input.committed() };
@@ -378,14 +377,24 @@ impl<D: Dissect> Session<D> {
             request: request.map(|it| &it.body),
             response: response.map(|it| &it.body),
         };
-        let (summary, own) = D::record(exchange());
-        let node = std::sync::Arc::clone(&cx.tables.node);
         let turned = first.turned.then(|| cx.facts.turned());
         let facts = turned.as_ref().unwrap_or(cx.facts);
-        let envelope = Envelope::new(D::SPOKEN, &node, facts, &occurrence, summary);
-        cx.tables.push::<D::Columns>(self.table, envelope, own);
-        let mut also = Also { tables: &mut *cx.tables, facts, occurrence, seq: &mut *cx.seq };
-        D::also(&exchange(), &mut also);
+        if cx.tables.keeps(self.table) {
+            let (summary, own) = match cx.tables.keeps_own(self.table) {
+                true => {
+                    let (summary, own) = D::record(exchange());
+                    (summary, Some(own))
+                }
+                false => (D::summary(exchange()), None),
+            };
+            let node = std::sync::Arc::clone(&cx.tables.node);
+            let envelope = Envelope::new(D::SPOKEN, &node, facts, &occurrence, summary);
+            cx.tables.push::<D::Columns>(self.table, envelope, own);
+        }
+        if cx.tables.keeps_others(self.table) {
+            let mut also = Also { tables: &mut *cx.tables, facts, occurrence, seq: &mut *cx.seq };
+            D::also(&exchange(), &mut also);
+        }
     }
 }
 

@@ -1,15 +1,16 @@
 //! Where rows gather, a builder for each table.
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use schema::Table;
 use schema::value::Columns;
 
 use crate::connection::ConnectionsColumns;
+use crate::dissection::Keep;
 use crate::envelope::{Envelope, EnvelopeColumns, Facts, Occurrence};
 use crate::exchange::Summary;
 use crate::loss::LossesColumns;
@@ -18,10 +19,10 @@ use crate::protocol::PROTOCOLS;
 
 /// Every table, protocols first, in the order of [`PROTOCOLS`].
 pub fn tables() -> &'static [Table] {
-    &TABLES.0
+    &TABLES
 }
 
-static TABLES: LazyLock<(Vec<Table>, Vec<SchemaRef>)> = LazyLock::new(|| {
+static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
     let mut tables: Vec<Table> = Vec::new();
     for (builder, protocol) in BUILDERS.iter().zip(PROTOCOLS) {
         let mut table = (protocol.table)();
@@ -34,8 +35,7 @@ static TABLES: LazyLock<(Vec<Table>, Vec<SchemaRef>)> = LazyLock::new(|| {
         tables.push(table);
     }
     tables.extend([ConnectionsColumns::TABLE, PacketsColumns::TABLE, LossesColumns::TABLE]);
-    let schemas = tables.iter().map(Table::arrow).collect();
-    (tables, schemas)
+    tables
 });
 
 /// The builder of each of [`PROTOCOLS`]: those that declare the same table share one.
@@ -70,7 +70,8 @@ pub(crate) trait AnyRows: Any + Send {
     fn len(&self) -> usize;
     fn bytes(&self) -> usize;
     fn finish(&mut self) -> Vec<ArrayRef>;
-    fn leave_wide_out(&mut self);
+    /// From here on leaves out the columns that `keeps` refuses.
+    fn keep_only(&mut self, keeps: &dyn Fn(&str) -> bool);
 }
 
 impl<C: Columns> AnyRows for Rows<C> {
@@ -86,8 +87,9 @@ impl<C: Columns> AnyRows for Rows<C> {
         columns.extend(self.own.finish());
         columns
     }
-    fn leave_wide_out(&mut self) {
-        self.own.leave_wide_out();
+    fn keep_only(&mut self, keeps: &dyn Fn(&str) -> bool) {
+        self.envelope.keep_only(keeps);
+        self.own.keep_only(keeps);
     }
 }
 
@@ -116,14 +118,26 @@ impl<C: Columns> AnyRows for Plain<C> {
         self.len = 0;
         self.own.finish()
     }
-    fn leave_wide_out(&mut self) {
-        self.own.leave_wide_out();
+    fn keep_only(&mut self, keeps: &dyn Fn(&str) -> bool) {
+        self.own.keep_only(keeps);
     }
+}
+
+/// The rows of a protocol's table.
+struct Slot {
+    columns: TypeId,
+    /// Made with the first of them: most tables have none.
+    rows: Option<Box<dyn AnyRows>>,
+    filled: bool,
+    /// Whether any of its own columns is, beside the envelope's.
+    own_filled: bool,
+    /// Whether others are that an exchange of this one may have a row in, or a number from.
+    others_filled: bool,
 }
 
 /// A builder for each table.
 pub(crate) struct Tables {
-    protocols: Vec<Box<dyn AnyRows>>,
+    protocols: Vec<Slot>,
     pub(crate) connections: Plain<ConnectionsColumns>,
     pub(crate) packets: Plain<PacketsColumns>,
     pub(crate) losses: Plain<LossesColumns>,
@@ -133,6 +147,11 @@ pub(crate) struct Tables {
     weighed: Cell<(usize, usize)>,
     /// The node that every row names.
     pub(crate) node: Arc<str>,
+    keep: Keep,
+    /// Every table's columns that are filled.
+    schemas: Vec<SchemaRef>,
+    pub(crate) keeps_connections: bool,
+    pub(crate) keeps_packets: bool,
 }
 
 impl std::fmt::Debug for Tables {
@@ -142,46 +161,98 @@ impl std::fmt::Debug for Tables {
 }
 
 impl Tables {
-    pub(crate) fn new(node: &str, wide: bool) -> Self {
-        let mut protocols: Vec<Box<dyn AnyRows>> = Vec::with_capacity(PROTOCOLS.len());
+    pub(crate) fn new(node: &str, keep: &Keep) -> Self {
+        let mut protocols: Vec<Slot> = Vec::with_capacity(PROTOCOLS.len());
         for (builder, protocol) in BUILDERS.iter().zip(PROTOCOLS) {
             if *builder == protocols.len() {
-                protocols.push((protocol.rows)());
+                let table = tables().get(*builder).filter(|it| keep.fills(&it.name));
+                let own = table.and_then(|it| it.fields.get(EnvelopeColumns::TABLE.fields.len()..));
+                let mut own = table.into_iter().zip(own).flat_map(|(table, own)| {
+                    own.iter().map(move |it| keep.fills_column(&table.name, &it.name))
+                });
+                protocols.push(Slot {
+                    columns: protocol.columns,
+                    rows: None,
+                    filled: table.is_some(),
+                    own_filled: own.any(|it| it),
+                    others_filled: false,
+                });
             }
         }
-        if !wide {
-            protocols.iter_mut().for_each(|it| it.leave_wide_out());
+        let filled = protocols.iter().filter(|it| it.filled).count();
+        // A row's number counts those of other tables, too.
+        let numbered = tables()
+            .iter()
+            .zip(&protocols)
+            .any(|(table, slot)| slot.filled && keep.fills_column(&table.name, SEQ));
+        for slot in &mut protocols {
+            slot.others_filled = numbered || filled > usize::from(slot.filled);
         }
+        let mut connections = Plain::<ConnectionsColumns>::default();
+        connections.keep_only(&|column| keep.fills_column(CONNECTIONS, column));
+        let mut packets = Plain::<PacketsColumns>::default();
+        packets.keep_only(&|column| keep.fills_column(PACKETS, column));
+        let schemas = tables().iter().map(|table| match keep.fills(&table.name) {
+            true => keep.table(table).arrow(),
+            false => Arc::new(Schema::empty()),
+        });
         Self {
             protocols,
-            connections: Plain::default(),
-            packets: Plain::default(),
+            connections,
+            packets,
             losses: Plain::default(),
             n_rows: 0,
             weighed: Cell::default(),
             node: node.into(),
+            schemas: schemas.collect(),
+            keeps_connections: keep.fills(CONNECTIONS),
+            keeps_packets: keep.fills(PACKETS),
+            keep: keep.clone(),
         }
     }
 
-    /// Adds a row to the protocol's table, see [`builder_of`].
+    /// Whether rows of the table, see [`builder_of`], are kept.
+    pub(crate) fn keeps(&self, table: usize) -> bool {
+        self.protocols.get(table).is_some_and(|it| it.filled)
+    }
+
+    /// Whether more of those rows is than the envelope.
+    pub(crate) fn keeps_own(&self, table: usize) -> bool {
+        self.protocols.get(table).is_some_and(|it| it.own_filled)
+    }
+
+    /// Whether it matters which rows an exchange of the table gives in others.
+    pub(crate) fn keeps_others(&self, table: usize) -> bool {
+        self.protocols.get(table).is_some_and(|it| it.others_filled)
+    }
+
+    /// Adds a row to the protocol's table, see [`builder_of`]; the envelope alone if no more is kept.
     pub(crate) fn push<C: Columns>(
         &mut self,
         table: usize,
         envelope: Envelope<'_>,
-        row: C::Row<'_>,
+        row: Option<C::Row<'_>>,
     ) {
-        let rows = self.protocols.get_mut(table).map(|it| &mut **it as &mut dyn Any);
-        if let Some(rows) = rows.and_then(|it| it.downcast_mut::<Rows<C>>()) {
+        let Some(slot) = self.protocols.get_mut(table).filter(|it| it.filled) else { return };
+        let rows = slot.rows.get_or_insert_with(|| {
+            let mut rows = Rows::<C>::default();
+            let name = tables().get(table).map_or("", |it| &*it.name);
+            rows.keep_only(&|column| self.keep.fills_column(name, column));
+            Box::new(rows) as Box<dyn AnyRows>
+        });
+        if let Some(rows) = (&mut **rows as &mut dyn Any).downcast_mut::<Rows<C>>() {
             self.n_rows += 1;
             rows.len += 1;
             rows.envelope.push(envelope);
-            rows.own.push(row);
+            if let Some(row) = row {
+                rows.own.push(row);
+            }
         }
     }
 
     /// The table with these columns.
     fn place<C: Columns>(&self) -> Option<usize> {
-        self.protocols.iter().position(|it| (&**it as &dyn Any).is::<Rows<C>>())
+        self.protocols.iter().position(|it| it.columns == TypeId::of::<C>())
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -202,22 +273,20 @@ impl Tables {
 
     fn each(&self) -> impl Iterator<Item = &dyn AnyRows> {
         let plain: [&dyn AnyRows; 3] = [&self.connections, &self.packets, &self.losses];
-        self.protocols.iter().map(|it| &**it).chain(plain)
+        self.protocols.iter().filter_map(|it| it.rows.as_deref()).chain(plain)
     }
 
     /// Takes the rows so far, a batch for each table that has any.
     pub(crate) fn take(&mut self) -> Vec<(&'static Table, RecordBatch)> {
         let plain: [&mut dyn AnyRows; 3] =
             [&mut self.connections, &mut self.packets, &mut self.losses];
-        let rows = self.protocols.iter_mut().map(|it| &mut **it).chain(plain);
-        let (tables, schemas) = &*TABLES;
+        let rows = self.protocols.iter_mut().map(|it| it.rows.as_deref_mut());
+        let rows = rows.chain(plain.map(Some));
         let mut batches = Vec::new();
         self.n_rows = 0;
         self.weighed = Cell::default();
-        for ((table, schema), rows) in tables.iter().zip(schemas).zip(rows) {
-            if rows.len() == 0 {
-                continue;
-            }
+        for ((table, schema), rows) in tables().iter().zip(&self.schemas).zip(rows) {
+            let Some(rows) = rows.filter(|it| it.len() > 0) else { continue };
             // The derive makes columns and schema from one declaration, so they agree.
             if let Ok(batch) = RecordBatch::try_new(Arc::clone(schema), rows.finish()) {
                 batches.push((table, batch));
@@ -263,9 +332,12 @@ impl Also<'_> {
             occurrence.duration = None;
         }
         *self.seq += 1;
+        if !self.tables.keeps(table) {
+            return;
+        }
         let node = Arc::clone(&self.tables.node);
         let envelope = Envelope::new(protocol, &node, self.facts, &occurrence, summary);
-        self.tables.push::<C>(table, envelope, row);
+        self.tables.push::<C>(table, envelope, Some(row));
     }
 
     /// When the exchange began: nanoseconds since 1970.
@@ -289,6 +361,14 @@ impl Also<'_> {
         self.occurrence.response_bytes = response;
     }
 }
+
+pub(crate) const CONNECTIONS: &str = "connections";
+pub(crate) const PACKETS: &str = "packets";
+pub(crate) const LOSSES: &str = "losses";
+/// The column that every table is sorted by.
+pub(crate) const TS: &str = "ts";
+/// A row's position among its conversation's.
+const SEQ: &str = "seq";
 
 /// Rows after which their bytes are summed up anew.
 const WEIGHED_ROWS: usize = 16;

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use dissect::{Config, Dissection, Keep, Limits, Link, PROTOCOLS, Packet, tables};
 use proptest::prelude::*;
-use support::{Frame, all_rows, cut, fixtures, payload, read, rows, tcp, timeless};
+use support::{Frame, all_rows, by_table, cut, fixtures, payload, read, rows, tcp, timeless};
 
 /// Compares with the file, or writes it with `UPDATE=1`.
 fn golden(path: &Path, now: &str) {
@@ -60,15 +60,49 @@ fn fixtures_give_their_records() {
 
 #[test]
 fn connections_of_fixtures_are_measured() {
-    let keep = Keep { packets: false, connections: true, protocols: true, wide: true };
+    let keep = Keep { packets: false, ..Keep::default() };
     for (_, path) in fixtures() {
         let mut text = String::new();
-        for row in all_rows(&read(&path), keep).iter().filter(|it| it.contains_key("goodput_bytes"))
+        for row in all_rows(&read(&path), keep.clone())
+            .iter()
+            .filter(|it| it.contains_key("goodput_bytes"))
         {
             text += &serde_json::to_string(row).unwrap();
             text.push('\n');
         }
         golden(&path.with_extension("connections.jsonl"), &text);
+    }
+}
+
+#[test]
+fn who_asks_for_less_is_told_the_same() {
+    for (_, path) in fixtures() {
+        let frames = read(&path);
+        let all = by_table(&frames, Keep::default());
+        for (table, rows) in all.iter().filter(|it| it.0 != "losses") {
+            let columns = &tables().iter().find(|it| it.name == *table).unwrap().fields;
+            let names = columns.iter().map(|it| it.name.to_string());
+            let shared = columns.iter().position(|it| it.name == "node").unwrap();
+            let questions: [BTreeSet<_>; 4] = [
+                BTreeSet::new(),
+                names.clone().take(shared).filter(|it| it != "seq").collect(),
+                names.clone().filter(|it| it == "seq" || it == "flow_id").collect(),
+                names.clone().skip(shared).chain(["target".to_owned()]).collect(),
+            ];
+            for asked in questions {
+                let only = Some([(table.clone(), asked.clone())].into());
+                let told = by_table(&frames, Keep { only, ..Keep::default() });
+                let told = |name: &str| told.iter().find(|it| it.0 == name).map(|it| &it.1);
+                let less = rows.iter().cloned().map(|mut row| {
+                    row.retain(|name, _| name == "ts" || asked.contains(name));
+                    row
+                });
+                let less: Vec<_> = less.collect();
+                assert_eq!(told(table), Some(&less), "{table} of {}: {asked:?}", path.display());
+                let lost = all.iter().find(|it| it.0 == "losses").map(|it| &it.1);
+                assert_eq!(told("losses"), lost, "{table} of {}: {asked:?}", path.display());
+            }
+        }
     }
 }
 

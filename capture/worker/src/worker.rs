@@ -95,7 +95,7 @@ impl Worker {
             .map(TempDir::path)
             .or(store.as_deref())
             .unwrap_or_else(|| Path::new("."));
-        let (store, recovery) = Store::open(path, dissect::tables(), storage)?;
+        let (store, recovery) = Store::open(path, &keep.tables(), storage)?;
         let engine = query::node::Service::new(store.clone(), &query::Options::default())?;
 
         let state = Arc::new(State::new(inputs));

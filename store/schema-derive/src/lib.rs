@@ -37,6 +37,11 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
         Some(it) => return Err(syn::Error::new_spanned(it, "a record has at most one lifetime")),
     };
     let names: Vec<_> = fields.named.iter().map(|it| it.ident.as_ref()).collect();
+    if names.len() > MOST_COLUMNS {
+        let message = format!("a record has at most {MOST_COLUMNS} columns");
+        return Err(syn::Error::new_spanned(row, message));
+    }
+    let bits: Vec<_> = (0..names.len()).map(|it| 1_u64 << it).collect();
     let types: Vec<_> = fields.named.iter().map(|it| with_static(&it.ty)).collect();
     let docs = fields
         .named
@@ -52,7 +57,11 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
     Ok(quote! {
         #[doc = #about]
         #[derive(Default)]
-        #vis struct #columns { #(#names: <#types as ::schema::value::Value>::Builder),* }
+        #vis struct #columns {
+            /// A bit for each column that is left out.
+            _left_out: u64,
+            #(#names: <#types as ::schema::value::Value>::Builder),*
+        }
 
         impl ::std::fmt::Debug for #columns {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
@@ -74,22 +83,29 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
             type Row<'a> = #row_type;
 
             fn push(&mut self, row: Self::Row<'_>) {
-                #(::schema::value::Value::append(row.#names, &mut self.#names);)*
+                #(if self._left_out & #bits == 0 {
+                    ::schema::value::Value::append(row.#names, &mut self.#names);
+                })*
             }
             fn finish(&mut self) -> ::std::vec::Vec<::schema::derived::ArrayRef> {
-                ::std::vec![#(::schema::value::Build::finish(&mut self.#names)),*]
+                let mut columns = ::std::vec::Vec::with_capacity(Self::TABLE.fields.len());
+                #(if self._left_out & #bits == 0 {
+                    columns.push(::schema::value::Build::finish(&mut self.#names));
+                })*
+                columns
             }
             fn bytes(&self) -> usize {
                 0 #(+ ::schema::value::Build::bytes(&self.#names))*
             }
-            fn leave_wide_out(&mut self) {
-                #(if <#types as ::schema::value::Value>::NULLABLE {
-                    ::schema::value::Build::leave_out_if_wide(&mut self.#names);
-                })*
+            fn keep_only(&mut self, keeps: &dyn Fn(&str) -> bool) {
+                self._left_out = 0 #(| if keeps(stringify!(#names)) { 0 } else { #bits })*;
             }
         }
     })
 }
+
+/// Columns are told apart by the bits of a number.
+const MOST_COLUMNS: usize = 64;
 
 /// The type with every lifetime made `'static`: its builder does not depend on how long a value lives.
 fn with_static(tokens: impl ToTokens) -> proc_macro2::TokenStream {

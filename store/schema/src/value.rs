@@ -19,12 +19,13 @@ pub trait Columns: Default + Send + 'static {
     type Row<'a>;
     /// Adds a row.
     fn push(&mut self, row: Self::Row<'_>);
-    /// Takes the rows so far, a column each, in the table's order.
+    /// Takes the rows so far, a column each, in the table's order; without those left out.
     fn finish(&mut self) -> Vec<ArrayRef>;
     /// About how many bytes the rows so far take.
     fn bytes(&self) -> usize;
-    /// From here on leaves wide columns (payloads, headers, lists) null where they may be.
-    fn leave_wide_out(&mut self);
+    /// From here on leaves out the columns whose names `keeps` refuses: rows have no value for them,
+    /// and [`Columns::finish`] none of their arrays. To be called before the first row.
+    fn keep_only(&mut self, keeps: &dyn Fn(&str) -> bool);
 }
 
 /// A Rust type that can stand in a column.
@@ -47,8 +48,6 @@ pub trait Build: Default + Send + 'static {
     fn finish(&mut self) -> ArrayRef;
     /// About how many bytes they take.
     fn bytes(&self) -> usize;
-    /// From here on takes null for whatever comes, if the values are wide.
-    fn leave_out_if_wide(&mut self) {}
 }
 
 /// Text with few distinct values.
@@ -173,13 +172,12 @@ impl Build for TextBuilder {
 pub struct BodyBuilder {
     builder: BinaryViewBuilder,
     bytes: usize,
-    left_out: bool,
 }
 
 impl Default for BodyBuilder {
     fn default() -> Self {
         let builder = BinaryViewBuilder::with_capacity(0).with_fixed_block_size(BLOCK_BYTES);
-        Self { builder, bytes: 0, left_out: false }
+        Self { builder, bytes: 0 }
     }
 }
 
@@ -191,9 +189,6 @@ impl Build for BodyBuilder {
     fn bytes(&self) -> usize {
         self.bytes
     }
-    fn leave_out_if_wide(&mut self) {
-        self.left_out = true;
-    }
 }
 
 /// Lists of texts.
@@ -201,12 +196,11 @@ impl Build for BodyBuilder {
 pub struct TextsBuilder {
     builder: ListBuilder<StringBuilder>,
     bytes: usize,
-    left_out: bool,
 }
 
 impl Default for TextsBuilder {
     fn default() -> Self {
-        Self { builder: ListBuilder::new(StringBuilder::new()), bytes: 0, left_out: false }
+        Self { builder: ListBuilder::new(StringBuilder::new()), bytes: 0 }
     }
 }
 
@@ -218,9 +212,6 @@ impl Build for TextsBuilder {
     fn bytes(&self) -> usize {
         self.bytes
     }
-    fn leave_out_if_wide(&mut self) {
-        self.left_out = true;
-    }
 }
 
 /// Headers of one message a row.
@@ -229,13 +220,12 @@ pub struct HeadersBuilder {
     builder: MapBuilder<StringBuilder, StringBuilder>,
     name: String,
     bytes: usize,
-    left_out: bool,
 }
 
 impl Default for HeadersBuilder {
     fn default() -> Self {
         let builder = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
-        Self { builder, name: String::new(), bytes: 0, left_out: false }
+        Self { builder, name: String::new(), bytes: 0 }
     }
 }
 
@@ -246,9 +236,6 @@ impl Build for HeadersBuilder {
     }
     fn bytes(&self) -> usize {
         self.bytes
-    }
-    fn leave_out_if_wide(&mut self) {
-        self.left_out = true;
     }
 }
 
@@ -284,9 +271,6 @@ impl Value for Body<'_> {
     const KIND: Kind = Kind::Body;
     type Builder = BodyBuilder;
     fn append(self, to: &mut BodyBuilder) {
-        if to.left_out {
-            return Self::append_null(to);
-        }
         to.bytes += VIEW_BYTES + self.0.len();
         to.builder.append_value(&self.0);
     }
@@ -300,9 +284,6 @@ impl Value for Texts<'_> {
     const KIND: Kind = Kind::Texts;
     type Builder = TextsBuilder;
     fn append(self, to: &mut TextsBuilder) {
-        if to.left_out {
-            return Self::append_null(to);
-        }
         to.bytes += 4;
         for text in self.0 {
             to.bytes += 4 + text.len();
@@ -320,9 +301,6 @@ impl Value for Headers<'_> {
     const KIND: Kind = Kind::Headers;
     type Builder = HeadersBuilder;
     fn append(self, to: &mut HeadersBuilder) {
-        if to.left_out {
-            return Self::append_null(to);
-        }
         to.bytes += 4;
         for (name, value) in self.0 {
             to.bytes += 8 + name.len() + value.len();

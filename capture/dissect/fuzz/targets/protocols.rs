@@ -24,7 +24,7 @@ fuzz_target!(|input: &[u8]| {
 
 /// How many rows the protocols get.
 fn run(udp: bool, port: u16, script: &[u8], cut: usize) -> usize {
-    let keep = Keep { packets: false, connections: false, protocols: true, wide: true };
+    let keep = Keep { packets: false, connections: false, ..Keep::default() };
     let mut dissection = Dissection::new(Config { keep, ..Config::default() });
     let mut sent = [1u32; 2];
     let (mut rest, mut ts) = (script, 0);

@@ -173,32 +173,16 @@ impl Dissect for Dissector {
         }
         let edns = request.as_ref().and_then(|it| it.edns());
         let answer_edns = response.as_ref().and_then(|it| it.edns());
-        let status = answer.map(|it| {
-            let high = answer_edns.as_ref().map_or(0, |it| u16::from(it.extended_code));
-            high << 4 | it.code()
-        });
-        let code = status.map(code_name);
-        let failed = status.is_some_and(|it| it != 0);
-        let name = question.map(|it| it.name.clone());
-
-        let summary = Summary {
-            verb: match (opcode, wanted) {
-                (QUERY, Some(kind)) => type_name(kind),
-                (opcode, _) => opcode_name(opcode),
-            },
-            target: name.clone().unwrap_or_default().into(),
-            status: status.map(i32::from),
-            failed,
-            error: code.clone().filter(|_| failed),
-        };
+        let status = response.as_ref().map(|it| it.code(answer_edns.as_ref()));
+        let summary = summary(opcode, question, status);
         let record = Dns {
-            question_name: name.map(Cow::Owned),
+            question_name: question.map(|it| Cow::Owned(it.name.clone())),
             question_type: wanted.map(|it| type_name(it).into()),
             question_class: question.map(|it| class_name(it.class).into()),
             questions: Texts(
                 asked.into_iter().flat_map(|it| &it.questions).map(Question::text).collect(),
             ),
-            response_code: code.map(Label),
+            response_code: status.map(|it| Label(code_name(it))),
             answers: Texts(list.answers),
             answer_count: exchange.response.filter(|_| opcode != UPDATE).map(|it| it.answers),
             ttl: list.ttl.filter(|_| answer.is_some()).map(|it| Duration(i64::from(it) * SECOND)),
@@ -223,6 +207,19 @@ impl Dissect for Dissector {
             id: Code(header.id.into()),
         };
         (summary, record)
+    }
+
+    fn summary(exchange: Exchange<'_, Body>) -> Summary<'_> {
+        let asked = exchange.request.or(exchange.response).map(|it| View::of(&it.message));
+        let answer = exchange.response.map(|it| View::without_questions(&it.message));
+        let told = || exchange.response.map(|it| View::of(&it.message));
+        let question = match &asked {
+            Some(View { questions, .. }) if !questions.is_empty() => questions.first().cloned(),
+            _ => told().and_then(|it| it.questions.first().cloned()),
+        };
+        let header = asked.map(|it| it.header).unwrap_or_default();
+        let code = answer.as_ref().map(|it| it.code(it.edns().as_ref()));
+        summary(header.opcode(), question.as_ref(), code)
     }
 
     fn weight(body: &Body) -> usize {
@@ -279,6 +276,21 @@ impl Dissector {
                 let kind = Outline::of(&it.message).and_then(|it| it.kind);
                 matches!(kind, Some(AXFR | IXFR))
             })
+    }
+}
+
+/// What a question of this kind asks, and how it ended.
+fn summary(opcode: u8, question: Option<&Question>, status: Option<u16>) -> Summary<'static> {
+    let failed = status.is_some_and(|it| it != 0);
+    Summary {
+        verb: match (opcode, question) {
+            (QUERY, Some(it)) => type_name(it.kind),
+            (opcode, _) => opcode_name(opcode),
+        },
+        target: question.map(|it| it.name.clone()).unwrap_or_default().into(),
+        status: status.map(i32::from),
+        failed,
+        error: status.filter(|_| failed).map(code_name),
     }
 }
 
@@ -472,6 +484,7 @@ struct View<'m> {
     records: Reader<'m>,
 }
 
+#[derive(Clone)]
 struct Question {
     name: String,
     kind: u16,
@@ -496,6 +509,23 @@ impl<'m> View<'m> {
             }
         }
         Self { header, questions, records }
+    }
+
+    /// The same for when the questions are known already.
+    fn without_questions(message: &'m [u8]) -> Self {
+        let header = Header::of(message).unwrap_or_default();
+        let mut records = Reader { message, at: HEADER_BYTES };
+        for _ in 0..header.counts[0] {
+            if records.name(None).and_then(|()| records.u32()).is_none() {
+                break;
+            }
+        }
+        Self { header, questions: Vec::new(), records }
+    }
+
+    /// How it ended; the upper bits stand in the OPT record.
+    fn code(&self, edns: Option<&Edns>) -> u16 {
+        edns.map_or(0, |it| u16::from(it.extended_code)) << 4 | self.header.code()
     }
 
     /// What its OPT record says (RFC 6891).

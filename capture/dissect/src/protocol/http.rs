@@ -82,6 +82,10 @@ impl Dissect for Dissector {
         record(exchange.request, exchange.response)
     }
 
+    fn summary(exchange: Exchange<'_, Sent>) -> Summary<'_> {
+        message::summary(exchange.request, exchange.response)
+    }
+
     fn also(exchange: &Exchange<'_, Sent>, also: &mut Also<'_>) {
         message::also(exchange, also);
     }
@@ -175,9 +179,10 @@ impl UnderWay {
         let limits = input.limits();
         let mut sent = Sent::new(head.to_vec(), 0, limits);
         if let Left::Bytes(size) = framed.left {
-            sent.payload.expect(size, limits.body_bytes);
+            sent.payload.expect(size, body_bytes(input));
         }
         if framed.timed
+            && input.is_detailed()
             && let Some((_, value)) =
                 split_head(head).1.find(|it| it.0.eq_ignore_ascii_case(b"content-type"))
         {
@@ -189,7 +194,7 @@ impl UnderWay {
 
     /// Uses up what belongs to the message, to its end.
     fn read(&mut self, input: &mut Input<'_>) -> Result<(), Stop> {
-        let limit = input.limits().body_bytes;
+        let limit = body_bytes(input);
         loop {
             match self.left {
                 Left::Nothing | Left::Bytes(0) => return Ok(()),
@@ -257,6 +262,11 @@ impl UnderWay {
         };
         Message { incomplete: self.incomplete, becomes: self.becomes, note: self.note, ..message }
     }
+}
+
+/// Bytes of a payload that are kept.
+pub(super) fn body_bytes(input: &Input<'_>) -> usize {
+    if input.is_detailed() { input.limits().body_bytes } else { 0 }
 }
 
 /// How much the start of a side's bytes looks like the first line of a message.

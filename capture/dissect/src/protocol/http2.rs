@@ -11,6 +11,7 @@ use self::frame::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEAD_BYTES, HEADERS, LIKELY_BYTES, PADDED,
     PRIORITISED, PUSH_PROMISE, RST_STREAM, SETTINGS, chain,
 };
+use super::http;
 use super::http::message::{self, Http, HttpColumns, Sent};
 use super::{Dissect, Guess, Head, Transport};
 use crate::exchange::{Exchange, Message, Moment, Open, Side, Summary};
@@ -148,6 +149,10 @@ impl Dissect for Dissector {
 
     fn record(exchange: Exchange<'_, Sent>) -> (Summary<'_>, Http<'_>) {
         message::record(exchange.request, exchange.response)
+    }
+
+    fn summary(exchange: Exchange<'_, Sent>) -> Summary<'_> {
+        message::summary(exchange.request, exchange.response)
     }
 
     fn also(exchange: &Exchange<'_, Sent>, also: &mut Also<'_>) {
@@ -398,7 +403,7 @@ impl Dissector {
         input: &mut Input<'_>,
         open: &Open<Sent>,
     ) -> Result<Option<Message<Sent>>, Stop> {
-        let limit = input.limits().body_bytes;
+        let limit = http::body_bytes(input);
         let half = match side {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
@@ -483,6 +488,7 @@ impl Dissector {
         } else if matches!(part, Part::Idle) {
             let mut sent = Sent::new(scratch.head(), id, limits);
             if let Some((from, to)) = scratch.content_type
+                && input.is_detailed()
                 && let Some(value) = scratch.fields.get(from..to)
             {
                 sent.expect_type(value);

@@ -133,10 +133,13 @@ impl Dissect for Dissector {
     ) -> Result<Message<Body>, Stop> {
         loop {
             let Some(mut reader) = self.under_way(side).take() else {
-                let reader = match side {
+                let mut reader = match side {
                     Side::Client => self.begin_request(input)?,
                     Side::Server => self.begin_response(input, open)?,
                 };
+                if !input.is_detailed() {
+                    reader.keep_little();
+                }
                 match self.read_at_once(side, reader, input)? {
                     Some(message) => return Ok(message),
                     None => continue,
@@ -160,58 +163,23 @@ impl Dissect for Dissector {
         let word = |word| both().find_map(|it| it.word(word));
         let asked = |word| request.and_then(|it| it.word(word));
 
-        let api = match request {
-            Some(Body { key: Some(key), .. }) => match api(*key) {
-                Some(api) => Cow::Borrowed(api.name),
-                None => Cow::Owned(format!("Unknown {key}")),
-            },
-            Some(_) => Cow::Borrowed(SASL_TOKEN),
-            None => Cow::Borrowed(""),
-        };
         let with_topics = both().find(|it| it.topics().len() > 0);
         let with_partitions = both()
             .find(|it| it.partitions.iter().any(|it| it.offset.is_some()))
             .or_else(|| both().find(|it| !it.partitions.is_empty()));
         let with_records = both().find(|it| it.has_records);
-        let of_key = |key_type| {
-            let keyed = request.filter(|it| it.key_type == key_type);
-            keyed.and_then(|it| it.word(Word::Key))
-        };
-        let group = word(Word::Group).or_else(|| of_key(0));
-        let transaction = word(Word::Transaction).or_else(|| of_key(1));
+        let group = group(request, response);
+        let transaction = transaction(request, response);
         let mechanism = asked(Word::Mechanism);
-        let error = response.filter(|it| it.has_errors).map(first_error);
-        let error_name = error.map(|code| match error_name(code) {
-            Some(name) => Cow::Borrowed(name),
-            None => Cow::Owned(code.to_string()),
-        });
-        let failed = error.is_some_and(|it| it != 0);
         let error_message = word(Word::ErrorMessage);
         let client_software = match (asked(Word::Software), asked(Word::SoftwareVersion)) {
             (Some(name), Some(version)) => Some(Label(format!("{name} {version}").into())),
             (name, _) => name.map(Label::from),
         };
 
-        let topic = with_topics.map(joined).unwrap_or_default();
-        let target = match group {
-            Some(group) => Cow::Borrowed(group),
-            None if !topic.is_empty() => topic,
-            None => {
-                transaction.or_else(|| asked(Word::User)).or(mechanism).unwrap_or_default().into()
-            }
-        };
-        let summary = Summary {
-            verb: api.clone(),
-            target,
-            status: error.map(i32::from),
-            failed,
-            error: error_name.clone().filter(|_| failed).map(|name| match error_message {
-                Some(said) => Cow::Owned(format!("{name}: {said}")),
-                None => name,
-            }),
-        };
+        let summary = summary(request, response);
         let record = Kafka {
-            api: Label(api),
+            api: Label(summary.verb.clone()),
             api_key: request.and_then(|it| it.key).map(|it| Code(it.into())),
             api_version: request.filter(|it| it.key.is_some()).map(|it| Code(it.version.into())),
             correlation_id: both().find_map(|it| it.correlation).map(Code),
@@ -245,13 +213,17 @@ impl Dissect for Dissector {
                 response.map(|it| it.brokers().map(Cow::Borrowed).collect()).unwrap_or_default(),
             ),
             error_codes: response.filter(|it| it.has_errors).map(error_codes),
-            error_name: error_name.filter(|_| failed).map(Label),
+            error_name: failure(response).map(|code| Label(name_of_error(code))),
             error_message: error_message.map(Cow::Borrowed),
             throttle: response.and_then(|it| it.throttle).map(|it| Duration(it * 1_000_000)),
             request_fields: request.and_then(fields),
             response_fields: response.and_then(fields),
         };
         (summary, record)
+    }
+
+    fn summary(exchange: Exchange<'_, Body>) -> Summary<'_> {
+        summary(exchange.request, exchange.response)
     }
 
     fn weight(body: &Body) -> usize {
@@ -648,6 +620,63 @@ fn guess_response(bytes: &[u8]) -> Guess {
     let Some(correlation) = i32_at(bytes, 4) else { return Guess::More };
     let is_likely = (4..=MOST_BYTES).contains(&size) && correlation >= 0;
     if is_likely && size as usize + 4 >= bytes.len() { Guess::Maybe } else { Guess::No }
+}
+
+fn summary<'a>(request: Option<&'a Body>, response: Option<&'a Body>) -> Summary<'a> {
+    let both = || [request, response].into_iter().flatten();
+    let asked = |word| request.and_then(|it| it.word(word));
+    let verb = match request {
+        Some(Body { key: Some(key), .. }) => match api(*key) {
+            Some(api) => Cow::Borrowed(api.name),
+            None => Cow::Owned(format!("Unknown {key}")),
+        },
+        Some(_) => Cow::Borrowed(SASL_TOKEN),
+        None => Cow::Borrowed(""),
+    };
+    let topic = || both().find(|it| it.topics().len() > 0).map(joined).unwrap_or_default();
+    let target = match group(request, response) {
+        Some(group) => Cow::Borrowed(group),
+        None => match topic() {
+            topic if !topic.is_empty() => topic,
+            _ => {
+                let other = transaction(request, response).or_else(|| asked(Word::User));
+                other.or_else(|| asked(Word::Mechanism)).unwrap_or_default().into()
+            }
+        },
+    };
+    let error = failure(response).map(|code| {
+        let name = name_of_error(code);
+        match both().find_map(|it| it.word(Word::ErrorMessage)) {
+            Some(said) => Cow::Owned(format!("{name}: {said}")),
+            None => name,
+        }
+    });
+    let status = response.filter(|it| it.has_errors).map(first_error).map(i32::from);
+    Summary { verb, target, status, failed: error.is_some(), error }
+}
+
+fn group<'a>(request: Option<&'a Body>, response: Option<&'a Body>) -> Option<&'a str> {
+    let said = [request, response].into_iter().flatten().find_map(|it| it.word(Word::Group));
+    said.or_else(|| named_by_key(request, 0))
+}
+
+fn transaction<'a>(request: Option<&'a Body>, response: Option<&'a Body>) -> Option<&'a str> {
+    let said = [request, response].into_iter().flatten().find_map(|it| it.word(Word::Transaction));
+    said.or_else(|| named_by_key(request, 1))
+}
+
+/// Whose coordinator is looked for, of this type.
+fn named_by_key(request: Option<&Body>, key_type: i64) -> Option<&str> {
+    request.filter(|it| it.key_type == key_type).and_then(|it| it.word(Word::Key))
+}
+
+/// The first error, if there is one.
+fn failure(response: Option<&Body>) -> Option<i16> {
+    response.filter(|it| it.has_errors).map(first_error).filter(|it| *it != 0)
+}
+
+fn name_of_error(code: i16) -> Cow<'static, str> {
+    error_name(code).map_or_else(|| Cow::Owned(code.to_string()), Cow::Borrowed)
 }
 
 /// The first error, or 0.

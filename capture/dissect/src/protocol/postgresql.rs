@@ -348,15 +348,13 @@ impl Dissect for Dissector {
     }
 
     fn record(exchange: Exchange<'_, Body>) -> (Summary<'_>, Postgresql<'_>) {
-        let request = match exchange.request {
-            Some(Body::Request(it)) => Some(&**it),
-            _ => None,
-        };
-        let response = match exchange.response {
-            Some(Body::Response(it)) => Some(&**it),
-            _ => None,
-        };
+        let (request, response) = sides(&exchange);
         record(request, response)
+    }
+
+    fn summary(exchange: Exchange<'_, Body>) -> Summary<'_> {
+        let (request, response) = sides(&exchange);
+        summary(request, response)
     }
 
     fn weight(body: &Body) -> usize {
@@ -1285,42 +1283,74 @@ impl Kind {
     }
 }
 
+fn sides<'a>(exchange: &Exchange<'a, Body>) -> (Option<&'a Request>, Option<&'a Response>) {
+    let request = match exchange.request {
+        Some(Body::Request(it)) => Some(&**it),
+        _ => None,
+    };
+    let response = match exchange.response {
+        Some(Body::Response(it)) => Some(&**it),
+        _ => None,
+    };
+    (request, response)
+}
+
+fn message_name(request: Option<&Request>, response: Option<&Response>) -> &'static str {
+    match (request, response) {
+        (Some(it), _) => it.kind.name(),
+        (None, Some(it)) if it.notification.is_some() => "Notification",
+        (None, Some(it)) if it.failure.is_some() => "Error",
+        (None, _) => "Reply",
+    }
+}
+
+fn operation(request: Option<&Request>) -> Option<Cow<'_, str>> {
+    let statement = request.and_then(|it| it.sql.as_ref());
+    statement.map(|it| sql::operation(&it.text)).filter(|it| !it.is_empty())
+}
+
+fn error<'a>(request: Option<&'a Request>, response: Option<&'a Response>) -> Option<&'a str> {
+    let failure = response.and_then(|it| it.failure.as_deref());
+    failure.map(|it| &*it.message).or_else(|| request.and_then(|it| it.error.as_deref()))
+}
+
+fn summary<'a>(request: Option<&'a Request>, response: Option<&'a Response>) -> Summary<'a> {
+    let statement = request.and_then(|it| it.sql.as_ref());
+    let notification = response.and_then(|it| it.notification.as_deref());
+    let startup = request.filter(|it| it.kind == Kind::Startup);
+    let login = startup.and_then(|it| it.login.as_deref());
+    let target = match (statement, notification, login) {
+        (Some(it), ..) => sql::headline(&it.text),
+        (None, Some(it), _) => some(&it.channel),
+        (None, None, Some(it)) => some(&it.database),
+        _ => Cow::Borrowed(""),
+    };
+    let error = error(request, response);
+    Summary {
+        // Preparing or closing is not running.
+        verb: match (operation(request), request.map(|it| it.kind)) {
+            (Some(operation), Some(Kind::Query | Kind::Execute)) => operation,
+            _ => Cow::Borrowed(message_name(request, response)),
+        },
+        target,
+        status: None,
+        failed: error.is_some(),
+        error: error.map(Cow::Borrowed),
+    }
+}
+
 fn record<'a>(
     request: Option<&'a Request>,
     response: Option<&'a Response>,
 ) -> (Summary<'a>, Postgresql<'a>) {
     let failure = response.and_then(|it| it.failure.as_deref());
     let notification = response.and_then(|it| it.notification.as_deref());
-    let message = match (request, notification, failure) {
-        (Some(it), ..) => it.kind.name(),
-        (None, Some(_), _) => "Notification",
-        (None, None, Some(_)) => "Error",
-        (None, None, None) => "Reply",
-    };
+    let message = message_name(request, response);
     let statement = request.and_then(|it| it.sql.as_ref());
-    let operation = statement.map(|it| sql::operation(&it.text)).filter(|it| !it.is_empty());
+    let operation = operation(request);
     let login = request.and_then(|it| it.login.as_deref());
     let bound = request.and_then(|it| it.bound.as_deref());
-    let is_startup = request.is_some_and(|it| it.kind == Kind::Startup);
-    let target = match (statement, notification, login) {
-        (Some(it), ..) => sql::headline(&it.text),
-        (None, Some(it), _) => some(&it.channel),
-        (None, None, Some(it)) if is_startup => some(&it.database),
-        _ => Cow::Borrowed(""),
-    };
-    let error =
-        failure.map(|it| &*it.message).or_else(|| request.and_then(|it| it.error.as_deref()));
-    let summary = Summary {
-        // Preparing or closing is not running.
-        verb: match (&operation, request.map(|it| it.kind)) {
-            (Some(operation), Some(Kind::Query | Kind::Execute)) => operation.clone(),
-            _ => Cow::Borrowed(message),
-        },
-        target,
-        status: None,
-        failed: error.is_some(),
-        error: error.map(Cow::Borrowed),
-    };
+    let summary = summary(request, response);
     let copy = request.and_then(|it| it.copy).or_else(|| response.and_then(|it| it.copy));
     let columns = response.and_then(|it| it.columns.as_ref());
     let is_result = |it: &&Response| it.columns.is_some() || it.rows > 0;

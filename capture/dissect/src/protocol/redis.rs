@@ -160,6 +160,25 @@ impl Dissect for Dissector {
         (summary, record)
     }
 
+    fn summary(exchange: Exchange<'_, Body>) -> Summary<'_> {
+        let push = exchange.response.filter(|it| it.is_push);
+        let words = match (exchange.request, push.map(|it| it.bytes.get())) {
+            (Some(command), _) => Words::first(command.bytes.get(), 2),
+            (None, Some(value)) if !value.starts_with(b"+") => Words::first(value, 2),
+            _ => Words::default(),
+        };
+        let is_error = |it: &&Body| matches!(it.bytes.get(), [b'-' | b'!', ..]);
+        let error = exchange.response.filter(is_error);
+        let error = error.and_then(|it| Reply::of(it.bytes.get(), push.is_some()));
+        Summary {
+            verb: if push.is_some() { "PUSH".into() } else { capitals(words.word(0)) },
+            target: cut_text(words.word(1)),
+            status: None,
+            failed: error.is_some(),
+            error: error.and_then(|it| it.plain),
+        }
+    }
+
     fn weight(body: &Body) -> usize {
         size_of::<Body>() + body.bytes.heap()
     }
@@ -762,11 +781,16 @@ struct Words<'b> {
 
 impl<'b> Words<'b> {
     fn of(bytes: &'b [u8]) -> Self {
+        Self::first(bytes, WORDS)
+    }
+
+    /// At most so many of them.
+    fn first(bytes: &'b [u8], most: usize) -> Self {
         let mut rest = bytes;
         let Ok(Some((_, line, used))) = header(rest) else { return Self::default() };
         let count = number(line, ELEMENTS).unwrap_or_default();
         rest = rest.get(used..).unwrap_or_default();
-        let bound = usize::try_from(count).unwrap_or(WORDS).min(WORDS);
+        let bound = usize::try_from(count).unwrap_or(most).min(most);
         let mut kept = Vec::with_capacity(bound);
         while kept.len() < bound {
             let Ok(Some((kind, line, used))) = header(rest) else { break };

@@ -50,7 +50,7 @@ pub(crate) fn read(path: &Path) -> Vec<Frame> {
 
 /// The rows of every protocol, as JSON; by flow, then in order.
 pub(crate) fn rows(frames: &[Frame]) -> Vec<Map<String, Value>> {
-    let keep = Keep { packets: false, connections: false, protocols: true, wide: true };
+    let keep = Keep { packets: false, connections: false, ..Keep::default() };
     let mut rows: Vec<_> =
         all_rows(frames, keep).into_iter().filter(|it| it.contains_key("seq")).collect();
     rows.sort_by_key(|it| (it["flow_id"].to_string(), it["seq"].as_u64()));
@@ -59,6 +59,11 @@ pub(crate) fn rows(frames: &[Frame]) -> Vec<Map<String, Value>> {
 
 /// The rows of all tables that are kept, as JSON.
 pub(crate) fn all_rows(frames: &[Frame], keep: Keep) -> Vec<Map<String, Value>> {
+    by_table(frames, keep).into_iter().flat_map(|it| it.1).collect()
+}
+
+/// The same, apart: those of a table in the order in which they came.
+pub(crate) fn by_table(frames: &[Frame], keep: Keep) -> Vec<(String, Vec<Map<String, Value>>)> {
     let mut dissection = Dissection::new(Config { keep, ..Config::default() });
     for frame in frames {
         dissection.packet(&Packet {
@@ -70,11 +75,8 @@ pub(crate) fn all_rows(frames: &[Frame], keep: Keep) -> Vec<Map<String, Value>> 
         });
     }
     dissection.finish();
-    let mut rows = Vec::new();
-    for (_, batch) in dissection.take() {
-        rows.extend(json::objects(&batch));
-    }
-    rows
+    let tables = dissection.take().into_iter();
+    tables.map(|(table, batch)| (table.name.to_string(), json::objects(&batch))).collect()
 }
 
 /// Rows without what depends on when packets arrive.

@@ -158,23 +158,16 @@ fn is_type(value: &[u8], name: &[u8]) -> bool {
     value.get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name))
 }
 
-/// A request and its response, or one of them alone, as a row.
-pub(in crate::protocol) fn record<'a>(
+/// What first lines say.
+pub(in crate::protocol) fn summary<'a>(
     request: Option<&'a Sent>,
     response: Option<&'a Sent>,
-) -> (Summary<'a>, Http<'a>) {
+) -> Summary<'a> {
     let request = asked(request, response);
     let reset = request.into_iter().chain(response).find_map(|it| it.reset);
-    let stream = response.or(request).map(|it| it.stream).filter(|it| *it > 0);
-    // A stream may be reset before there is anything of an answer.
-    let response =
-        response.filter(|it| it.stream == 0 || !it.head.is_empty() || it.payload.size() > 0);
-    let asked = request.map(|it| Read::of(it, b"cookie")).unwrap_or_default();
-    let answered = response.map(|it| Read::of(it, b"set-cookie")).unwrap_or_default();
-    let (method, target, version) = asked.request();
-    let (answer_version, status, reason) = answered.status();
-    let target = Target::of(method, target);
-
+    let response = answered(response);
+    let (method, target, _) = request.map(Read::first_line).unwrap_or_default().request();
+    let (_, status, reason) = response.map(Read::first_line).unwrap_or_default().status();
     let error = match (status, reset) {
         (_, Some((side, code))) if code != NO_ERROR || status.is_none() => {
             Some(reset_text(side, code).into())
@@ -184,7 +177,23 @@ pub(in crate::protocol) fn record<'a>(
         _ => None,
     };
     let failed = error.is_some() || status.is_some_and(|it| it >= 400);
-    let summary = Summary { verb: text(method), target: text(target.whole), status, failed, error };
+    Summary { verb: text(method), target: text(target), status, failed, error }
+}
+
+/// A request and its response, or one of them alone, as a row.
+pub(in crate::protocol) fn record<'a>(
+    request: Option<&'a Sent>,
+    response: Option<&'a Sent>,
+) -> (Summary<'a>, Http<'a>) {
+    let summary = summary(request, response);
+    let request = asked(request, response);
+    let stream = response.or(request).map(|it| it.stream).filter(|it| *it > 0);
+    let response = answered(response);
+    let asked = request.map(|it| Read::of(it, b"cookie")).unwrap_or_default();
+    let answered = response.map(|it| Read::of(it, b"set-cookie")).unwrap_or_default();
+    let (method, target, version) = asked.request();
+    let (answer_version, _, reason) = answered.status();
+    let target = Target::of(method, target);
     let version = match (stream, version) {
         (Some(_), _) => b"2",
         (None, b"") => answer_version,
@@ -236,6 +245,11 @@ pub(in crate::protocol) fn also(exchange: &Exchange<'_, Sent>, also: &mut Also<'
 /// The request; of an answer to one that came before an upgrade, that one.
 fn asked<'a>(request: Option<&'a Sent>, response: Option<&'a Sent>) -> Option<&'a Sent> {
     request.or_else(|| response.and_then(|it| it.asked.as_deref()))
+}
+
+/// The answer: a stream may be reset before there is anything of one.
+fn answered(response: Option<&Sent>) -> Option<&Sent> {
+    response.filter(|it| it.stream == 0 || !it.head.is_empty() || it.payload.size() > 0)
 }
 
 fn reset_text(side: Side, code: u32) -> String {
@@ -320,6 +334,12 @@ pub(in crate::protocol) struct Read<'a> {
 }
 
 impl<'a> Read<'a> {
+    /// No more than the line that it begins with.
+    fn first_line(sent: &'a Sent) -> Self {
+        let line = split_head(&sent.head).0;
+        Self { two: sent.stream > 0, answer: true, line, ..Self::default() }
+    }
+
     /// `cookie` is the header in which this side names its cookies.
     pub(in crate::protocol) fn of(sent: &'a Sent, cookie: &[u8]) -> Self {
         let (line, fields) = split_head(&sent.head);
@@ -428,7 +448,6 @@ fn keep<'a>(to: &mut Option<Cow<'a, str>>, value: Cow<'a, [u8]>) {
 /// The parts of a request's target (RFC 9112 3.2).
 #[derive(Default)]
 pub(in crate::protocol) struct Target<'a> {
-    pub(in crate::protocol) whole: &'a [u8],
     pub(in crate::protocol) authority: Option<&'a [u8]>,
     pub(in crate::protocol) path: Option<&'a [u8]>,
     pub(in crate::protocol) query: Option<&'a [u8]>,
@@ -441,7 +460,7 @@ impl<'a> Target<'a> {
         }
         // One that asks for a protocol (RFC 8441) has a path.
         if method == b"CONNECT" && !whole.starts_with(b"/") {
-            return Self { whole, authority: Some(whole), ..Self::default() };
+            return Self { authority: Some(whole), ..Self::default() };
         }
         let mut rest = whole;
         let mut authority = None;
@@ -454,7 +473,7 @@ impl<'a> Target<'a> {
         let end = memchr(b'?', rest).unwrap_or(rest.len());
         let (path, query) = rest.split_at_checked(end).unwrap_or((rest, &[]));
         let path = if path.is_empty() { b"/" } else { path };
-        Self { whole, authority, path: Some(path), query: query.get(1..) }
+        Self { authority, path: Some(path), query: query.get(1..) }
     }
 }
 

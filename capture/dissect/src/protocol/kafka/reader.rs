@@ -256,6 +256,12 @@ impl Reader {
         }
     }
 
+    /// Keeps neither records nor fields: nobody will look at them.
+    pub(super) fn keep_little(&mut self) {
+        self.muted += 1;
+        self.body.records = Kept::default();
+    }
+
     /// Reads what came of the message; whether that was its end.
     pub(super) fn feed(&mut self, input: &mut Input<'_>, names: &mut TopicNames) -> bool {
         self.most_kept = input.limits().body_bytes;
