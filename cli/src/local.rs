@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use api::{Accounting, ApiError, NodeAccounting, NodeState, QueryRequest, Span};
+use api::{Accounting, NodeAccounting, NodeState, QueryRequest};
 use arrow_array::RecordBatch;
 use arrow_cast::parse::string_to_timestamp_nanos;
 use arrow_schema::{Schema, SchemaRef};
@@ -89,7 +89,7 @@ impl Place for Local {
         let asked = request.sql.as_ref().or(request.filter.as_ref()).cloned().unwrap_or_default();
         let query = question(request)?;
         let answer =
-            self.runtime.block_on(self.engine.run(query)).map_err(|why| wrong(why, &asked))?;
+            self.runtime.block_on(self.engine.run(query)).map_err(|why| wrong(&why, &asked))?;
         let columns = request.columns.iter().map(|name| {
             let place = answer.schema.index_of(name).ok();
             place.with_context(|| {
@@ -122,7 +122,7 @@ impl Answer for Rows<'_> {
 
     fn next(&mut self) -> Result<Option<RecordBatch>> {
         let Some(batch) = self.runtime.block_on(self.answer.rows.next()) else { return Ok(None) };
-        let batch = batch.map_err(|why| wrong(why, &self.asked))?;
+        let batch = batch.map_err(|why| wrong(&why, &self.asked))?;
         Ok(Some(if self.columns.is_empty() { batch } else { batch.project(&self.columns)? }))
     }
 
@@ -230,16 +230,8 @@ fn moment(text: &str) -> Result<i64> {
     })
 }
 
-fn wrong(why: query::Error, asked: &str) -> anyhow::Error {
-    let span = |at: std::ops::Range<usize>| Span { start: at.start, end: at.end };
-    let error = match why {
-        query::Error::Filter(it) => {
-            ApiError { message: it.message, at: Some(span(it.at)), hint: it.hint }
-        }
-        query::Error::Invalid { message, at } => ApiError { message, at: at.map(span), hint: None },
-        other => ApiError::new(other.to_string()),
-    };
-    anyhow::anyhow!("{}", hub::sentence(&error, Some(asked)))
+fn wrong(why: &query::Error, asked: &str) -> anyhow::Error {
+    anyhow::anyhow!("{}", hub::sentence(&server::told(&why), Some(asked)))
 }
 
 /// Interrupted, the program takes its temporary folder along.

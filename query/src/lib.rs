@@ -12,6 +12,7 @@ pub mod filter;
 pub mod fleet;
 mod functions;
 mod names;
+pub mod kfl;
 pub mod node;
 mod scan;
 mod session;

@@ -89,6 +89,6 @@ impl Node for Served {
 }
 
 fn wrong(error: FilterError) -> ApiError {
-    let FilterError { message, at, hint } = error;
-    ApiError { message, at: Some(Span { start: at.start, end: at.end }), hint }
+    let FilterError { message, at, hint, instead } = error;
+    ApiError { message, at: Some(Span { start: at.start, end: at.end }), hint, instead }
 }

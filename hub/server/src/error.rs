@@ -76,10 +76,8 @@ impl Error {
     /// What the caller is told.
     pub(crate) fn told(&self) -> ApiError {
         match self {
-            Self::Filter(error) | Self::Query(query::Error::Filter(error)) => filter(error),
-            Self::Query(query::Error::Invalid { message, at }) => {
-                ApiError { message: message.clone(), at: at.as_ref().map(span), hint: None }
-            }
+            Self::Filter(error) => filter(error),
+            Self::Query(error) => told(error),
             Self::Token => ApiError::new(self.to_string()).with_hint(
                 "send it as `Authorization: Bearer …`, or open /?token=… once in the browser",
             ),
@@ -97,7 +95,24 @@ impl Error {
 
 /// A wrong filter, with its place.
 pub(crate) fn filter(error: &query::filter::FilterError) -> ApiError {
-    ApiError { message: error.message.clone(), at: Some(span(&error.at)), hint: error.hint.clone() }
+    ApiError {
+        message: error.message.clone(),
+        at: Some(span(&error.at)),
+        hint: error.hint.clone(),
+        instead: error.instead.clone(),
+    }
+/// Why a question has no answer, as the API tells it.
+#[must_use]
+pub fn told(error: &query::Error) -> ApiError {
+    match error {
+        query::Error::Filter(error) => filter(error),
+        query::Error::Invalid { message, at } => {
+            ApiError { at: at.as_ref().map(span), ..ApiError::new(message) }
+        }
+        other => ApiError::new(other.to_string()),
+    }
+}
+
 }
 
 impl IntoResponse for Error {

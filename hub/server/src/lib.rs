@@ -26,6 +26,7 @@ mod routes;
 mod workers;
 
 pub use engine::Bounds;
+pub use error::told;
 pub use workers::Registry;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};

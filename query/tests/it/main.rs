@@ -4,5 +4,6 @@ mod filters;
 mod fixture;
 mod fleet;
 mod pipe;
+mod kfl;
 mod safety;
 mod sql;

@@ -147,6 +147,7 @@ impl Node for Fake {
             at: Some(Span { start: wrong.at.start, end: wrong.at.end }),
             hint: wrong.hint,
         })?;
+            instead: wrong.instead,
         let live = filter.live().unwrap();
         let schema = Arc::clone(live.schema());
         let rows =
