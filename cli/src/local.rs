@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use api::{Accounting, NodeAccounting, NodeState, QueryRequest};
+use api::{Accounting, QueryRequest};
 use arrow_array::RecordBatch;
 use arrow_cast::parse::string_to_timestamp_nanos;
 use arrow_schema::{Schema, SchemaRef};
@@ -127,33 +127,7 @@ impl Answer for Rows<'_> {
     }
 
     fn accounting(self: Box<Self>) -> Result<Option<Accounting>> {
-        let it = self.runtime.block_on(self.answer.accounting);
-        let nodes = it.nodes.into_iter().map(|node| NodeAccounting {
-            node: node.node,
-            state: match node.state {
-                query::NodeState::Answered => NodeState::Answered,
-                query::NodeState::Failed => NodeState::Failed,
-                query::NodeState::Missing => NodeState::Missing,
-            },
-            reason: node.reason,
-            rows_scanned: node.rows_scanned,
-            bytes_scanned: node.bytes_scanned,
-            bytes_moved: node.bytes_moved,
-            segments: node.segments_scanned,
-        });
-        let nodes: Vec<_> = nodes.collect();
-        Ok(Some(Accounting {
-            query_id: it.query_id,
-            elapsed_ms: it.elapsed_us / 1_000,
-            rows: it.rows,
-            rows_scanned: nodes.iter().map(|it| it.rows_scanned).sum(),
-            bytes_scanned: nodes.iter().map(|it| it.bytes_scanned).sum(),
-            bytes_moved: it.bytes_moved,
-            complete: it.complete,
-            truncated: it.truncated,
-            nodes,
-            error: None,
-        }))
+        Ok(Some(server::accounting(self.runtime.block_on(self.answer.accounting))))
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::error::{Error, plain};
 use crate::filter;
 use crate::fleet::{self, Fleet, Member, Track};
-use crate::node::NodeAccounting;
+use crate::node::{NodeAccounting, account};
 use crate::scan::{Meter, bind, breathe, scans_here};
 use crate::session::{self, Options};
 use crate::tables::Tables;
@@ -121,11 +122,16 @@ pub struct Accounting {
     /// Whether every node's rows are in the answer, to the end.
     pub complete: bool,
     /// Whether rows were cut off at the limit.
+    /// What of it passed before the plan ran.
+    pub planning_us: u64,
+    /// What putting the nodes' parts together took here, in microseconds; of one store, all that
+    /// was done with its rows.
+    pub merging_us: u64,
     pub truncated: bool,
 }
 
 /// What became of one node.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NodeReport {
     /// Its name.
     pub node: String,
@@ -133,18 +139,14 @@ pub struct NodeReport {
     pub state: NodeState,
     /// Why not.
     pub reason: Option<String>,
-    /// Rows it looked at.
-    pub rows_scanned: u64,
-    /// Bytes it read.
-    pub bytes_scanned: u64,
-    /// Segments it read from.
-    pub segments_scanned: u64,
     /// Bytes moved between it and the Hub.
     pub bytes_moved: u64,
 }
 
 /// Whether a node's rows are in the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+    /// What it did, and what it had to do it with.
+    pub cost: NodeAccounting,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// They are.
@@ -155,6 +157,7 @@ pub enum NodeState {
     Missing,
 }
 
+    #[default]
 /// Answers questions, from one store or from a fleet. Cheap to clone and to make.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -234,6 +237,8 @@ impl Engine {
             truncated: false,
         };
         let task = tokio::spawn(async move {
+            planning_us: 0,
+            merging_us: 0,
             let accounting = run.drive(attempt, send).await;
             if account.send(accounting).is_err() {
                 tracing::debug!("nobody asked what the query cost");
@@ -309,16 +314,24 @@ struct Run {
 
 /// One go at the query, with the nodes that are left.
 struct Attempt {
-    id: String,
     rows: SendableRecordBatchStream,
     members: Vec<Member>,
     track: Arc<Track>,
     meter: Arc<Meter>,
 }
 
+    asked: Asked,
+}
+
+/// Who is asked in an attempt, and what it costs.
+struct Asked {
+    id: String,
 /// How an attempt ended.
 enum End {
     /// All rows were told, or as many as may be.
+    begun: Instant,
+    /// Nanoseconds that the stream of its rows was busy here.
+    busy: Arc<AtomicU64>,
     Whole {
         truncated: bool,
     },
@@ -332,12 +345,20 @@ enum End {
 }
 
 /// Runs a stream in a task of its own: whoever waits for its rows must be able to stop waiting,
-/// however long a step takes. The task ends when the rows are dropped.
-fn apart(mut rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+/// however long a step takes. The task ends when the rows are dropped. `busy` counts the
+/// nanoseconds that the stream did something.
+fn apart(mut rows: SendableRecordBatchStream, busy: Arc<AtomicU64>) -> SendableRecordBatchStream {
     let mut builder = RecordBatchReceiverStreamBuilder::new(rows.schema(), 1);
     let send = builder.tx();
     builder.spawn(async move {
-        while let Some(batch) = rows.next().await {
+        let mut next = std::future::poll_fn(|cx| {
+            let begun = Instant::now();
+            let polled = rows.poll_next_unpin(cx);
+            let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            busy.fetch_add(nanos, Relaxed);
+            polled
+        });
+        while let Some(batch) = (&mut next).await {
             if send.send(batch).await.is_err() {
                 break;
             }
@@ -382,7 +403,9 @@ impl Run {
             return Err(Error::Failed("the plan of this query does not spread".to_owned()));
         }
         let rows = execute_stream(plan, state.task_ctx()).map_err(|it| Error::running(&it))?;
-        Ok(Attempt { id, rows: apart(rows), members, track, meter })
+        let busy = Arc::new(AtomicU64::new(0));
+        let rows = apart(rows, Arc::clone(&busy));
+        Ok(Attempt { rows, asked: Asked { id, members, track, meter, begun, busy } })
     }
 
     async fn drive(
@@ -408,14 +431,15 @@ impl Run {
             // The reader may be slow, but it will not be waited for.
             if timeout(Duration::from_secs(1), send.send(Err(error))).await.is_err() {
                 tracing::debug!(query = %self.query.id, "nobody read why the query failed");
+        let begun = Instant::now();
             }
             break (false, false);
         };
         // The rows end now; what they cost may take the nodes a moment more.
         drop(send);
-        let Attempt { id, rows, members, track, meter } = attempt;
+        let Attempt { rows, asked } = attempt;
         drop(rows);
-        self.account(&id, &members, &track, &meter, whole, truncated).await
+        self.account(&asked, whole, truncated).await
     }
 
     /// Tells an attempt's rows. They are held back until there are many: as long as none was
@@ -499,12 +523,12 @@ impl Run {
     }
 
     fn on_error(&mut self, attempt: &Attempt, error: &DataFusionError, holding: bool) -> End {
-        let failed = attempt.track.failed();
+        let failed = attempt.asked.track.failed();
         if failed.is_empty() {
             return End::Error(Error::running(error));
         }
         for (i, reason) in failed {
-            tracing::warn!(node = %attempt.members[i].node, query = %attempt.id, %reason, "node failed");
+            tracing::warn!(node = %attempt.asked.members[i].node, query = %attempt.asked.id, %reason, "node failed");
             self.leave_out(attempt, i, NodeState::Failed, reason);
         }
         let all = self.engine.members().all(|it| self.out.contains_key(&it.node));
@@ -521,9 +545,9 @@ impl Run {
 
     /// Time is up: for the nodes of this attempt, if some have answered, or for the query.
     fn on_silence(&mut self, attempt: &Attempt, holding: bool, patient: bool) -> Option<End> {
-        let waiting = attempt.track.waiting();
+        let waiting = attempt.asked.track.waiting();
         let over = Instant::now() >= self.deadline;
-        let some_answered = waiting.len() < attempt.members.len();
+        let some_answered = waiting.len() < attempt.asked.members.len();
         let can_retry = holding && patient && !over && self.attempts < ATTEMPTS;
         let retry = can_retry && some_answered && !waiting.is_empty();
         if !over && !retry {
@@ -533,7 +557,7 @@ impl Run {
         let waited = self.begun.elapsed().as_secs_f64();
         for &i in &waiting {
             let reason = format!("no answer within {waited:.1} s");
-            tracing::warn!(node = %attempt.members[i].node, query = %attempt.id, %reason, "node left out");
+            tracing::warn!(node = %attempt.asked.members[i].node, query = %attempt.asked.id, %reason, "node left out");
             self.leave_out(attempt, i, NodeState::Missing, reason);
         }
         Some(match (over, holding) {
@@ -544,7 +568,7 @@ impl Run {
     }
 
     fn leave_out(&mut self, attempt: &Attempt, i: usize, state: NodeState, reason: String) {
-        if let Some(it) = attempt.members.get(i) {
+        if let Some(it) = attempt.asked.members.get(i) {
             self.out.insert(it.node.clone(), (state, reason));
         }
     }
@@ -553,31 +577,19 @@ impl Run {
         Error::Deadline { seconds: self.query.limits.deadline.as_secs_f64() }
     }
 
-    async fn account(
-        &self,
-        id: &str,
-        members: &[Member],
-        track: &Track,
-        meter: &Meter,
-        whole: bool,
-        truncated: bool,
-    ) -> Accounting {
+    async fn account(&self, asked: &Asked, whole: bool, truncated: bool) -> Accounting {
+        let Asked { id, members, track, meter, begun, busy } = asked;
         let elapsed = self.begun.elapsed();
-        let report = |node: &str, state, reason, cost: NodeAccounting, bytes_moved| NodeReport {
+        let report = |node: &str, state, reason, cost, bytes_moved| NodeReport {
             node: node.to_owned(),
             state,
             reason,
-            rows_scanned: cost.rows_scanned,
-            bytes_scanned: cost.bytes_scanned,
-            segments_scanned: cost.segments_scanned,
             bytes_moved,
         };
         let mut nodes = Vec::new();
         match &self.engine.place {
-            Place::Local { node, .. } => {
-                let (rows_scanned, bytes_scanned, segments_scanned, finished) = meter.read();
-                let cost =
-                    NodeAccounting { rows_scanned, bytes_scanned, segments_scanned, finished };
+            Place::Local { node, store, .. } => {
+                let cost = account(meter, store).await;
                 nodes.push(report(node, NodeState::Answered, None, cost, 0));
             }
             Place::Fleet(fleet) => {
@@ -607,7 +619,9 @@ impl Run {
             query_id: self.query.id.clone(),
             rows: self.rows,
             bytes_moved: nodes.iter().map(|it| it.bytes_moved).sum(),
-            elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            elapsed_us: microseconds(elapsed),
+            planning_us: microseconds(begun.saturating_duration_since(self.begun)),
+            merging_us: busy.load(Relaxed) / 1_000,
             complete: whole && nodes.iter().all(|it| it.state == NodeState::Answered),
             truncated,
             nodes,
@@ -616,6 +630,7 @@ impl Run {
 }
 
 /// Rows held back before the first is told.
+            cost,
 const HELD_ROWS: u64 = 10_000;
 /// Bytes held back before the first row is told.
 const HELD_BYTES: usize = 8 << 20;
@@ -660,6 +675,10 @@ pub struct AccountingFuture {
 
 impl Future for AccountingFuture {
     type Output = Accounting;
+fn microseconds(it: Duration) -> u64 {
+    u64::try_from(it.as_micros()).unwrap_or(u64::MAX)
+}
+
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Accounting> {
         match Pin::new(&mut self.inner).poll(cx) {

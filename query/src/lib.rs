@@ -6,13 +6,14 @@
 //! protocol.
 
 mod bodies;
+mod coverage;
 mod engine;
 mod error;
 pub mod filter;
 pub mod fleet;
 mod functions;
-mod names;
 pub mod kfl;
+mod names;
 pub mod node;
 mod scan;
 mod session;

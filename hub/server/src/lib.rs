@@ -25,7 +25,7 @@ mod page;
 mod routes;
 mod workers;
 
-pub use engine::Bounds;
+pub use engine::{Bounds, accounting};
 pub use error::told;
 pub use workers::Registry;
 

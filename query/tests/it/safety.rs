@@ -217,7 +217,7 @@ async fn a_large_segment_is_read_in_pieces_and_each_row_once() {
         column.unwrap().as_primitive::<Int64Type>().value(0)
     };
     assert_eq!((number(0), number(1), number(2)), (4000, 4000, 4000 * 4096));
-    assert_eq!(cost.nodes[0].rows_scanned, 4000);
+    assert_eq!(cost.nodes[0].cost.rows_scanned, 4000);
     let (newest, _) =
         ask(&engine, sql("select seq from http order by ts desc limit 3")).await.unwrap();
     assert_eq!(count(&newest), 3);

@@ -149,7 +149,7 @@ async fn run(
         Some(Err(error)) => {
             let accounting = answer.accounting.await;
             let error = Error::Query(error);
-            ending.accounting = Some(engine::accounting(accounting, &merged));
+            ending.accounting = Some(engine::accounting_with(accounting, &merged));
             ending.refused(&error);
             return Ok(with_id(error.into_response(), &id));
         }
@@ -213,7 +213,8 @@ impl Stream {
                 Some(Err(error)) => self.error = Some(Error::Query(error).told()),
                 None => {
                     let answer = self.answer.take()?;
-                    let mut accounting = engine::accounting(answer.accounting.await, &self.merged);
+                    let mut accounting =
+                        engine::accounting_with(answer.accounting.await, &self.merged);
                     drop(answer.rows);
                     accounting.error = self.error.take();
                     let failed = accounting.error.clone();
