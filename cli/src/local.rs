@@ -181,6 +181,7 @@ fn question(request: &QueryRequest) -> Result<query::Query> {
     let limits = Limits {
         deadline: request.deadline_ms.map_or(DEADLINE, Duration::from_millis),
         rows: request.max_rows.map_or(usize::MAX, saturated),
+        bytes: u64::MAX,
         ..Limits::default()
     };
     Ok(query::Query { id: "local".to_owned(), ask, limits })

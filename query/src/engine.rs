@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -80,11 +81,13 @@ pub struct Limits {
     pub deadline: Duration,
     /// Rows; what is beyond is cut off, and the answer says so.
     pub rows: usize,
+    /// Bytes of the answer in memory, likewise.
+    pub bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: 256 << 20, deadline: Duration::from_secs(30), rows: 100_000 }
+        Self { memory: 256 << 20, deadline: Duration::from_secs(30), rows: 100_000, bytes: 1 << 30 }
     }
 }
 
@@ -119,14 +122,14 @@ pub struct Accounting {
     pub bytes_moved: u64,
     /// From the question to the last row, in microseconds.
     pub elapsed_us: u64,
-    /// Whether every node's rows are in the answer, to the end.
-    pub complete: bool,
-    /// Whether rows were cut off at the limit.
     /// What of it passed before the plan ran.
     pub planning_us: u64,
     /// What putting the nodes' parts together took here, in microseconds; of one store, all that
     /// was done with its rows.
     pub merging_us: u64,
+    /// Whether every node's rows are in the answer, to the end.
+    pub complete: bool,
+    /// Whether rows were cut off at a limit of rows or bytes.
     pub truncated: bool,
 }
 
@@ -141,11 +144,11 @@ pub struct NodeReport {
     pub reason: Option<String>,
     /// Bytes moved between it and the Hub.
     pub bytes_moved: u64,
+    /// What it did, and what it had to do it with.
+    pub cost: NodeAccounting,
 }
 
 /// Whether a node's rows are in the answer.
-    /// What it did, and what it had to do it with.
-    pub cost: NodeAccounting,
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
@@ -154,10 +157,10 @@ pub enum NodeState {
     /// It was asked, and failed.
     Failed,
     /// It was not asked, or did not answer in time.
+    #[default]
     Missing,
 }
 
-    #[default]
 /// Answers questions, from one store or from a fleet. Cheap to clone and to make.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -215,6 +218,7 @@ impl Engine {
             plan: prepared,
             out: BTreeMap::new(),
             rows: 0,
+            bytes: 0,
             most: query.most(),
             attempts: 0,
         };
@@ -233,12 +237,12 @@ impl Engine {
             rows: 0,
             bytes_moved: 0,
             elapsed_us: 0,
+            planning_us: 0,
+            merging_us: 0,
             complete: false,
             truncated: false,
         };
         let task = tokio::spawn(async move {
-            planning_us: 0,
-            merging_us: 0,
             let accounting = run.drive(attempt, send).await;
             if account.send(accounting).is_err() {
                 tracing::debug!("nobody asked what the query cost");
@@ -307,6 +311,7 @@ struct Run {
     /// The nodes that are left out, and why.
     out: BTreeMap<String, (NodeState, String)>,
     rows: u64,
+    bytes: u64,
     /// How many rows may be told, and whether it is the asker who wants no more.
     most: (u64, bool),
     attempts: usize,
@@ -315,23 +320,23 @@ struct Run {
 /// One go at the query, with the nodes that are left.
 struct Attempt {
     rows: SendableRecordBatchStream,
-    members: Vec<Member>,
-    track: Arc<Track>,
-    meter: Arc<Meter>,
-}
-
     asked: Asked,
 }
 
 /// Who is asked in an attempt, and what it costs.
 struct Asked {
     id: String,
-/// How an attempt ended.
-enum End {
-    /// All rows were told, or as many as may be.
+    members: Vec<Member>,
+    track: Arc<Track>,
+    meter: Arc<Meter>,
     begun: Instant,
     /// Nanoseconds that the stream of its rows was busy here.
     busy: Arc<AtomicU64>,
+}
+
+/// How an attempt ended.
+enum End {
+    /// All rows were told, or as many as may be.
     Whole {
         truncated: bool,
     },
@@ -342,6 +347,28 @@ enum End {
     /// Nobody wants the rows any more.
     Unwanted,
     Error(Error),
+}
+
+/// The limit at which an answer was cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    Rows,
+    Bytes,
+}
+
+/// Bytes that the rows themselves take, without what their buffers hold of others.
+fn weight(batch: &RecordBatch) -> u64 {
+    let views = |views: &[u128]| {
+        // A view begins with the length of its value.
+        #[expect(clippy::cast_possible_truncation, reason = "these are the lower 32 bits")]
+        views.iter().map(|it| 16 + u64::from(*it as u32)).sum::<u64>()
+    };
+    let column = |it: &ArrayRef| match it.data_type() {
+        DataType::Utf8View => views(it.as_string_view().views()),
+        DataType::BinaryView => views(it.as_binary_view().views()),
+        _ => it.to_data().get_slice_memory_size().unwrap_or_default() as u64,
+    };
+    batch.columns().iter().map(column).sum()
 }
 
 /// Runs a stream in a task of its own: whoever waits for its rows must be able to stop waiting,
@@ -402,6 +429,7 @@ impl Run {
         } else if scans_here(&plan).map_err(Error::planning)? {
             return Err(Error::Failed("the plan of this query does not spread".to_owned()));
         }
+        let begun = Instant::now();
         let rows = execute_stream(plan, state.task_ctx()).map_err(|it| Error::running(&it))?;
         let busy = Arc::new(AtomicU64::new(0));
         let rows = apart(rows, Arc::clone(&busy));
@@ -431,7 +459,6 @@ impl Run {
             // The reader may be slow, but it will not be waited for.
             if timeout(Duration::from_secs(1), send.send(Err(error))).await.is_err() {
                 tracing::debug!(query = %self.query.id, "nobody read why the query failed");
-        let begun = Instant::now();
             }
             break (false, false);
         };
@@ -465,7 +492,7 @@ impl Run {
                 Ok(Some(Ok(batch))) => batch,
                 Ok(None) => {
                     return match self.hand_over(&mut held, send).await {
-                        Ok(cut) => End::Whole { truncated: cut && !self.most.1 },
+                        Ok(cut) => End::Whole { truncated: self.is_less(cut) },
                         Err(end) => end,
                     };
                 }
@@ -489,24 +516,32 @@ impl Run {
                 holding = false;
                 held_rows = 0;
                 match self.hand_over(&mut held, send).await {
-                    Ok(true) => return End::Whole { truncated: !self.most.1 },
-                    Ok(false) => {}
+                    Ok(Some(cut)) => return End::Whole { truncated: self.is_less(Some(cut)) },
+                    Ok(None) => {}
                     Err(end) => return end,
                 }
             }
         }
     }
 
-    /// Hands rows over, up to the limit; true if some were cut off.
+    /// Hands rows over, up to the limits; says at which, if some were cut off.
     async fn hand_over(
         &mut self,
         held: &mut Vec<RecordBatch>,
         send: &mpsc::Sender<Result<RecordBatch, Error>>,
-    ) -> Result<bool, End> {
+    ) -> Result<Option<Cut>, End> {
         for batch in held.drain(..) {
-            let left = self.most.0.saturating_sub(self.rows);
-            let rows = (batch.num_rows() as u64).min(left);
-            let cut = rows < batch.num_rows() as u64;
+            let all = batch.num_rows() as u64;
+            let mut rows = all.min(self.most.0.saturating_sub(self.rows));
+            let mut cut = (rows < all).then_some(Cut::Rows);
+            let bytes = weight(&batch);
+            let left = self.query.limits.bytes.saturating_sub(self.bytes);
+            if bytes > left {
+                // As many as weigh that much on average.
+                let fit = u128::from(all) * u128::from(left) / u128::from(bytes);
+                rows = rows.min(u64::try_from(fit).unwrap_or(u64::MAX));
+                cut = Some(Cut::Bytes);
+            }
             let batch = batch.slice(0, usize::try_from(rows).unwrap_or(usize::MAX));
             if rows > 0 {
                 match timeout_at(self.deadline, send.send(Ok(batch))).await {
@@ -515,11 +550,21 @@ impl Run {
                     Err(_) => return Err(End::Error(self.late())),
                 }
             }
-            if cut {
-                return Ok(true);
+            self.bytes = self.bytes.saturating_add(bytes);
+            if cut.is_some() {
+                return Ok(cut);
             }
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// Whether the answer has less than was asked for.
+    fn is_less(&self, cut: Option<Cut>) -> bool {
+        match cut {
+            None => false,
+            Some(Cut::Rows) => !self.most.1,
+            Some(Cut::Bytes) => true,
+        }
     }
 
     fn on_error(&mut self, attempt: &Attempt, error: &DataFusionError, holding: bool) -> End {
@@ -585,6 +630,7 @@ impl Run {
             state,
             reason,
             bytes_moved,
+            cost,
         };
         let mut nodes = Vec::new();
         match &self.engine.place {
@@ -629,8 +675,11 @@ impl Run {
     }
 }
 
+fn microseconds(it: Duration) -> u64 {
+    u64::try_from(it.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Rows held back before the first is told.
-            cost,
 const HELD_ROWS: u64 = 10_000;
 /// Bytes held back before the first row is told.
 const HELD_BYTES: usize = 8 << 20;
@@ -675,10 +724,6 @@ pub struct AccountingFuture {
 
 impl Future for AccountingFuture {
     type Output = Accounting;
-fn microseconds(it: Duration) -> u64 {
-    u64::try_from(it.as_micros()).unwrap_or(u64::MAX)
-}
-
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Accounting> {
         match Pin::new(&mut self.inner).poll(cx) {

@@ -152,7 +152,7 @@ pub struct Accounting {
     pub stages: Stages,
     /// Every node that was asked answered all of it.
     pub complete: bool,
-    /// A bound on rows cut the answer; there is more.
+    /// A bound on rows or bytes cut the answer; there is more.
     pub truncated: bool,
     /// Each node asked, by name.
     pub nodes: Vec<NodeAccounting>,

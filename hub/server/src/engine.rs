@@ -30,6 +30,8 @@ pub struct Bounds {
     pub max_rows: usize,
     /// The rows a query returns if it doesn't say.
     pub rows: usize,
+    /// The most bytes a query may return, as they are in memory.
+    pub bytes: u64,
 }
 
 impl Default for Bounds {
@@ -39,6 +41,8 @@ impl Default for Bounds {
             deadline: Duration::from_secs(60),
             max_rows: 10_000_000,
             rows: 1_000_000,
+            // More than anybody looks at; whoever wants all packets of a day asks in parts.
+            bytes: 4 << 30,
         }
     }
 }
@@ -92,6 +96,7 @@ pub(crate) fn question(
             .map_or(bounds.deadline, Duration::from_millis)
             .min(bounds.deadline),
         rows: rows.min(bounds.max_rows),
+        bytes: bounds.bytes,
     };
     Ok(Query { id, ask, limits })
 }
@@ -149,69 +154,6 @@ pub fn accounting(engine: query::Accounting) -> Accounting {
     }
 }
 
-/// Asks nodes what a query cost them.
-struct Costs(HashMap<String, link::Client>);
-
-#[async_trait::async_trait]
-impl Accounts for Costs {
-fn node(it: query::NodeReport) -> NodeAccounting {
-    let cost = it.cost;
-    let losses = cost.losses.into_iter();
-    NodeAccounting {
-        node: it.node,
-        state: match it.state {
-            query::NodeState::Answered => NodeState::Answered,
-            query::NodeState::Failed => NodeState::Failed,
-            query::NodeState::Missing => NodeState::Missing,
-        },
-        reason: it.reason,
-        rows_scanned: cost.rows_scanned,
-        bytes_scanned: cost.bytes_scanned,
-        bytes_moved: it.bytes_moved,
-        segments: cost.segments_scanned,
-        elapsed_us: cost.elapsed_us,
-        busy_us: cost.busy_us,
-        oldest_ms: cost.oldest.map(|ns| ns.div_euclid(1_000_000)),
-        newest_ms: cost.newest.map(|ns| ns.div_euclid(1_000_000)),
-        losses: losses
-            .map(|it| Loss { stage: it.stage, count: it.count, bytes: it.bytes })
-            .collect(),
-        losses_cut: cost.losses_cut,
-    }
-}
-
-/// The same with the nodes that could not be asked at all. Of a node whose link ended meanwhile, the
-/// link's own reason says more than that a call failed.
-pub(crate) fn accounting_with(engine: query::Accounting, merged: &Merged) -> Accounting {
-    let ended = |node: &str| {
-        let member = merged.members.iter().find(|member| member.node == node)?;
-        member.client.has_ended()
-    };
-    let mut accounting = accounting(engine);
-    for node in &mut accounting.nodes {
-        let reason = node.reason.take();
-        node.reason = reason.map(|reason| ended(&node.node).unwrap_or(reason));
-    }
-    for (node, reason) in &merged.missing {
-        if accounting.nodes.iter().all(|known| known.node != *node) {
-            accounting.nodes.push(NodeAccounting {
-                node: node.clone(),
-                state: NodeState::Missing,
-                reason: Some(reason.clone()),
-                ..NodeAccounting::default()
-            });
-        }
-    }
-    accounting.nodes.sort_by(|a, b| a.node.cmp(&b.node));
-    accounting.complete &= merged.missing.is_empty();
-    accounting
-}
-
-/// Asks nodes what a query cost them.
-struct Costs(HashMap<String, link::Client>);
-
-#[async_trait::async_trait]
-impl Accounts for Costs {
 fn node(it: query::NodeReport) -> NodeAccounting {
     let cost = it.cost;
     let losses = cost.losses.into_iter();
@@ -272,6 +214,11 @@ pub(crate) fn given_up(node: String, work: link::Work, reason: &str) -> NodeAcco
     self::node(query::NodeReport { node, state, reason, bytes_moved: 0, cost: cost(work) })
 }
 
+/// Asks nodes what a query cost them.
+struct Costs(HashMap<String, link::Client>);
+
+#[async_trait::async_trait]
+impl Accounts for Costs {
     async fn accounting(&self, node: &str, query_id: &str) -> Option<query::node::NodeAccounting> {
         let work = self.0.get(node)?.accounting(query_id).await.ok().flatten()?;
         Some(cost(work))
@@ -380,13 +327,13 @@ mod tests {
             rows: 0,
             bytes_moved: 0,
             elapsed_us: 0,
+            planning_us: 0,
+            merging_us: 0,
             complete: true,
             truncated: false,
         };
         assert!(accounting_with(engine.clone(), &Merged::default()).complete);
         let merged = Merged { missing: vec![("n1".into(), "hung".into())], ..Merged::default() };
-            planning_us: 0,
-            merging_us: 0,
         let accounting = accounting_with(engine, &merged);
         assert!(!accounting.complete);
         assert_eq!(accounting.nodes[0].reason.as_deref(), Some("hung"));
