@@ -4,7 +4,7 @@ mod coverage;
 mod filters;
 mod fixture;
 mod fleet;
-mod pipe;
 mod kfl;
+mod pipe;
 mod safety;
 mod sql;
