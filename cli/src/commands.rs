@@ -13,6 +13,7 @@ use crate::Outcome;
 
 mod completion;
 mod hub;
+mod kfl;
 mod query;
 mod tables;
 mod tap;
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Tap(tap::Tap),
     Query(query::Query),
     Tables(tables::Tables),
+    Kfl(kfl::Kfl),
     Worker(worker::Worker),
     Hub(hub::Hub),
     Version(version::Version),
@@ -43,6 +45,7 @@ impl Command {
             Self::Tap(it) => it.run(),
             Self::Query(it) => it.run(),
             Self::Tables(it) => it.run(),
+            Self::Kfl(it) => it.run(),
             Self::Worker(it) => it.run(),
             Self::Hub(it) => it.run(),
             Self::Version(it) => it.run(),

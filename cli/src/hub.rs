@@ -166,8 +166,10 @@ pub(crate) fn sentence(error: &ApiError, asked: Option<&str>) -> String {
     if let Some(place) = place.map(str::trim).filter(|it| !it.is_empty() && !text.contains(it)) {
         text.push_str(&format!(", at `{place}`"));
     }
-    if let Some(hint) = &error.hint {
-        text.push_str(&format!(" ({hint})"));
+    match (&error.instead, &error.hint) {
+        (Some(instead), _) => text.push_str(&format!(" (this is KFL; as a filter: {instead})")),
+        (None, Some(hint)) => text.push_str(&format!(" ({hint})")),
+        (None, None) => {}
     }
     text
 }
@@ -200,12 +202,18 @@ mod tests {
             message: "there is no such column".to_owned(),
             at: Some(Span { start: 0, end: 5 }),
             hint: Some("did you mean status?".to_owned()),
+            instead: None,
         };
         assert_eq!(
             sentence(&error, Some("statu >= 500")),
             "there is no such column, at `statu` (did you mean status?)"
         );
         assert_eq!(sentence(&error, None), "there is no such column (did you mean status?)");
+        let kfl = ApiError { instead: Some("http.status >= 500".to_owned()), ..error.clone() };
+        assert_eq!(
+            sentence(&kfl, None),
+            "there is no such column (this is KFL; as a filter: http.status >= 500)"
+        );
         // A place that is not one of this text is left out.
         assert_eq!(sentence(&error, Some("é")), "there is no such column (did you mean status?)");
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use api::{Accounting, ApiError, NodeAccounting, NodeState, QueryRequest, Span};
+use api::{Accounting, QueryRequest};
 use arrow_array::RecordBatch;
 use arrow_cast::parse::string_to_timestamp_nanos;
 use arrow_schema::{Schema, SchemaRef};
@@ -43,7 +43,7 @@ impl Local {
         let tables = Tables::new(dissect::tables().iter().cloned());
         let options = Options::default();
         let plan = runtime.block_on(Plan::of(question(request)?, &tables, &options));
-        let plan = plan.map_err(|why| wrong(why, &asked(request)))?;
+        let plan = plan.map_err(|why| wrong(&why, &asked(request)))?;
         let config = Config {
             node: node.clone(),
             store: None,
@@ -100,7 +100,7 @@ impl Place for Local {
                 None => self.engine.run(query).await,
             }
         });
-        let answer = answer.map_err(|why| wrong(why, &asked))?;
+        let answer = answer.map_err(|why| wrong(&why, &asked))?;
         let columns = request.columns.iter().map(|name| {
             let place = answer.schema.index_of(name).ok();
             place.with_context(|| {
@@ -133,38 +133,12 @@ impl Answer for Rows<'_> {
 
     fn next(&mut self) -> Result<Option<RecordBatch>> {
         let Some(batch) = self.runtime.block_on(self.answer.rows.next()) else { return Ok(None) };
-        let batch = batch.map_err(|why| wrong(why, &self.asked))?;
+        let batch = batch.map_err(|why| wrong(&why, &self.asked))?;
         Ok(Some(if self.columns.is_empty() { batch } else { batch.project(&self.columns)? }))
     }
 
     fn accounting(self: Box<Self>) -> Result<Option<Accounting>> {
-        let it = self.runtime.block_on(self.answer.accounting);
-        let nodes = it.nodes.into_iter().map(|node| NodeAccounting {
-            node: node.node,
-            state: match node.state {
-                query::NodeState::Answered => NodeState::Answered,
-                query::NodeState::Failed => NodeState::Failed,
-                query::NodeState::Missing => NodeState::Missing,
-            },
-            reason: node.reason,
-            rows_scanned: node.rows_scanned,
-            bytes_scanned: node.bytes_scanned,
-            bytes_moved: node.bytes_moved,
-            segments: node.segments_scanned,
-        });
-        let nodes: Vec<_> = nodes.collect();
-        Ok(Some(Accounting {
-            query_id: it.query_id,
-            elapsed_ms: it.elapsed_us / 1_000,
-            rows: it.rows,
-            rows_scanned: nodes.iter().map(|it| it.rows_scanned).sum(),
-            bytes_scanned: nodes.iter().map(|it| it.bytes_scanned).sum(),
-            bytes_moved: it.bytes_moved,
-            complete: it.complete,
-            truncated: it.truncated,
-            nodes,
-            error: None,
-        }))
+        Ok(Some(server::accounting(self.runtime.block_on(self.answer.accounting))))
     }
 }
 
@@ -198,6 +172,7 @@ fn question(request: &QueryRequest) -> Result<query::Query> {
     let limits = Limits {
         deadline: request.deadline_ms.map_or(DEADLINE, Duration::from_millis),
         rows: request.max_rows.map_or(usize::MAX, saturated),
+        bytes: u64::MAX,
         ..Limits::default()
     };
     Ok(query::Query { id: "local".to_owned(), ask, limits })
@@ -221,16 +196,8 @@ fn moment(text: &str) -> Result<i64> {
     })
 }
 
-fn wrong(why: query::Error, asked: &str) -> anyhow::Error {
-    let span = |at: std::ops::Range<usize>| Span { start: at.start, end: at.end };
-    let error = match why {
-        query::Error::Filter(it) => {
-            ApiError { message: it.message, at: Some(span(it.at)), hint: it.hint }
-        }
-        query::Error::Invalid { message, at } => ApiError { message, at: at.map(span), hint: None },
-        other => ApiError::new(other.to_string()),
-    };
-    anyhow::anyhow!("{}", hub::sentence(&error, Some(asked)))
+fn wrong(why: &query::Error, asked: &str) -> anyhow::Error {
+    anyhow::anyhow!("{}", hub::sentence(&server::told(&why), Some(asked)))
 }
 
 /// Interrupted, the program takes its temporary folder along.

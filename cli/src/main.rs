@@ -43,6 +43,8 @@ enum Outcome {
     Incomplete,
     /// What was good was given, but an input was damaged; it was said on standard error.
     Damaged,
+    /// What was asked can't be done as it was written; why was said on standard error.
+    Refused,
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
     match cli.command.run() {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Damaged) => ExitCode::from(1),
+        Ok(Outcome::Refused) => ExitCode::from(2),
         Ok(Outcome::Incomplete) => ExitCode::from(3),
         // `kubeshark query … | head`: the reader has what it wanted.
         Err(_) if output::reader_is_gone() => ExitCode::SUCCESS,

@@ -4,10 +4,12 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -27,7 +29,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::error::{Error, plain};
 use crate::filter;
 use crate::fleet::{self, Fleet, Member, Track};
-use crate::node::NodeAccounting;
+use crate::node::{NodeAccounting, account};
 use crate::scan::{Meter, bind, breathe, scans_here};
 use crate::session::{self, Options};
 use crate::tables::Tables;
@@ -80,11 +82,13 @@ pub struct Limits {
     pub deadline: Duration,
     /// Rows; what is beyond is cut off, and the answer says so.
     pub rows: usize,
+    /// Bytes of the answer in memory, likewise.
+    pub bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: 256 << 20, deadline: Duration::from_secs(30), rows: 100_000 }
+        Self { memory: 256 << 20, deadline: Duration::from_secs(30), rows: 100_000, bytes: 1 << 30 }
     }
 }
 
@@ -119,14 +123,19 @@ pub struct Accounting {
     pub bytes_moved: u64,
     /// From the question to the last row, in microseconds.
     pub elapsed_us: u64,
+    /// What of it passed before the plan ran.
+    pub planning_us: u64,
+    /// What putting the nodes' parts together took here, in microseconds; of one store, all that
+    /// was done with its rows.
+    pub merging_us: u64,
     /// Whether every node's rows are in the answer, to the end.
     pub complete: bool,
-    /// Whether rows were cut off at the limit.
+    /// Whether rows were cut off at a limit of rows or bytes.
     pub truncated: bool,
 }
 
 /// What became of one node.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NodeReport {
     /// Its name.
     pub node: String,
@@ -134,18 +143,14 @@ pub struct NodeReport {
     pub state: NodeState,
     /// Why not.
     pub reason: Option<String>,
-    /// Rows it looked at.
-    pub rows_scanned: u64,
-    /// Bytes it read.
-    pub bytes_scanned: u64,
-    /// Segments it read from.
-    pub segments_scanned: u64,
     /// Bytes moved between it and the Hub.
     pub bytes_moved: u64,
+    /// What it did, and what it had to do it with.
+    pub cost: NodeAccounting,
 }
 
 /// Whether a node's rows are in the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// They are.
@@ -153,6 +158,7 @@ pub enum NodeState {
     /// It was asked, and failed.
     Failed,
     /// It was not asked, or did not answer in time.
+    #[default]
     Missing,
 }
 
@@ -223,6 +229,7 @@ impl Engine {
             plan: logical,
             out: BTreeMap::new(),
             rows: 0,
+            bytes: 0,
             most: query.most(),
             attempts: 0,
         };
@@ -241,6 +248,8 @@ impl Engine {
             rows: 0,
             bytes_moved: 0,
             elapsed_us: 0,
+            planning_us: 0,
+            merging_us: 0,
             complete: false,
             truncated: false,
         };
@@ -356,6 +365,7 @@ struct Run {
     /// The nodes that are left out, and why.
     out: BTreeMap<String, (NodeState, String)>,
     rows: u64,
+    bytes: u64,
     /// How many rows may be told, and whether it is the asker who wants no more.
     most: (u64, bool),
     attempts: usize,
@@ -363,11 +373,19 @@ struct Run {
 
 /// One go at the query, with the nodes that are left.
 struct Attempt {
-    id: String,
     rows: SendableRecordBatchStream,
+    asked: Asked,
+}
+
+/// Who is asked in an attempt, and what it costs.
+struct Asked {
+    id: String,
     members: Vec<Member>,
     track: Arc<Track>,
     meter: Arc<Meter>,
+    begun: Instant,
+    /// Nanoseconds that the stream of its rows was busy here.
+    busy: Arc<AtomicU64>,
 }
 
 /// How an attempt ended.
@@ -385,13 +403,43 @@ enum End {
     Error(Error),
 }
 
+/// The limit at which an answer was cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    Rows,
+    Bytes,
+}
+
+/// Bytes that the rows themselves take, without what their buffers hold of others.
+fn weight(batch: &RecordBatch) -> u64 {
+    let views = |views: &[u128]| {
+        // A view begins with the length of its value.
+        #[expect(clippy::cast_possible_truncation, reason = "these are the lower 32 bits")]
+        views.iter().map(|it| 16 + u64::from(*it as u32)).sum::<u64>()
+    };
+    let column = |it: &ArrayRef| match it.data_type() {
+        DataType::Utf8View => views(it.as_string_view().views()),
+        DataType::BinaryView => views(it.as_binary_view().views()),
+        _ => it.to_data().get_slice_memory_size().unwrap_or_default() as u64,
+    };
+    batch.columns().iter().map(column).sum()
+}
+
 /// Runs a stream in a task of its own: whoever waits for its rows must be able to stop waiting,
-/// however long a step takes. The task ends when the rows are dropped.
-fn apart(mut rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+/// however long a step takes. The task ends when the rows are dropped. `busy` counts the
+/// nanoseconds that the stream did something.
+fn apart(mut rows: SendableRecordBatchStream, busy: Arc<AtomicU64>) -> SendableRecordBatchStream {
     let mut builder = RecordBatchReceiverStreamBuilder::new(rows.schema(), 1);
     let send = builder.tx();
     builder.spawn(async move {
-        while let Some(batch) = rows.next().await {
+        let mut next = std::future::poll_fn(|cx| {
+            let begun = Instant::now();
+            let polled = rows.poll_next_unpin(cx);
+            let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            busy.fetch_add(nanos, Relaxed);
+            polled
+        });
+        while let Some(batch) = (&mut next).await {
             if send.send(batch).await.is_err() {
                 break;
             }
@@ -437,8 +485,11 @@ impl Run {
         } else if scans_here(&plan).map_err(Error::planning)? {
             return Err(Error::Failed("the plan of this query does not spread".to_owned()));
         }
+        let begun = Instant::now();
         let rows = execute_stream(plan, state.task_ctx()).map_err(|it| Error::running(&it))?;
-        Ok(Attempt { id, rows: apart(rows), members, track, meter })
+        let busy = Arc::new(AtomicU64::new(0));
+        let rows = apart(rows, Arc::clone(&busy));
+        Ok(Attempt { rows, asked: Asked { id, members, track, meter, begun, busy } })
     }
 
     async fn drive(
@@ -469,9 +520,9 @@ impl Run {
         };
         // The rows end now; what they cost may take the nodes a moment more.
         drop(send);
-        let Attempt { id, rows, members, track, meter } = attempt;
+        let Attempt { rows, asked } = attempt;
         drop(rows);
-        self.account(&id, &members, &track, &meter, whole, truncated).await
+        self.account(&asked, whole, truncated).await
     }
 
     /// Tells an attempt's rows. They are held back until there are many: as long as none was
@@ -497,7 +548,7 @@ impl Run {
                 Ok(Some(Ok(batch))) => batch,
                 Ok(None) => {
                     return match self.hand_over(&mut held, send).await {
-                        Ok(cut) => End::Whole { truncated: cut && !self.most.1 },
+                        Ok(cut) => End::Whole { truncated: self.is_less(cut) },
                         Err(end) => end,
                     };
                 }
@@ -521,24 +572,32 @@ impl Run {
                 holding = false;
                 held_rows = 0;
                 match self.hand_over(&mut held, send).await {
-                    Ok(true) => return End::Whole { truncated: !self.most.1 },
-                    Ok(false) => {}
+                    Ok(Some(cut)) => return End::Whole { truncated: self.is_less(Some(cut)) },
+                    Ok(None) => {}
                     Err(end) => return end,
                 }
             }
         }
     }
 
-    /// Hands rows over, up to the limit; true if some were cut off.
+    /// Hands rows over, up to the limits; says at which, if some were cut off.
     async fn hand_over(
         &mut self,
         held: &mut Vec<RecordBatch>,
         send: &mpsc::Sender<Result<RecordBatch, Error>>,
-    ) -> Result<bool, End> {
+    ) -> Result<Option<Cut>, End> {
         for batch in held.drain(..) {
-            let left = self.most.0.saturating_sub(self.rows);
-            let rows = (batch.num_rows() as u64).min(left);
-            let cut = rows < batch.num_rows() as u64;
+            let all = batch.num_rows() as u64;
+            let mut rows = all.min(self.most.0.saturating_sub(self.rows));
+            let mut cut = (rows < all).then_some(Cut::Rows);
+            let bytes = weight(&batch);
+            let left = self.query.limits.bytes.saturating_sub(self.bytes);
+            if bytes > left {
+                // As many as weigh that much on average.
+                let fit = u128::from(all) * u128::from(left) / u128::from(bytes);
+                rows = rows.min(u64::try_from(fit).unwrap_or(u64::MAX));
+                cut = Some(Cut::Bytes);
+            }
             let batch = batch.slice(0, usize::try_from(rows).unwrap_or(usize::MAX));
             if rows > 0 {
                 match timeout_at(self.deadline, send.send(Ok(batch))).await {
@@ -547,20 +606,30 @@ impl Run {
                     Err(_) => return Err(End::Error(self.late())),
                 }
             }
-            if cut {
-                return Ok(true);
+            self.bytes = self.bytes.saturating_add(bytes);
+            if cut.is_some() {
+                return Ok(cut);
             }
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// Whether the answer has less than was asked for.
+    fn is_less(&self, cut: Option<Cut>) -> bool {
+        match cut {
+            None => false,
+            Some(Cut::Rows) => !self.most.1,
+            Some(Cut::Bytes) => true,
+        }
     }
 
     fn on_error(&mut self, attempt: &Attempt, error: &DataFusionError, holding: bool) -> End {
-        let failed = attempt.track.failed();
+        let failed = attempt.asked.track.failed();
         if failed.is_empty() {
             return End::Error(Error::running(error));
         }
         for (i, reason) in failed {
-            tracing::warn!(node = %attempt.members[i].node, query = %attempt.id, %reason, "node failed");
+            tracing::warn!(node = %attempt.asked.members[i].node, query = %attempt.asked.id, %reason, "node failed");
             self.leave_out(attempt, i, NodeState::Failed, reason);
         }
         let all = self.engine.members().all(|it| self.out.contains_key(&it.node));
@@ -577,9 +646,9 @@ impl Run {
 
     /// Time is up: for the nodes of this attempt, if some have answered, or for the query.
     fn on_silence(&mut self, attempt: &Attempt, holding: bool, patient: bool) -> Option<End> {
-        let waiting = attempt.track.waiting();
+        let waiting = attempt.asked.track.waiting();
         let over = Instant::now() >= self.deadline;
-        let some_answered = waiting.len() < attempt.members.len();
+        let some_answered = waiting.len() < attempt.asked.members.len();
         let can_retry = holding && patient && !over && self.attempts < ATTEMPTS;
         let retry = can_retry && some_answered && !waiting.is_empty();
         if !over && !retry {
@@ -589,7 +658,7 @@ impl Run {
         let waited = self.begun.elapsed().as_secs_f64();
         for &i in &waiting {
             let reason = format!("no answer within {waited:.1} s");
-            tracing::warn!(node = %attempt.members[i].node, query = %attempt.id, %reason, "node left out");
+            tracing::warn!(node = %attempt.asked.members[i].node, query = %attempt.asked.id, %reason, "node left out");
             self.leave_out(attempt, i, NodeState::Missing, reason);
         }
         Some(match (over, holding) {
@@ -600,7 +669,7 @@ impl Run {
     }
 
     fn leave_out(&mut self, attempt: &Attempt, i: usize, state: NodeState, reason: String) {
-        if let Some(it) = attempt.members.get(i) {
+        if let Some(it) = attempt.asked.members.get(i) {
             self.out.insert(it.node.clone(), (state, reason));
         }
     }
@@ -609,31 +678,20 @@ impl Run {
         Error::Deadline { seconds: self.query.limits.deadline.as_secs_f64() }
     }
 
-    async fn account(
-        &self,
-        id: &str,
-        members: &[Member],
-        track: &Track,
-        meter: &Meter,
-        whole: bool,
-        truncated: bool,
-    ) -> Accounting {
+    async fn account(&self, asked: &Asked, whole: bool, truncated: bool) -> Accounting {
+        let Asked { id, members, track, meter, begun, busy } = asked;
         let elapsed = self.begun.elapsed();
-        let report = |node: &str, state, reason, cost: NodeAccounting, bytes_moved| NodeReport {
+        let report = |node: &str, state, reason, cost, bytes_moved| NodeReport {
             node: node.to_owned(),
             state,
             reason,
-            rows_scanned: cost.rows_scanned,
-            bytes_scanned: cost.bytes_scanned,
-            segments_scanned: cost.segments_scanned,
             bytes_moved,
+            cost,
         };
         let mut nodes = Vec::new();
         match &self.engine.place {
-            Place::Local { node, .. } => {
-                let (rows_scanned, bytes_scanned, segments_scanned, finished) = meter.read();
-                let cost =
-                    NodeAccounting { rows_scanned, bytes_scanned, segments_scanned, finished };
+            Place::Local { node, store, .. } => {
+                let cost = account(meter, store).await;
                 nodes.push(report(node, NodeState::Answered, None, cost, 0));
             }
             Place::Fleet(fleet) => {
@@ -663,12 +721,18 @@ impl Run {
             query_id: self.query.id.clone(),
             rows: self.rows,
             bytes_moved: nodes.iter().map(|it| it.bytes_moved).sum(),
-            elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            elapsed_us: microseconds(elapsed),
+            planning_us: microseconds(begun.saturating_duration_since(self.begun)),
+            merging_us: busy.load(Relaxed) / 1_000,
             complete: whole && nodes.iter().all(|it| it.state == NodeState::Answered),
             truncated,
             nodes,
         }
     }
+}
+
+fn microseconds(it: Duration) -> u64 {
+    u64::try_from(it.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Rows held back before the first is told.

@@ -31,6 +31,7 @@ use schema::{Kind, Table};
 
 use crate::bodies::TextOfBodies;
 use crate::error::plain;
+use crate::kfl;
 use crate::names::read_bodies;
 use crate::session;
 use crate::tables::{TABLE_NAME, TRAFFIC, Tables, nearest};
@@ -50,6 +51,8 @@ pub struct FilterError {
     pub at: Range<usize>,
     /// What may have been meant.
     pub hint: Option<String>,
+    /// The filter that it is, if the text is [KFL](crate::kfl).
+    pub instead: Option<String>,
 }
 
 impl fmt::Display for FilterError {
@@ -73,8 +76,24 @@ pub struct Filter {
     branches: Vec<(String, Option<Expr>)>,
 }
 
-/// Reads a filter. An empty one holds for every row.
+/// Reads a filter. An empty one holds for every row. What is no filter but KFL is refused with the
+/// filter that it is.
 pub fn parse(text: &str, tables: &Tables) -> Result<Filter, FilterError> {
+    let kfl = || kfl::translate(text, tables).ok().map(|it| it.filter);
+    match compile(text, tables) {
+        // Both languages have `http && method == "GET"`, and here no table has all of that.
+        Ok(filter) if filter.branches.is_empty() && !text.trim().is_empty() => {
+            let Some(instead) = kfl() else { return Ok(filter) };
+            let message = "no row can match this filter".to_owned();
+            Err(FilterError { message, at: 0..text.len(), hint: None, instead: Some(instead) })
+        }
+        Ok(filter) => Ok(filter),
+        Err(error) => Err(FilterError { instead: kfl(), ..error }),
+    }
+}
+
+/// Reads a filter as it stands.
+pub(crate) fn compile(text: &str, tables: &Tables) -> Result<Filter, FilterError> {
     let filter = |branches| Filter { text: text.to_owned(), tables: tables.clone(), branches };
     if text.trim().is_empty() {
         return Ok(filter(tables.protocols().map(|it| (it.name.to_string(), None)).collect()));
@@ -84,7 +103,8 @@ pub fn parse(text: &str, tables: &Tables) -> Result<Filter, FilterError> {
     if let ControlFlow::Break(error) = ast.visit(&mut resolver) {
         return Err(error);
     }
-    let whole = |message: String| FilterError { message, at: 0..text.len(), hint: None };
+    let whole =
+        |message: String| FilterError { message, at: 0..text.len(), hint: None, instead: None };
     let schema = schema_of_all(tables).map_err(|it| whole(plain(&it)))?;
     let condition = plan(ast, &schema).map_err(|it| whole(plain(&it)))?;
     let typed = session::bare()
@@ -96,6 +116,7 @@ pub fn parse(text: &str, tables: &Tables) -> Result<Filter, FilterError> {
             message: "this is a value, not a condition".to_owned(),
             at: 0..text.len(),
             hint: Some("compare it with something, as in status >= 500".to_owned()),
+            instead: None,
         });
     }
     let mut branches = Vec::new();
@@ -172,18 +193,24 @@ impl Filter {
 fn read(text: &str) -> Result<SqlExpr, FilterError> {
     if text.len() > session::SQL_BYTES {
         let message = format!("the filter is longer than {} KiB", session::SQL_BYTES >> 10);
-        return Err(FilterError { message, at: 0..text.len(), hint: None });
+        return Err(FilterError { message, at: 0..text.len(), hint: None, instead: None });
     }
     let dialect = GenericDialect {};
     let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|error| {
         let start = offset(text, error.location);
-        FilterError { message: lower_first(&error.message), at: start..text.len(), hint: None }
+        FilterError {
+            message: lower_first(&error.message),
+            at: start..text.len(),
+            hint: None,
+            instead: None,
+        }
     })?;
     let tokens = niceties(text, tokens)?;
     session::not_too_deep(tokens.iter().map(|it| &it.token)).map_err(|message| FilterError {
         message,
         at: 0..text.len(),
         hint: None,
+        instead: None,
     })?;
     let mut parser =
         Parser::new(&dialect).with_tokens_with_locations(tokens).with_recursion_limit(50);
@@ -192,7 +219,7 @@ fn read(text: &str) -> Result<SqlExpr, FilterError> {
         let message = message.strip_prefix("sql parser error: ").unwrap_or(&message);
         let (message, at) = position(text, message);
         let at = at.unwrap_or(text.len()..text.len());
-        FilterError { message: readable(&message), hint: misread(text, &at), at }
+        FilterError { message: readable(&message), hint: misread(text, &at), at, instead: None }
     })?;
     let rest = parser.peek_token();
     if rest.token != Token::EOF {
@@ -201,6 +228,7 @@ fn read(text: &str) -> Result<SqlExpr, FilterError> {
             message: format!("`{}` stands where and, or, or the end is expected", rest.token),
             hint: misread(text, &at),
             at,
+            instead: None,
         });
     }
     Ok(parsed)
@@ -210,6 +238,12 @@ fn read(text: &str) -> Result<SqlExpr, FilterError> {
 fn niceties(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, FilterError> {
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     for mut it in tokens {
+        // A column may be called like a word of SQL, as in `postgresql.user`.
+        if let Token::Word(word) = &mut it.token
+            && out.last().is_some_and(|it| it.token == Token::Period)
+        {
+            word.keyword = Keyword::NoKeyword;
+        }
         if let Token::Word(word) = &it.token
             && let Some(TokenWithSpan { token: Token::Number(number, false), span }) =
                 out.last_mut()
@@ -223,6 +257,7 @@ fn niceties(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>
                     hint: Some(
                         "units are ns, us, ms, s, m, h, d and kb, mb, gb, kib, mib, gib".into(),
                     ),
+                    instead: None,
                 });
             };
             let value = number.parse::<f64>().unwrap_or(f64::NAN) * scale;
@@ -233,6 +268,7 @@ fn niceties(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>
                     message: "this number is too large".into(),
                     at,
                     hint: None,
+                    instead: None,
                 });
             }
             *number = format!("{value:.0}");
@@ -294,7 +330,7 @@ const IS: &str = "__is";
 impl Resolver<'_> {
     fn error(&self, at: Range<usize>, message: String, hint: Option<String>) -> FilterError {
         let _ = self.text;
-        FilterError { message, at, hint }
+        FilterError { message, at, hint, instead: None }
     }
 
     fn at(&self, parts: &[Ident]) -> Range<usize> {

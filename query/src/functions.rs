@@ -12,6 +12,7 @@ mod cidr_match;
 mod cookie;
 mod header;
 mod octet_length;
+mod query_parameter;
 mod text;
 
 /// What a function of ours does, for help and completion.
@@ -59,6 +60,7 @@ fn ours() -> Vec<ScalarUDF> {
         ScalarUDF::from(cookie::Cookie::new()),
         ScalarUDF::from(cidr_match::CidrMatch::new()),
         ScalarUDF::from(octet_length::OctetLength::new()),
+        ScalarUDF::from(query_parameter::QueryParameter::new()),
         text(),
     ]
 }

@@ -6,11 +6,13 @@
 //! protocol.
 
 mod bodies;
+mod coverage;
 mod engine;
 mod error;
 pub mod filter;
 pub mod fleet;
 mod functions;
+pub mod kfl;
 mod names;
 pub mod node;
 mod scan;

@@ -16,6 +16,7 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 
 use crate::Error;
+pub use crate::coverage::Loss;
 use crate::scan::{Meter, bind};
 use crate::session::{self, Options};
 use crate::table::template;
@@ -29,6 +30,18 @@ pub struct NodeAccounting {
     pub bytes_scanned: u64,
     /// Segments that were read from.
     pub segments_scanned: u64,
+    /// From the beginning of the first scan to the end of the last, in microseconds.
+    pub elapsed_us: u64,
+    /// What the scans took, summed over their streams, in microseconds.
+    pub busy_us: u64,
+    /// The oldest time in what was asked that the scanned tables have a row of, nanoseconds since 1970.
+    pub oldest: Option<i64>,
+    /// The newest.
+    pub newest: Option<i64>,
+    /// What was lost in the time that was asked about, by stage.
+    pub losses: Vec<Loss>,
+    /// Whether losses longer ago are not among them: there were too many to read.
+    pub losses_cut: bool,
     /// Whether nothing of the query runs any more.
     pub finished: bool,
 }
@@ -38,6 +51,7 @@ pub struct NodeAccounting {
 pub struct Service {
     worker: Worker,
     ledger: Arc<Ledger>,
+    store: Store,
 }
 
 impl Service {
@@ -48,12 +62,13 @@ impl Service {
         let ledger = Arc::new(Ledger::default());
         let partitions = options.partitions;
         let meters = Arc::clone(&ledger);
+        let kept = store.clone();
         let worker = Worker::from_session_builder(move |context: WorkerQueryContext| {
             let (store, meters) = (store.clone(), Arc::clone(&meters));
             async move { state(context, partitions, store, &meters) }
         });
         let worker = worker.with_runtime_env(runtime).with_version(crate::version());
-        Ok(Self { worker, ledger })
+        Ok(Self { worker, ledger, store: kept })
     }
 
     /// The gRPC service, to add to the server that Hubs reach.
@@ -73,11 +88,17 @@ impl Service {
     }
 
     /// What a recent query cost here so far; `None` if it never ran here or is long gone.
-    pub fn accounting(&self, query_id: &str) -> Option<NodeAccounting> {
-        let (rows_scanned, bytes_scanned, segments_scanned, finished) =
-            self.ledger.find(query_id)?.read();
-        Some(NodeAccounting { rows_scanned, bytes_scanned, segments_scanned, finished })
+    pub async fn accounting(&self, query_id: &str) -> Option<NodeAccounting> {
+        Some(account(&*self.ledger.find(query_id)?, &self.store).await)
     }
+}
+
+/// What the scans cost, with what was lost in the time they asked about.
+pub(crate) async fn account(meter: &Meter, store: &Store) -> NodeAccounting {
+    let (coverage, store) = (meter.coverage(), store.clone());
+    let losses = tokio::task::spawn_blocking(move || coverage.losses(&store));
+    let (losses, losses_cut) = losses.await.unwrap_or_default();
+    NodeAccounting { losses, losses_cut, ..meter.read() }
 }
 
 impl fmt::Debug for Service {

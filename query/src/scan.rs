@@ -5,9 +5,10 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use datafusion::arrow::array::{
@@ -43,6 +44,8 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
 use segment::{Segment, Snapshot, Store};
 
+use crate::coverage::Coverage;
+use crate::node::NodeAccounting;
 use crate::table::{table_of, template};
 
 /// What the scans of one query cost at one place.
@@ -52,14 +55,43 @@ pub(crate) struct Meter {
     bytes: AtomicU64,
     segments: AtomicU64,
     open: AtomicUsize,
-    begun: AtomicBool,
+    begun: OnceLock<Instant>,
+    /// From then to the end of the last scan so far, in microseconds.
+    elapsed: AtomicU64,
+    /// What the scans took, summed over their streams, in nanoseconds.
+    busy: AtomicU64,
+    coverage: Mutex<Coverage>,
 }
 
 impl Meter {
-    /// Rows looked at, bytes read, segments read from, and whether no scan is running any more.
-    pub(crate) fn read(&self) -> (u64, u64, u64, bool) {
-        let finished = self.begun.load(Relaxed) && self.open.load(Relaxed) == 0;
-        (self.rows.load(Relaxed), self.bytes.load(Relaxed), self.segments.load(Relaxed), finished)
+    /// What it comes to so far, but for what was lost.
+    pub(crate) fn read(&self) -> NodeAccounting {
+        let range = self.coverage().range();
+        NodeAccounting {
+            rows_scanned: self.rows.load(Relaxed),
+            bytes_scanned: self.bytes.load(Relaxed),
+            segments_scanned: self.segments.load(Relaxed),
+            elapsed_us: self.elapsed.load(Relaxed),
+            busy_us: self.busy.load(Relaxed) / 1_000,
+            oldest: range.map(|it| it.0),
+            newest: range.map(|it| it.1),
+            losses: Vec::new(),
+            losses_cut: false,
+            finished: self.begun.get().is_some() && self.open.load(Relaxed) == 0,
+        }
+    }
+
+    /// What was asked about, and what there is of it.
+    pub(crate) fn coverage(&self) -> Coverage {
+        self.coverage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn cover(&self, store: &Store, asked: &[(String, Option<Arc<dyn PhysicalExpr>>)]) {
+        let state = store.state();
+        let mut coverage = self.coverage.lock().unwrap_or_else(PoisonError::into_inner);
+        for (table, predicate) in asked {
+            coverage.ask(&state, table, predicate.as_ref());
+        }
     }
 }
 
@@ -71,6 +103,7 @@ pub(crate) fn bind(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     // One snapshot per table: a query that names a table twice sees the same rows twice.
     let mut snapshots: HashMap<String, Arc<Snapshot>> = HashMap::new();
+    let mut asked = Vec::new();
     let bound = plan.transform_up(|node| {
         let Some(config) = template(node.as_ref()) else { return Ok(Transformed::no(node)) };
         let table = table_of(config)?.to_owned();
@@ -78,9 +111,13 @@ pub(crate) fn bind(
             let it = snapshots.entry(table.clone());
             Arc::clone(it.or_insert_with(|| Arc::new(store.snapshot(&table))))
         });
+        asked.push((table.clone(), config.file_source().filter()));
         let scan = Scan::new(table, config, snapshot.as_deref(), meter)?;
         Ok(Transformed::yes(Arc::new(scan) as Arc<dyn ExecutionPlan>))
     })?;
+    if let Some(store) = store {
+        meter.cover(store, &asked);
+    }
     Ok(bound.data)
 }
 
@@ -261,7 +298,7 @@ impl ExecutionPlan for Scan {
                 &self.schema,
             ))),
         };
-        self.meter.begun.store(true, Relaxed);
+        self.meter.begun.get_or_init(Instant::now);
         self.meter.open.fetch_add(1, Relaxed);
         Ok(Box::pin(cooperative(ScanStream {
             schema: Arc::clone(&self.schema),
@@ -281,7 +318,6 @@ struct ScanStream {
     schema: SchemaRef,
     rows: Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>,
     left: Option<usize>,
-    #[expect(dead_code, reason = "it counts when it is dropped")]
     done: Done,
 }
 
@@ -292,7 +328,10 @@ impl Stream for ScanStream {
         if self.left == Some(0) {
             return Poll::Ready(None);
         }
+        let begun = Instant::now();
         let polled = self.rows.poll_next_unpin(cx);
+        let busy = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.done.meter.busy.fetch_add(busy, Relaxed);
         if let (Poll::Ready(Some(Ok(batch))), Some(left)) = (&polled, &mut self.left) {
             let rows = batch.num_rows().min(*left);
             *left -= rows;
@@ -328,6 +367,9 @@ impl Drop for Done {
                 .sum();
             self.meter.rows.fetch_add(rows as u64, Relaxed);
         }
+        let elapsed = self.meter.begun.get().map_or(Duration::ZERO, Instant::elapsed);
+        let elapsed = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        self.meter.elapsed.fetch_max(elapsed, Relaxed);
         self.meter.open.fetch_sub(1, Relaxed);
     }
 }

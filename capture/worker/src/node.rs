@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, NodeHealth, Span, TailRequest};
+use api::{ApiError, Loss, NodeHealth, Span, TailRequest};
 use futures::stream;
 use link::{Dialer, Hello, Node, Routes, Tail, Work};
 use query::{
@@ -57,11 +57,19 @@ impl Node for Served {
     }
 
     async fn accounting(&self, query_id: &str) -> Option<Work> {
-        let cost = self.0.engine.accounting(query_id)?;
+        let cost = self.0.engine.accounting(query_id).await?;
+        let losses = cost.losses.into_iter();
+        let losses = losses.map(|it| Loss { stage: it.stage, count: it.count, bytes: it.bytes });
         Some(Work {
             rows_scanned: cost.rows_scanned,
             bytes_scanned: cost.bytes_scanned,
             segments: cost.segments_scanned,
+            elapsed_us: cost.elapsed_us,
+            busy_us: cost.busy_us,
+            oldest: cost.oldest,
+            newest: cost.newest,
+            losses: losses.collect(),
+            losses_cut: cost.losses_cut,
             unfinished: u64::from(!cost.finished),
         })
     }
@@ -89,6 +97,6 @@ impl Node for Served {
 }
 
 fn wrong(error: FilterError) -> ApiError {
-    let FilterError { message, at, hint } = error;
-    ApiError { message, at: Some(Span { start: at.start, end: at.end }), hint }
+    let FilterError { message, at, hint, instead } = error;
+    ApiError { message, at: Some(Span { start: at.start, end: at.end }), hint, instead }
 }

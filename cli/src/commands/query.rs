@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use api::{Accounting, NodeState, QueryRequest};
 use arrow_array::cast::AsArray;
+use arrow_array::temporal_conversions::timestamp_ms_to_datetime;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_cast::cast;
 use arrow_schema::DataType;
@@ -235,8 +236,52 @@ fn footer(rows: usize, accounting: Option<&Accounting>) {
             bytes(it.bytes_scanned),
             bytes(it.bytes_moved)
         ));
+        let stages = it.stages;
+        text.push_str(&format!(
+            "; planning {} ms, scanning {} ms, merging {} ms",
+            stages.planning_us / 1_000,
+            stages.scanning_us / 1_000,
+            stages.merging_us / 1_000
+        ));
     }
     complain(format_args!("{text}"));
+    for sentence in accounting.map(coverage).unwrap_or_default() {
+        complain(format_args!("{sentence}"));
+    }
+}
+
+/// The time that the answer is about, and what was lost in it.
+fn coverage(accounting: &Accounting) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let (Some(oldest), Some(newest)) = (accounting.oldest_ms, accounting.newest_ms) {
+        let mut text = format!("rows from {} to {} UTC", moment(oldest), moment(newest));
+        let is_late =
+            |it: &&api::NodeAccounting| it.oldest_ms.is_some_and(|ms| ms - oldest >= LATE_MS);
+        let late: Vec<_> = accounting.nodes.iter().filter(is_late).collect();
+        for node in late.iter().take(NAMED) {
+            let since = moment(node.oldest_ms.unwrap_or(oldest));
+            text.push_str(&format!("; {} has them only since {since}", node.node));
+        }
+        if late.len() > NAMED {
+            text.push_str(&format!("; and so {} other nodes later", late.len() - NAMED));
+        }
+        sentences.push(text);
+    }
+    if !accounting.losses.is_empty() {
+        let losses = accounting.losses.iter().map(|it| match it.bytes {
+            0 => format!("{} {}", it.count, it.stage),
+            n => format!("{} {} ({})", it.count, it.stage, bytes(n)),
+        });
+        let losses: Vec<_> = losses.collect();
+        let cut = accounting.nodes.iter().any(|it| it.losses_cut);
+        let more = if cut { "; losses longer ago were not counted" } else { "" };
+        sentences.push(format!("lost in that time: {}{more}", losses.join(", ")));
+    }
+    sentences
+}
+
+fn moment(ms: i64) -> String {
+    timestamp_ms_to_datetime(ms).map_or_else(|| format!("{ms} ms"), |it| it.to_string())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
@@ -275,6 +320,10 @@ const STATEMENTS: [&str; 18] = [
     "update", "delete", "create", "drop", "alter", "copy", "set", "truncate",
 ];
 const FLOW: &str = "flow_id";
+/// A node that has rows so much less far back than another is named.
+const LATE_MS: i64 = 60_000;
+/// As many as fit a line.
+const NAMED: usize = 3;
 /// Conversations that are named in a statement; for more of them, all packets are read and sifted here.
 const LISTED: usize = 2_000;
 
@@ -304,6 +353,35 @@ mod tests {
         ] {
             assert!(!is_sql(filter), "{filter}");
         }
+    }
+
+    #[test]
+    fn a_node_that_has_less_of_the_time_is_named_and_losses_are_told() {
+        let node = |name: &str, oldest_ms| api::NodeAccounting {
+            node: name.to_owned(),
+            oldest_ms: Some(oldest_ms),
+            ..Default::default()
+        };
+        let nine = 1_767_258_000_000;
+        let accounting = Accounting {
+            oldest_ms: Some(nine),
+            newest_ms: Some(nine + 3_600_000),
+            nodes: vec![node("a", nine), node("b", nine + 2_400_000), node("c", nine + 59_000)],
+            losses: vec![
+                api::Loss { stage: "kernel".to_owned(), count: 12, bytes: 0 },
+                api::Loss { stage: "quota".to_owned(), count: 3, bytes: 2048 },
+            ],
+            ..Accounting::default()
+        };
+        assert_eq!(
+            coverage(&accounting),
+            [
+                "rows from 2026-01-01 09:00:00 to 2026-01-01 10:00:00 UTC; \
+                 b has them only since 2026-01-01 09:40:00",
+                "lost in that time: 12 kernel, 3 quota (2.00 KiB)",
+            ]
+        );
+        assert!(coverage(&Accounting::default()).is_empty());
     }
 
     #[test]

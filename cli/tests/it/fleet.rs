@@ -1,5 +1,7 @@
 //! A Hub and Workers as processes, each Worker with its own part of the traffic.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -115,6 +117,104 @@ fn a_worker_that_hangs_costs_its_deadline_and_is_named() {
 }
 
 #[test]
+fn an_asker_who_goes_away_stops_the_query_on_every_node_within_a_second() {
+    let fleet = Fleet::start(2);
+    let cpu = || fleet.workers.iter().map(Process::cpu_time).sum::<Duration>();
+    // One answers with more rows than anybody reads, the other computes long before its only row.
+    let endless = "select a.response_body, b.response_body from http a cross join http b";
+    let heavy = ["select n from (select unnest(range(0, 20)) as n, target from http) \
+         where levenshtein(target, repeat(cast(n as varchar), 9)) = 1"];
+    let heavy = format!("select count(*) from ({})", heavy.repeat(8).join(" union all "));
+    let mut socket = fleet.ask_apart(endless);
+    let mut head = [0; 2_000];
+    let read = socket.read(&mut head).unwrap();
+    let head = String::from_utf8_lossy(&head[..read]).into_owned();
+    let id =
+        head.lines().find_map(|it| it.strip_prefix("kubeshark-query-id: ")).unwrap().to_owned();
+    drop(socket);
+    let left = Instant::now();
+    // Until then, its accounting is not there.
+    wait_until("the hub has noticed", || fleet.hub.get("/api/health")["queries_running"] == 0);
+    wait_until("the nodes have stopped", || {
+        let accounting = fleet.hub.get(&format!("/api/queries/{id}"));
+        let nodes = accounting["nodes"].as_array().unwrap();
+        assert_eq!(accounting["error"]["message"], "the asker went away", "{accounting:#}");
+        nodes.len() == 2 && nodes.iter().all(|it| it["reason"] == "it has stopped")
+    });
+    assert!(left.elapsed() < Duration::from_secs(1), "{:?}", left.elapsed());
+
+    let socket = fleet.ask_apart(&heavy);
+    let before = cpu();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(cpu() - before > Duration::from_millis(100), "the nodes are at it");
+    drop(socket);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(fleet.hub.get("/api/health")["queries_running"], 0);
+    let before = cpu();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(cpu() - before < Duration::from_millis(100), "the nodes go on: {:?}", cpu() - before);
+}
+
+#[test]
+fn an_explanation_shows_the_scan_of_every_node() {
+    let fleet = Fleet::start(3);
+    let sql =
+        "explain analyze select status, count(*) from http where duration > 1000000 group by 1";
+    let question = ["query", "--hub", &fleet.hub.url, "--format", "json", sql];
+    let output = run(kubeshark().args(question));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // The Hub is a fourth place, which has no rows.
+    for place in ["t0", "t1", "t2", "t3"] {
+        assert!(text.contains(&format!("{place}: DataSourceExec")), "{place}: {text}");
+    }
+    assert!(text.contains("AggregateExec: mode=Partial"), "{text}");
+    assert!(text.contains("elapsed_compute="), "{text}");
+}
+
+#[test]
+fn an_answer_says_which_time_it_is_about_and_what_was_lost_in_it() {
+    let folder = TempDir::new().unwrap();
+    let capture = folder.path().join("traffic.pcap");
+    traffic::write(&capture, (0..1_000).map(traffic::exchange));
+    // The file breaks off within a packet, which the worker enters as a loss.
+    let file = std::fs::OpenOptions::new().append(true).open(&capture).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 7).unwrap();
+    let hub = Hub::start();
+    let _worker = worker(&hub, "node-0", &capture, &folder.path().join("store"));
+    wait_until("the worker has read its capture", || {
+        let answer = hub.ask(&json!({ "sql": "select sum(count) as n from losses" }));
+        answer["rows"][0]["n"].as_u64().is_some_and(|it| it > 0)
+    });
+    let sql = "select cast(min(ts) as bigint) / 1000000 as oldest, cast(max(ts) as bigint) / 1000000 as newest \
+               from http";
+    let answer = hub.ask(&json!({ "sql": sql }));
+    let (row, accounting) = (&answer["rows"][0], &answer["accounting"]);
+    assert_eq!(accounting["oldest_ms"], row["oldest"], "{answer:#}");
+    assert_eq!(accounting["newest_ms"], row["newest"], "{answer:#}");
+    assert_eq!(accounting["nodes"][0]["oldest_ms"], row["oldest"], "{answer:#}");
+    assert!(accounting["stages"]["planning_us"].as_u64().unwrap() > 0, "{answer:#}");
+    assert!(accounting["nodes"][0]["busy_us"].as_u64().unwrap() > 0, "{answer:#}");
+
+    let sums = hub
+        .ask(&json!({ "sql": "select stage, sum(count) as n from losses group by 1 order by 1" }));
+    let sums = sums["rows"].as_array().unwrap().iter().map(|it| (&it["stage"], &it["n"]));
+    let losses = accounting["losses"].as_array().unwrap();
+    let losses = losses.iter().map(|it| (&it["stage"], &it["count"]));
+    assert_eq!(losses.collect::<Vec<_>>(), sums.collect::<Vec<_>>(), "{answer:#}");
+
+    // Asked about a time, it says what there is of that, and what was lost then.
+    let middle = (row["oldest"].as_i64().unwrap() + row["newest"].as_i64().unwrap()) / 2;
+    let filter = format!("http and ts >= to_timestamp_millis({middle})");
+    let answer = hub.ask(&json!({ "filter": filter, "limit": 1 }));
+    assert_eq!(answer["accounting"]["oldest_ms"], middle, "{answer:#}");
+    let filter = "http and ts < '2001-01-01T00:00:00Z'";
+    let answer = hub.ask(&json!({ "filter": filter }));
+    assert!(answer["accounting"]["oldest_ms"].is_null(), "{answer:#}");
+    assert!(answer["accounting"]["losses"].is_null(), "{answer:#}");
+}
+
+#[test]
 fn a_worker_outlives_its_hub() {
     let folder = TempDir::new().unwrap();
     let capture = folder.path().join("traffic.pcap");
@@ -151,6 +251,22 @@ impl Fleet {
         }
         hub.wait_for(workers.len(), EXCHANGES);
         Self { hub, workers, _folder: folder }
+    }
+
+    /// Asks over a socket of its own, and waits until the query runs.
+    fn ask_apart(&self, sql: &str) -> TcpStream {
+        let address = self.hub.url.trim_start_matches("http://");
+        let body = json!({ "sql": sql, "format": "ndjson" }).to_string();
+        let mut socket = TcpStream::connect(address).unwrap();
+        let length = body.len();
+        write!(
+            socket,
+            "POST /api/query HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}",
+        )
+        .unwrap();
+        wait_until("the query runs", || self.hub.get("/api/health")["queries_running"] == 1);
+        socket
     }
 }
 

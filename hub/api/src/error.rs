@@ -14,12 +14,15 @@ pub struct ApiError {
     /// What could be done about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Of a filter that is none but KFL, the original's language: the filter that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<String>,
 }
 
 impl ApiError {
     /// An error that has no place in a text.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), at: None, hint: None }
+        Self { message: message.into(), ..Self::default() }
     }
 
     /// The same, with advice.

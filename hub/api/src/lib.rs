@@ -18,7 +18,8 @@ pub use health::{
     Health, Input, InputKind, NodeHealth, TableState, WorkerState, WorkerStatus, Workers,
 };
 pub use query::{
-    Accounting, AnswerLine, Format, JsonAnswer, NodeAccounting, NodeState, QueryRequest,
+    Accounting, AnswerLine, Format, JsonAnswer, Loss, NodeAccounting, NodeState, QueryRequest,
+    Stages,
 };
 pub use schema::{Field, Kind, Table};
 pub use sql::{RowKey, quote_name, quote_text};

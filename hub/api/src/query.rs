@@ -137,9 +137,22 @@ pub struct Accounting {
     pub bytes_scanned: u64,
     /// Bytes that travelled from the nodes to the Hub.
     pub bytes_moved: u64,
+    /// The oldest time in what was asked that any node has rows of, milliseconds since 1970; each node's
+    /// own stands with the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_ms: Option<i64>,
+    /// The newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_ms: Option<i64>,
+    /// What was lost in the time asked about, by stage, at all nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<Loss>,
+    /// Where the time went.
+    #[serde(default)]
+    pub stages: Stages,
     /// Every node that was asked answered all of it.
     pub complete: bool,
-    /// A bound on rows cut the answer; there is more.
+    /// A bound on rows or bytes cut the answer; there is more.
     pub truncated: bool,
     /// Each node asked, by name.
     pub nodes: Vec<NodeAccounting>,
@@ -167,6 +180,48 @@ pub struct NodeAccounting {
     pub bytes_moved: u64,
     /// Segments opened there.
     pub segments: u64,
+    /// From the beginning of its first scan to the end of the last.
+    #[serde(default)]
+    pub elapsed_us: u64,
+    /// What its scans took, summed over the streams that run at once.
+    #[serde(default)]
+    pub busy_us: u64,
+    /// The oldest time in what was asked that its tables have a row of, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_ms: Option<i64>,
+    /// The newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_ms: Option<i64>,
+    /// What it lost in the time asked about, by stage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<Loss>,
+    /// Losses longer ago are not among them: there were too many to read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub losses_cut: bool,
+}
+
+/// What was lost at one stage: see the table `losses`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Loss {
+    /// Where, such as `kernel` or `quota`.
+    pub stage: String,
+    /// How many units of that stage: packets, gaps, messages, conversations or rows.
+    pub count: u64,
+    /// How many bytes, as far as that is known.
+    pub bytes: u64,
+}
+
+/// Where the time of a query went, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Stages {
+    /// Until the plan ran.
+    pub planning_us: u64,
+    /// The scans at the node that took longest, from the first one's beginning to the last one's end.
+    pub scanning_us: u64,
+    /// Putting the parts together, where the question was asked.
+    pub merging_us: u64,
 }
 
 /// What came of asking a node.

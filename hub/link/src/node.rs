@@ -1,6 +1,6 @@
 //! What a Worker is to its Hub, besides the query engine.
 
-use api::{ApiError, NodeHealth, Table, TailRequest};
+use api::{ApiError, Loss, NodeHealth, Table, TailRequest};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::stream::BoxStream;
@@ -38,7 +38,8 @@ pub struct Hello {
 }
 
 /// What a node did for one query, so far or in all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Work {
     /// Rows read.
     pub rows_scanned: u64,
@@ -46,6 +47,18 @@ pub struct Work {
     pub bytes_scanned: u64,
     /// Segments opened.
     pub segments: u64,
+    /// From the beginning of the first scan to the end of the last, in microseconds.
+    pub elapsed_us: u64,
+    /// What the scans took, summed over their streams, in microseconds.
+    pub busy_us: u64,
+    /// The oldest time in what was asked that there are rows of, nanoseconds since 1970.
+    pub oldest: Option<i64>,
+    /// The newest.
+    pub newest: Option<i64>,
+    /// What was lost in the time that was asked about, by stage.
+    pub losses: Vec<Loss>,
+    /// Whether losses longer ago are not among them.
+    pub losses_cut: bool,
     /// Parts of the query that still run here; a cancelled query comes to zero.
     pub unfinished: u64,
 }

@@ -4,14 +4,14 @@ use crate::{
     error::Error,
     workers::{Merged, now_ms},
 };
-use api::{Accounting, NodeAccounting, NodeState, QueryRequest};
+use api::{Accounting, Loss, NodeAccounting, NodeState, QueryRequest, Stages};
 use arrow_cast::parse::string_to_timestamp_nanos;
 use query::{
     Answer, Ask, Engine, Limits, Options, Query,
     fleet::{Accounts, Channel, Fleet, Member},
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -30,6 +30,8 @@ pub struct Bounds {
     pub max_rows: usize,
     /// The rows a query returns if it doesn't say.
     pub rows: usize,
+    /// The most bytes a query may return, as they are in memory.
+    pub bytes: u64,
 }
 
 impl Default for Bounds {
@@ -39,6 +41,8 @@ impl Default for Bounds {
             deadline: Duration::from_secs(60),
             max_rows: 10_000_000,
             rows: 1_000_000,
+            // More than anybody looks at; whoever wants all packets of a day asks in parts.
+            bytes: 4 << 30,
         }
     }
 }
@@ -92,6 +96,7 @@ pub(crate) fn question(
             .map_or(bounds.deadline, Duration::from_millis)
             .min(bounds.deadline),
         rows: rows.min(bounds.max_rows),
+        bytes: bounds.bytes,
     };
     Ok(Query { id, ask, limits })
 }
@@ -116,41 +121,17 @@ pub(crate) async fn ask(merged: &Merged, query: Query) -> Result<Answer, Error> 
     Ok(Engine::fleet(fleet, Options::default()).run(query).await?)
 }
 
-/// The engine's accounting as the API tells it, with the nodes that could not be asked at all. Of a
-/// node whose link ended meanwhile, the link's own reason says more than that a call failed.
-pub(crate) fn accounting(engine: query::Accounting, merged: &Merged) -> Accounting {
-    let ended = |node: &str| {
-        let member = merged.members.iter().find(|member| member.node == node)?;
-        member.client.has_ended()
-    };
-    let mut nodes: Vec<NodeAccounting> = engine
-        .nodes
-        .into_iter()
-        .map(|node| NodeAccounting {
-            state: match node.state {
-                query::NodeState::Answered => NodeState::Answered,
-                query::NodeState::Failed => NodeState::Failed,
-                query::NodeState::Missing => NodeState::Missing,
-            },
-            reason: node.reason.map(|reason| ended(&node.node).unwrap_or(reason)),
-            node: node.node,
-            rows_scanned: node.rows_scanned,
-            bytes_scanned: node.bytes_scanned,
-            bytes_moved: node.bytes_moved,
-            segments: node.segments_scanned,
-        })
-        .collect();
-    for (node, reason) in &merged.missing {
-        if nodes.iter().all(|known| known.node != *node) {
-            nodes.push(NodeAccounting {
-                node: node.clone(),
-                state: NodeState::Missing,
-                reason: Some(reason.clone()),
-                ..NodeAccounting::default()
-            });
-        }
+/// The engine's accounting as the API tells it.
+#[must_use]
+pub fn accounting(engine: query::Accounting) -> Accounting {
+    let nodes: Vec<NodeAccounting> = engine.nodes.into_iter().map(node).collect();
+    let mut losses: BTreeMap<&str, Loss> = BTreeMap::new();
+    for it in nodes.iter().flat_map(|node| &node.losses) {
+        let sum = losses.entry(&it.stage).or_default();
+        sum.count += it.count;
+        sum.bytes += it.bytes;
     }
-    nodes.sort_by(|a, b| a.node.cmp(&b.node));
+    let losses = losses.into_iter().map(|(stage, sum)| Loss { stage: stage.to_owned(), ..sum });
     Accounting {
         query_id: engine.query_id,
         elapsed_ms: engine.elapsed_us / 1_000,
@@ -158,11 +139,79 @@ pub(crate) fn accounting(engine: query::Accounting, merged: &Merged) -> Accounti
         rows_scanned: nodes.iter().map(|node| node.rows_scanned).sum(),
         bytes_scanned: nodes.iter().map(|node| node.bytes_scanned).sum(),
         bytes_moved: engine.bytes_moved,
-        complete: engine.complete && merged.missing.is_empty(),
+        oldest_ms: nodes.iter().filter_map(|node| node.oldest_ms).min(),
+        newest_ms: nodes.iter().filter_map(|node| node.newest_ms).max(),
+        losses: losses.collect(),
+        stages: Stages {
+            planning_us: engine.planning_us,
+            scanning_us: nodes.iter().map(|node| node.elapsed_us).max().unwrap_or_default(),
+            merging_us: engine.merging_us,
+        },
+        complete: engine.complete,
         truncated: engine.truncated,
         nodes,
         error: None,
     }
+}
+
+fn node(it: query::NodeReport) -> NodeAccounting {
+    let cost = it.cost;
+    let losses = cost.losses.into_iter();
+    NodeAccounting {
+        node: it.node,
+        state: match it.state {
+            query::NodeState::Answered => NodeState::Answered,
+            query::NodeState::Failed => NodeState::Failed,
+            query::NodeState::Missing => NodeState::Missing,
+        },
+        reason: it.reason,
+        rows_scanned: cost.rows_scanned,
+        bytes_scanned: cost.bytes_scanned,
+        bytes_moved: it.bytes_moved,
+        segments: cost.segments_scanned,
+        elapsed_us: cost.elapsed_us,
+        busy_us: cost.busy_us,
+        oldest_ms: cost.oldest.map(|ns| ns.div_euclid(1_000_000)),
+        newest_ms: cost.newest.map(|ns| ns.div_euclid(1_000_000)),
+        losses: losses
+            .map(|it| Loss { stage: it.stage, count: it.count, bytes: it.bytes })
+            .collect(),
+        losses_cut: cost.losses_cut,
+    }
+}
+
+/// The same with the nodes that could not be asked at all. Of a node whose link ended meanwhile, the
+/// link's own reason says more than that a call failed.
+pub(crate) fn accounting_with(engine: query::Accounting, merged: &Merged) -> Accounting {
+    let ended = |node: &str| {
+        let member = merged.members.iter().find(|member| member.node == node)?;
+        member.client.has_ended()
+    };
+    let mut accounting = accounting(engine);
+    for node in &mut accounting.nodes {
+        let reason = node.reason.take();
+        node.reason = reason.map(|reason| ended(&node.node).unwrap_or(reason));
+    }
+    for (node, reason) in &merged.missing {
+        if accounting.nodes.iter().all(|known| known.node != *node) {
+            accounting.nodes.push(NodeAccounting {
+                node: node.clone(),
+                state: NodeState::Missing,
+                reason: Some(reason.clone()),
+                ..NodeAccounting::default()
+            });
+        }
+    }
+    accounting.nodes.sort_by(|a, b| a.node.cmp(&b.node));
+    accounting.complete &= merged.missing.is_empty();
+    accounting
+}
+
+/// What a node did for a query that nobody waits for any more.
+pub(crate) fn given_up(node: String, work: link::Work, reason: &str) -> NodeAccounting {
+    let state = query::NodeState::Failed;
+    let reason = Some(reason.to_owned());
+    self::node(query::NodeReport { node, state, reason, bytes_moved: 0, cost: cost(work) })
 }
 
 /// Asks nodes what a query cost them.
@@ -172,12 +221,25 @@ struct Costs(HashMap<String, link::Client>);
 impl Accounts for Costs {
     async fn accounting(&self, node: &str, query_id: &str) -> Option<query::node::NodeAccounting> {
         let work = self.0.get(node)?.accounting(query_id).await.ok().flatten()?;
-        Some(query::node::NodeAccounting {
-            rows_scanned: work.rows_scanned,
-            bytes_scanned: work.bytes_scanned,
-            segments_scanned: work.segments,
-            finished: work.unfinished == 0,
-        })
+        Some(cost(work))
+    }
+}
+
+fn cost(work: link::Work) -> query::node::NodeAccounting {
+    let losses = work.losses.into_iter();
+    query::node::NodeAccounting {
+        rows_scanned: work.rows_scanned,
+        bytes_scanned: work.bytes_scanned,
+        segments_scanned: work.segments,
+        elapsed_us: work.elapsed_us,
+        busy_us: work.busy_us,
+        oldest: work.oldest,
+        newest: work.newest,
+        losses: losses
+            .map(|it| query::node::Loss { stage: it.stage, count: it.count, bytes: it.bytes })
+            .collect(),
+        losses_cut: work.losses_cut,
+        finished: work.unfinished == 0,
     }
 }
 
@@ -265,12 +327,14 @@ mod tests {
             rows: 0,
             bytes_moved: 0,
             elapsed_us: 0,
+            planning_us: 0,
+            merging_us: 0,
             complete: true,
             truncated: false,
         };
-        assert!(accounting(engine.clone(), &Merged::default()).complete);
+        assert!(accounting_with(engine.clone(), &Merged::default()).complete);
         let merged = Merged { missing: vec![("n1".into(), "hung".into())], ..Merged::default() };
-        let accounting = accounting(engine, &merged);
+        let accounting = accounting_with(engine, &merged);
         assert!(!accounting.complete);
         assert_eq!(accounting.nodes[0].reason.as_deref(), Some("hung"));
     }

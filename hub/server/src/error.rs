@@ -38,6 +38,9 @@ pub(crate) enum Error {
     /// As many as may run already do.
     #[error("{0} queries run already, which is as many as may")]
     Busy(usize),
+    /// The caller has as many running as it may.
+    #[error("you have {0} queries running already, which is as many as one caller may")]
+    BusyCaller(usize),
     /// As many as may be open already are.
     #[error("{0} live tails are open already, which is as many as may")]
     Tails(usize),
@@ -67,7 +70,7 @@ impl Error {
             Self::Host(_) | Self::Origin(_) => StatusCode::FORBIDDEN,
             Self::Unacceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Absent(_) => StatusCode::NOT_FOUND,
-            Self::Busy(_) | Self::Tails(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy(_) | Self::BusyCaller(_) | Self::Tails(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NoWorkers => StatusCode::SERVICE_UNAVAILABLE,
             Self::Rows(_) | Self::Metrics => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -76,14 +79,12 @@ impl Error {
     /// What the caller is told.
     pub(crate) fn told(&self) -> ApiError {
         match self {
-            Self::Filter(error) | Self::Query(query::Error::Filter(error)) => filter(error),
-            Self::Query(query::Error::Invalid { message, at }) => {
-                ApiError { message: message.clone(), at: at.as_ref().map(span), hint: None }
-            }
+            Self::Filter(error) => filter(error),
+            Self::Query(error) => told(error),
             Self::Token => ApiError::new(self.to_string()).with_hint(
                 "send it as `Authorization: Bearer …`, or open /?token=… once in the browser",
             ),
-            Self::Busy(_) => {
+            Self::Busy(_) | Self::BusyCaller(_) => {
                 ApiError::new(self.to_string()).with_hint("ask again when one has ended")
             }
             Self::Tails(_) => ApiError::new(self.to_string()).with_hint("close one"),
@@ -95,9 +96,26 @@ impl Error {
     }
 }
 
+/// Why a question has no answer, as the API tells it.
+#[must_use]
+pub fn told(error: &query::Error) -> ApiError {
+    match error {
+        query::Error::Filter(error) => filter(error),
+        query::Error::Invalid { message, at } => {
+            ApiError { at: at.as_ref().map(span), ..ApiError::new(message) }
+        }
+        other => ApiError::new(other.to_string()),
+    }
+}
+
 /// A wrong filter, with its place.
 pub(crate) fn filter(error: &query::filter::FilterError) -> ApiError {
-    ApiError { message: error.message.clone(), at: Some(span(&error.at)), hint: error.hint.clone() }
+    ApiError {
+        message: error.message.clone(),
+        at: Some(span(&error.at)),
+        hint: error.hint.clone(),
+        instead: error.instead.clone(),
+    }
 }
 
 impl IntoResponse for Error {
@@ -109,7 +127,7 @@ impl IntoResponse for Error {
                     .headers_mut()
                     .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Self::Busy(_) => {
+            Self::Busy(_) | Self::BusyCaller(_) => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

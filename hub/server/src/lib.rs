@@ -15,6 +15,7 @@
 
 mod accounts;
 mod auth;
+mod callers;
 pub mod cells;
 mod engine;
 mod error;
@@ -25,7 +26,8 @@ mod page;
 mod routes;
 mod workers;
 
-pub use engine::Bounds;
+pub use engine::{Bounds, accounting};
+pub use error::told;
 pub use workers::Registry;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -70,13 +72,15 @@ impl std::fmt::Debug for Config {
 pub struct Limits {
     /// Queries; one more is turned away.
     pub queries: usize,
+    /// Queries of one caller, by the address it asks from; one more is turned away.
+    pub queries_of_one: usize,
     /// Live tails; one more is turned away.
     pub tails: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { queries: 8, tails: 64 }
+        Self { queries: 8, queries_of_one: 6, tails: 64 }
     }
 }
 
@@ -176,6 +180,7 @@ pub fn router(config: &Config) -> (axum::Router, Registry) {
         accounts: accounts::Accounts::default(),
         meters: metrics::Meters::new(workers.clone()),
         queries: Arc::new(Semaphore::new(config.limits.queries)),
+        callers: callers::Callers::default(),
         tails: Arc::new(Semaphore::new(config.limits.tails)),
         limits: config.limits,
         bounds: config.bounds,
@@ -203,6 +208,7 @@ pub(crate) struct Shared {
     accounts: accounts::Accounts,
     meters: metrics::Meters,
     queries: Arc<Semaphore>,
+    callers: callers::Callers,
     tails: Arc<Semaphore>,
     limits: Limits,
     bounds: Bounds,

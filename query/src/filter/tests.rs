@@ -61,3 +61,10 @@ fn units_scale_numbers() {
     assert_eq!(scaled("1kib"), "1024");
     assert_eq!(scaled("7"), "7");
 }
+
+#[test]
+fn a_column_may_be_called_like_a_word_of_sql() {
+    for text in ["postgresql.user = 'x'", "tls.group = 'x25519' and not dns.end is null"] {
+        assert_eq!(read(text).unwrap().to_string().to_lowercase(), text, "{text}");
+    }
+}

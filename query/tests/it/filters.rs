@@ -88,7 +88,7 @@ async fn only_segments_in_the_time_range_are_read() {
     query.ask = Ask::Filter { filter: "http".to_owned(), limit: None, from, to: None };
     let (rows, cost) = ask(&engine, query).await.unwrap();
     assert_eq!(count(&rows), 50);
-    assert_eq!(cost.nodes[0].segments_scanned, 1, "{cost:?}");
+    assert_eq!(cost.nodes[0].cost.segments_scanned, 1, "{cost:?}");
 }
 
 #[test]

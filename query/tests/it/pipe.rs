@@ -93,7 +93,7 @@ pub(crate) struct Books(Vec<(String, Service)>);
 #[async_trait]
 impl Accounts for Books {
     async fn accounting(&self, node: &str, query_id: &str) -> Option<NodeAccounting> {
-        self.0.iter().find(|it| it.0 == node)?.1.accounting(query_id)
+        self.0.iter().find(|it| it.0 == node)?.1.accounting(query_id).await
     }
 }
 

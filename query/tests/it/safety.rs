@@ -8,7 +8,8 @@ use query::{Engine, Error, Tables};
 use schema::{Field, Kind};
 
 use crate::fixture::{
-    Where, ask, batch, count, engine, fill, local, open, open_with, options, rows, sql, tables,
+    Where, ask, batch, count, engine, fill, filter, local, open, open_with, options, rows, sql,
+    tables,
 };
 use crate::pipe::fleet;
 
@@ -101,6 +102,30 @@ async fn rows_beyond_the_limit_are_cut_off_and_it_says_so() {
         assert_eq!((count(&batches), cost.truncated), (rows, truncated), "{limit}");
         assert_eq!(cost.rows, rows as u64);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_weighs_no_more_than_it_may_and_says_that_it_was_cut() {
+    let (_data, engine) = local(1000, Where::Mixed);
+    let asked = |bytes| {
+        let mut query = filter("http");
+        query.ask = query::Ask::Filter {
+            filter: "http".to_owned(),
+            limit: Some(900),
+            from: None,
+            to: None,
+        };
+        query.limits.bytes = bytes;
+        query
+    };
+    let (rows, cost) = ask(&engine, asked(u64::MAX)).await.unwrap();
+    assert_eq!((count(&rows), cost.truncated), (900, false));
+    let (rows, cost) = ask(&engine, asked(100_000)).await.unwrap();
+    // A row of traffic is some hundred bytes.
+    assert!((100..900).contains(&count(&rows)), "{}", count(&rows));
+    assert!(cost.truncated && cost.complete, "{cost:?}");
+    let (rows, cost) = ask(&engine, asked(0)).await.unwrap();
+    assert_eq!((count(&rows), cost.truncated), (0, true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -217,7 +242,7 @@ async fn a_large_segment_is_read_in_pieces_and_each_row_once() {
         column.unwrap().as_primitive::<Int64Type>().value(0)
     };
     assert_eq!((number(0), number(1), number(2)), (4000, 4000, 4000 * 4096));
-    assert_eq!(cost.nodes[0].rows_scanned, 4000);
+    assert_eq!(cost.nodes[0].cost.rows_scanned, 4000);
     let (newest, _) =
         ask(&engine, sql("select seq from http order by ts desc limit 3")).await.unwrap();
     assert_eq!(count(&newest), 3);

@@ -3,7 +3,10 @@
 use api::{Accounting, NodeState};
 use dioxus::prelude::*;
 
-use crate::value::{grouped, size};
+use crate::{
+    browser,
+    value::{duration, grouped, size, time},
+};
 
 #[component]
 pub(crate) fn Cost(accounting: Accounting) -> Element {
@@ -13,13 +16,35 @@ pub(crate) fn Cost(accounting: Accounting) -> Element {
         accounting.nodes.iter().filter(|node| node.state != NodeState::Answered).collect();
     let names = accounting.nodes.iter().map(|node| {
         format!(
-            "{}: {} rows and {} scanned, {} moved",
+            "{}: {} rows and {} scanned in {}, {} moved{}",
             node.node,
             grouped(node.rows_scanned),
             size(node.bytes_scanned),
-            size(node.bytes_moved)
+            microseconds(node.elapsed_us),
+            size(node.bytes_moved),
+            range(node.oldest_ms, node.newest_ms)
+                .map(|it| format!(", rows {it}"))
+                .unwrap_or_default()
         )
     });
+    let stages = accounting.stages;
+    let stages = format!(
+        "planning {}, scanning {}, merging {}",
+        microseconds(stages.planning_us),
+        microseconds(stages.scanning_us),
+        microseconds(stages.merging_us)
+    );
+    let late = accounting.nodes.iter().filter_map(|node| {
+        let since = node.oldest_ms?;
+        (since - accounting.oldest_ms? >= LATE_MS).then(|| (node.node.clone(), moment(since)))
+    });
+    let late: Vec<_> = late.collect();
+    let losses = accounting.losses.iter().map(|it| match it.bytes {
+        0 => format!("{}: {}", it.stage, grouped(it.count)),
+        bytes => format!("{}: {}, {}", it.stage, grouped(it.count), size(bytes)),
+    });
+    let losses: Vec<_> = losses.collect();
+    let lost = accounting.losses.iter().map(|it| it.count).sum::<u64>();
     rsx! {
         span { class: if accounting.complete { "chip good" } else { "chip bad" }, "data-testid": "complete",
             span { class: "dot" }
@@ -29,11 +54,20 @@ pub(crate) fn Cost(accounting: Accounting) -> Element {
             span { class: "chip warn", title: "a bound on rows cut the answer", span { class: "dot" } "truncated: there is more" }
         }
         span { class: "fact", b { "{grouped(accounting.rows)}" } " rows" }
-        span { class: "fact", b { "{grouped(accounting.elapsed_ms)}" } " ms" }
+        span { class: "fact", title: stages, b { "{grouped(accounting.elapsed_ms)}" } " ms" }
         span { class: "fact", title: names.collect::<Vec<_>>().join("\n"), b { "{answered}/{asked}" } " nodes answered" }
         span { class: "fact", b { "{grouped(accounting.rows_scanned)}" } " rows scanned" }
         span { class: "fact", b { "{size(accounting.bytes_scanned)}" } " scanned" }
         span { class: "fact", b { "{size(accounting.bytes_moved)}" } " moved" }
+        if let Some(range) = range(accounting.oldest_ms, accounting.newest_ms) {
+            span { class: "fact", "data-testid": "covered", title: "what was asked about that there are rows of", "rows {range}" }
+        }
+        for (node, since) in late {
+            span { class: "fact warn", b { "{node}" } " has rows only since {since}" }
+        }
+        if !losses.is_empty() {
+            span { class: "fact warn", "data-testid": "lost", title: losses.join("\n"), b { "{grouped(lost)}" } " lost in that time" }
+        }
         for node in silent {
             span { class: "fact bad", title: node.reason.clone(),
                 b { "{node.node}" }
@@ -44,9 +78,26 @@ pub(crate) fn Cost(accounting: Accounting) -> Element {
     }
 }
 
+fn range(oldest_ms: Option<i64>, newest_ms: Option<i64>) -> Option<String> {
+    Some(format!("{} to {}", moment(oldest_ms?), moment(newest_ms?)))
+}
+
+/// To the second, in this place's time.
+fn moment(ms: i64) -> String {
+    let text = time(ms.saturating_mul(1_000_000), browser::zone_secs());
+    text.split('.').next().unwrap_or_default().to_owned()
+}
+
+fn microseconds(us: u64) -> String {
+    duration(i64::try_from(us).unwrap_or(i64::MAX).saturating_mul(1_000))
+}
+
+/// A node that has rows so much less far back than another is named.
+const LATE_MS: i64 = 60_000;
+
 #[cfg(test)]
 mod tests {
-    use api::NodeAccounting;
+    use api::{Loss, NodeAccounting};
 
     use super::*;
 
@@ -58,6 +109,13 @@ mod tests {
                 NodeAccounting {
                     node: "a".into(),
                     state: NodeState::Answered,
+                    oldest_ms: Some(0),
+                    ..NodeAccounting::default()
+                },
+                NodeAccounting {
+                    node: "c".into(),
+                    state: NodeState::Answered,
+                    oldest_ms: Some(3_600_000),
                     ..NodeAccounting::default()
                 },
                 NodeAccounting {
@@ -67,10 +125,21 @@ mod tests {
                     ..NodeAccounting::default()
                 },
             ],
+            oldest_ms: Some(0),
+            newest_ms: Some(7_200_000),
+            losses: vec![Loss { stage: "kernel".into(), count: 12, bytes: 0 }],
             ..Accounting::default()
         };
         let html = dioxus_ssr::render_element(rsx! { Cost { accounting } });
-        for part in ["incomplete", "1,234", "1/2", "<b>b</b> failed: killed"] {
+        for part in [
+            "incomplete",
+            "1,234",
+            "2/3",
+            "<b>c</b> has rows only since",
+            "<b>12</b> lost",
+            "kernel: 12",
+            "<b>b</b> failed: killed",
+        ] {
             assert!(html.contains(part), "{part}: {html}");
         }
     }

@@ -81,7 +81,12 @@ pub(crate) fn FilterBar(filter: String, wrong: Signal<Option<(String, ApiError)>
             button { class: "primary", r#type: "submit", id: "filter-apply", "data-testid": "filter-apply", "Apply" }
         }
         if let Some((text, error)) = &error {
-            ErrorNote { text: text.clone(), error: error.clone(), testid: "filter-error" }
+            ErrorNote { text: text.clone(), error: error.clone(), testid: "filter-error",
+                on_instead: move |instead: String| {
+                    draft.set(instead.clone());
+                    spawn(async move { apply.call(instead).await });
+                }
+            }
         }
     }
 }

@@ -3,18 +3,19 @@
 use crate::{
     Server,
     accounts::Accounts,
+    callers::Running,
     engine,
     error::Error,
     format::{Writer, broken},
     metrics::Meters,
-    workers::Merged,
+    workers::{Member, Merged},
 };
 use api::{Accounting, ApiError, Format, QueryRequest};
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use axum::{
     body::Body,
-    extract::{Path, RawQuery, State},
+    extract::{ConnectInfo, Extension, Path, RawQuery, State},
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
@@ -23,7 +24,13 @@ use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY},
 };
-use std::{collections::VecDeque, io, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
@@ -53,6 +60,7 @@ use tracing::Instrument as _;
 )]
 pub(crate) async fn get(
     State(server): State<Server>,
+    peer: Peer,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
@@ -62,7 +70,7 @@ pub(crate) async fn get(
     }
     let request = serde_json::from_value(request.into())
         .map_err(|error| Error::Request(error.to_string()))?;
-    run(server, request, &headers).await
+    run(server, request, peer, &headers).await
 }
 
 /// Answers a question given as JSON.
@@ -80,6 +88,7 @@ pub(crate) async fn get(
 )]
 pub(crate) async fn post(
     State(server): State<Server>,
+    peer: Peer,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Error> {
@@ -90,7 +99,7 @@ pub(crate) async fn post(
     }
     let request =
         serde_json::from_slice(&body).map_err(|error| Error::Request(error.to_string()))?;
-    run(server, request, &headers).await
+    run(server, request, peer, &headers).await
 }
 
 /// What a finished query cost.
@@ -110,15 +119,22 @@ pub(crate) async fn accounting(
     found.map(axum::Json).ok_or_else(|| Error::Absent(format!("no query {id:?} has ended lately")))
 }
 
+/// Where a request comes from, if over a socket.
+type Peer = Option<Extension<ConnectInfo<SocketAddr>>>;
+
 async fn run(
     server: Server,
     request: QueryRequest,
+    peer: Peer,
     headers: &HeaderMap,
 ) -> Result<Response, Error> {
     let format = request.format.map_or_else(|| accepted(headers), Ok)?;
     let id = engine::query_id();
     let span = tracing::info_span!("query", id);
     let query = engine::question(id.clone(), &request, &server.bounds)?;
+    let caller = peer.map(|Extension(ConnectInfo(address))| address.ip());
+    let most = server.limits.queries_of_one;
+    let running = server.callers.admit(caller, most).ok_or(Error::BusyCaller(most))?;
     let permit = Arc::clone(&server.queries)
         .try_acquire_owned()
         .map_err(|_| Error::Busy(server.limits.queries))?;
@@ -129,7 +145,8 @@ async fn run(
         accounting: Some(Accounting { query_id: id.clone(), ..Accounting::default() }),
         begun: Instant::now(),
         outcome: "cancelled",
-        _permit: permit,
+        members: merged.members.clone(),
+        _places: (running, permit),
     };
 
     let answered = engine::ask(&merged, query).instrument(span.clone()).await;
@@ -149,7 +166,7 @@ async fn run(
         Some(Err(error)) => {
             let accounting = answer.accounting.await;
             let error = Error::Query(error);
-            ending.accounting = Some(engine::accounting(accounting, &merged));
+            ending.accounting = Some(engine::accounting_with(accounting, &merged));
             ending.refused(&error);
             return Ok(with_id(error.into_response(), &id));
         }
@@ -213,7 +230,8 @@ impl Stream {
                 Some(Err(error)) => self.error = Some(Error::Query(error).told()),
                 None => {
                     let answer = self.answer.take()?;
-                    let mut accounting = engine::accounting(answer.accounting.await, &self.merged);
+                    let mut accounting =
+                        engine::accounting_with(answer.accounting.await, &self.merged);
                     drop(answer.rows);
                     accounting.error = self.error.take();
                     let failed = accounting.error.clone();
@@ -243,7 +261,10 @@ struct Ending {
     accounting: Option<Accounting>,
     begun: Instant,
     outcome: &'static str,
-    _permit: OwnedSemaphorePermit,
+    /// The nodes that are asked.
+    members: Vec<Member>,
+    /// Let go when it has ended.
+    _places: (Running, OwnedSemaphorePermit),
 }
 
 impl Ending {
@@ -275,9 +296,47 @@ impl Drop for Ending {
         accounting.error = Some(ApiError::new("the asker went away"));
         accounting.elapsed_ms = elapsed_ms(self.begun);
         self.meters.ended(&accounting, self.outcome);
-        self.accounts.keep(accounting);
+        self.accounts.keep(accounting.clone());
+        let (members, accounts) = (std::mem::take(&mut self.members), self.accounts.clone());
+        // Outside of a runtime the Hub itself is ending.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { accounts.keep(stopped(accounting, members).await) });
+        }
     }
 }
+
+/// What the nodes did for a query that was given up, once they have stopped; those that haven't in
+/// time are named.
+async fn stopped(mut accounting: Accounting, members: Vec<Member>) -> Accounting {
+    let begun = Instant::now();
+    let id = accounting.query_id.clone();
+    let nodes = members.into_iter().map(|member| {
+        let id = &id;
+        async move {
+            loop {
+                let (work, reason) = match member.client.accounting(id).await {
+                    Ok(work) => (work.unwrap_or_default(), "it has stopped"),
+                    Err(_) => (link::Work::default(), "whether it has stopped is not known"),
+                };
+                if work.unfinished == 0 {
+                    return engine::given_up(member.node, work, reason);
+                }
+                if begun.elapsed() > STOPPING {
+                    return engine::given_up(member.node, work, "it has not stopped yet");
+                }
+                tokio::time::sleep(STOP_CHECK).await;
+            }
+        }
+    });
+    accounting.nodes = futures::future::join_all(nodes).await;
+    accounting.rows_scanned = accounting.nodes.iter().map(|node| node.rows_scanned).sum();
+    accounting.bytes_scanned = accounting.nodes.iter().map(|node| node.bytes_scanned).sum();
+    accounting
+}
+
+/// How long nodes have to stop before they are said not to have.
+const STOPPING: Duration = Duration::from_secs(5);
+const STOP_CHECK: Duration = Duration::from_millis(50);
 
 fn elapsed_ms(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)

@@ -131,12 +131,13 @@ impl Node for Fake {
     }
 
     async fn accounting(&self, query_id: &str) -> Option<Work> {
-        let cost = self.service.accounting(query_id)?;
+        let cost = self.service.accounting(query_id).await?;
         Some(Work {
             rows_scanned: cost.rows_scanned,
             bytes_scanned: cost.bytes_scanned,
             segments: cost.segments_scanned,
             unfinished: u64::from(!cost.finished),
+            ..Work::default()
         })
     }
 
@@ -146,6 +147,7 @@ impl Node for Fake {
             message: wrong.message,
             at: Some(Span { start: wrong.at.start, end: wrong.at.end }),
             hint: wrong.hint,
+            instead: wrong.instead,
         })?;
         let live = filter.live().unwrap();
         let schema = Arc::clone(live.schema());

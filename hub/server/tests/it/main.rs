@@ -196,6 +196,47 @@ async fn as_many_queries_run_as_may_and_one_more_is_turned_away() {
 }
 
 #[tokio::test]
+async fn one_caller_leaves_room_for_others() {
+    let mut config = config();
+    config.limits.queries_of_one = 1;
+    let hub = Hub::start(&config, [Fake::new("n1").rows((1..=2_000).map(row))]).await;
+    let sql = "SELECT a.body, b.body FROM notes a CROSS JOIN notes b".replace(' ', "+");
+    let address = format!("/api/query?format=ndjson&sql={sql}");
+    let request = hub.request(Method::GET, &address, &[], None);
+    let response = hub.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+
+    let reply = hub.post(json!({ "sql": "SELECT 1" })).await;
+    assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(reply.headers.contains_key(header::RETRY_AFTER));
+    let error: ApiError = reply.json();
+    assert!(error.message.contains("you have 1 queries running already"), "{error}");
+
+    // Somebody else is answered meanwhile, and the first one again when it is done.
+    let mut request = hub.request(Method::GET, "/api/query?sql=SELECT+1", &[], None);
+    let other: std::net::SocketAddr = ([10, 0, 0, 9], 5000).into();
+    request.extensions_mut().insert(axum::extract::ConnectInfo(other));
+    assert_eq!(hub.router.clone().oneshot(request).await.unwrap().status(), StatusCode::OK);
+    drop(response);
+    assert_eq!(hub.post(json!({ "sql": "SELECT 1" })).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn kfl_is_refused_with_the_filter_that_it_is() {
+    let hub = Hub::with([Fake::new("n1").rows([row(1)])]).await;
+    let check = hub.get("/api/check?filter=node_name+%3D%3D+%22n1%22").await;
+    assert_eq!(check.status, StatusCode::BAD_REQUEST);
+    assert_eq!(check.json::<ApiError>().instead.as_deref(), Some("node = 'n1'"));
+    let asked = hub.post(json!({ "filter": "timestamp > now() - duration(\"5m\")" })).await;
+    assert_eq!(
+        asked.json::<ApiError>().instead.as_deref(),
+        Some("ts > now() - interval '5 minutes'")
+    );
+    let check = hub.get("/api/check?filter=statsu+%3D+1").await;
+    assert_eq!(check.json::<ApiError>().instead, None);
+}
+
+#[tokio::test]
 async fn an_asker_who_leaves_ends_the_query_on_every_node() {
     let hub = Hub::with([Fake::new("n1").rows((1..=2_000).map(row))]).await;
     // Four million rows and more: nobody reads them.
@@ -216,13 +257,21 @@ async fn an_asker_who_leaves_ends_the_query_on_every_node() {
     let kept: Accounting = hub.get(&api::route::accounting(&id)).await.json();
     assert!(!kept.complete && kept.error.is_some());
     let node = &hub.clients[0];
-    for _ in 0..500 {
-        if node.accounting(&id).await.unwrap().is_none_or(|work| work.unfinished == 0) {
-            return;
+    let stopped = async {
+        while node.accounting(&id).await.unwrap().is_some_and(|work| work.unfinished > 0) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the node goes on with a query nobody waits for");
+        // The Hub has seen it too.
+        loop {
+            let kept: Accounting = hub.get(&api::route::accounting(&id)).await.json();
+            if let [node] = kept.nodes.as_slice() {
+                return node.reason.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let reason = timeout(Duration::from_secs(1), stopped).await.expect("the node goes on");
+    assert_eq!(reason.as_deref(), Some("it has stopped"));
 }
 
 // --- workers

@@ -1,0 +1,72 @@
+//! Who runs how many queries at once, so that one caller leaves room for the others.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Whoever asks. There is one token for all, so callers are told apart by the address they ask from;
+/// without one, as over a pipe, they are one caller.
+pub(crate) type Caller = Option<IpAddr>;
+
+/// The callers that have queries running. Bounded: each has at least one of the Hub's places.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Callers(Arc<Mutex<HashMap<Caller, usize>>>);
+
+/// A caller's query, as long as it runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    callers: Callers,
+    caller: Caller,
+}
+
+impl Callers {
+    /// One query more of that caller, unless so many run already.
+    pub(crate) fn admit(&self, caller: Caller, most: usize) -> Option<Running> {
+        let caller = caller.map(|it| it.to_canonical());
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = running.get(&caller).copied().unwrap_or_default();
+        if own >= most {
+            return None;
+        }
+        running.insert(caller, own + 1);
+        drop(running);
+        Some(Running { callers: self.clone(), caller })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut running = self.callers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = running.get_mut(&self.caller) {
+            *own -= 1;
+            if *own == 0 {
+                running.remove(&self.caller);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_has_its_places_and_no_others() {
+        let callers = Callers::default();
+        let here: Caller = Some([127, 0, 0, 1].into());
+        let first = callers.admit(here, 2).unwrap();
+        let _second = callers.admit(here, 2).unwrap();
+        assert!(callers.admit(here, 2).is_none());
+        // The same address as IPv6 writes it.
+        assert!(callers.admit(Some("::ffff:127.0.0.1".parse().unwrap()), 2).is_none());
+        let other = callers.admit(Some([10, 0, 0, 1].into()), 2);
+        assert!(other.is_some() && callers.admit(None, 2).is_some());
+        drop(first);
+        let _third = callers.admit(here, 2).unwrap();
+        assert!(callers.admit(here, 2).is_none());
+        drop(other);
+        assert_eq!(callers.0.lock().unwrap().len(), 1, "who has none is forgotten");
+    }
+}
