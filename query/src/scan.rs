@@ -3,7 +3,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -666,20 +665,10 @@ impl SegmentReader {
                 Some(it) => it,
                 None => Arc::new(File::open(segment.path()).map_err(at)?),
             };
-            let mut parts = Vec::with_capacity(ranges.len());
-            for range in ranges {
-                let length =
-                    range.end.checked_sub(range.start).filter(|_| range.end <= segment.bytes);
-                let Some(length) = length.and_then(|it| usize::try_from(it).ok()) else {
-                    let text =
-                        format!("segment {} names bytes it has not", segment.path().display());
-                    return Err(ParquetError::External(text.into()));
-                };
-                let mut bytes = vec![0; length];
-                file.read_exact_at(&mut bytes, range.start).map_err(at)?;
-                parts.push(Bytes::from(bytes));
-            }
-            Ok((file, parts))
+            let parts = ranges.into_iter().map(|range| segment.bytes_at(&file, range));
+            let parts = parts.collect::<Result<Vec<_>, segment::Error>>();
+            let parts = parts.map_err(|it| ParquetError::External(Box::new(it)))?;
+            Ok::<_, ParquetError>((file, parts))
         });
         let (file, parts) = read.await.map_err(|it| ParquetError::External(Box::new(it)))??;
         self.file = Some(file);

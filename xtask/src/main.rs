@@ -3,6 +3,7 @@
 
 mod bench;
 mod check;
+mod crash;
 mod fuzz;
 mod toolchain;
 mod ui;
@@ -22,6 +23,8 @@ const USAGE: &str = "usage: cargo xtask <verb>
   fix           format, and mend what the compiler can mend by itself
   bench [ARG]   the benchmarks, tshark beside us; see benches/README.md
   fuzz [SECS]   every fuzz target for that long
+  crash [--rounds N] [--seed S]
+                kills processes that write to a store, 1000 times by default, and counts rows
 ";
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn run(args: &[String]) -> Result<()> {
     match verb {
         "bench" => bench::run(rest),
         "check" => check::run(rest),
+        "crash" => crash::run(rest),
         "fix" => check::fix(rest),
         "fuzz" => fuzz::run(rest),
         "test" => check::test(rest),

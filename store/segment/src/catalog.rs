@@ -15,6 +15,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use twox_hash::XxHash64;
 
 use crate::Error;
+use crate::blocks::Blocks;
 
 /// A Parquet file on this node. It never changes; when it expires, the file goes once the last
 /// holder of the segment has let go, so a scan that has begun can finish.
@@ -37,9 +38,12 @@ pub struct Segment {
     pub sealed_at: i64,
     pub(crate) seq: u64,
     path: PathBuf,
-    data: Extent,
+    pub(crate) blocks: Blocks,
+    checks: Checks,
     footers: Arc<Footers>,
     expired: AtomicBool,
+    /// Something that was read of it was damaged.
+    suspect: AtomicBool,
 }
 
 /// The key-value pairs of a segment's footer.
@@ -52,8 +56,9 @@ pub mod keys {
     pub const MAX_TS: &str = "kubeshark.max_ts";
     /// When the segment was sealed, nanoseconds since 1970.
     pub const SEALED_AT: &str = "kubeshark.sealed_at";
-    /// Length and XXH64 (hex) of what comes before the page index: `LENGTH:HASH`.
-    pub const DATA: &str = "kubeshark.data";
+    /// The length of what comes before the page index, the length of its blocks, and of each block
+    /// the lower half of its XXH64 (hex): `LENGTH:BLOCK:SUMS`.
+    pub const BLOCKS: &str = "kubeshark.blocks";
 }
 
 impl Segment {
@@ -78,7 +83,7 @@ impl Segment {
         let name = Name::parse(name).ok_or_else(|| damaged("it has not the name of a segment"))?;
         let file = File::open(path).map_err(Error::io("open", path))?;
         let bytes = file.metadata().map_err(Error::io("read", path))?.len();
-        let (metadata, data) = load(&file, path, bytes, Some(name.checks))?;
+        let (metadata, blocks) = load(&file, path, bytes, name.checks)?;
         let pairs = metadata.file_metadata().key_value_metadata();
         let number = |key| pair(pairs, key)?.parse::<i64>().ok();
         if pair(pairs, keys::TABLE) != Some(table) {
@@ -114,9 +119,11 @@ impl Segment {
             sealed_at,
             seq: name.seq,
             path: path.to_path_buf(),
-            data,
+            blocks,
+            checks: name.checks,
             footers: Arc::clone(footers),
             expired: AtomicBool::new(false),
+            suspect: AtomicBool::new(false),
         })
     }
 
@@ -132,30 +139,27 @@ impl Segment {
             return Ok(metadata);
         }
         let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
-        let metadata = Arc::new(load(&file, &self.path, self.bytes, None)?.0);
+        let metadata = Arc::new(self.load(&file)?);
         self.footers.put(self.seq, Arc::clone(&metadata));
         Ok(metadata)
     }
 
-    /// Reads the whole file and compares it with the checksum in its footer.
-    pub fn verify(&self) -> Result<(), Error> {
-        let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
-        let mut hasher = XxHash64::with_seed(0);
-        let mut buffer = vec![0; 256 << 10];
-        let mut at = 0;
-        while at < self.data.len {
-            let left = usize::try_from(self.data.len - at).unwrap_or(usize::MAX);
-            let part = left.min(buffer.len());
-            let part = &mut buffer[..part];
-            file.read_exact_at(part, at).map_err(Error::io("read", &self.path))?;
-            hasher.write(part);
-            at += part.len() as u64;
+    /// Parses footer and page index again.
+    pub(crate) fn load(&self, file: &File) -> Result<ParquetMetaData, Error> {
+        let loaded = load(file, &self.path, self.bytes, self.checks);
+        Ok(loaded.inspect_err(|it| self.suspect_after(it))?.0)
+    }
+
+    /// Notes that the file may be damaged, if that is what the error says.
+    pub(crate) fn suspect_after(&self, error: &Error) {
+        if error.is_damage() {
+            self.suspect.store(true, Ordering::Release);
         }
-        if hasher.finish() == self.data.hash {
-            return Ok(());
-        }
-        let reason = "its rows don't match their checksum".to_owned();
-        Err(Error::Damaged { path: self.path.clone(), reason })
+    }
+
+    /// Whether something damaged was read of it since this was asked last.
+    pub(crate) fn take_suspicion(&self) -> bool {
+        self.suspect.swap(false, Ordering::AcqRel)
     }
 
     /// The file goes with the last holder.
@@ -225,26 +229,6 @@ impl fmt::Display for Name {
     }
 }
 
-/// The part of a file before the page index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Extent {
-    pub(crate) len: u64,
-    pub(crate) hash: u64,
-}
-
-impl fmt::Display for Extent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{:016x}", self.len, self.hash)
-    }
-}
-
-impl Extent {
-    fn parse(text: &str) -> Option<Self> {
-        let (len, hash) = text.split_once(':')?;
-        Some(Self { len: len.parse().ok()?, hash: u64::from_str_radix(hash, 16).ok()? })
-    }
-}
-
 /// The checksums of a file's end: `tail` starts where the page index does.
 pub(crate) fn checks(tail: &[u8]) -> Option<Checks> {
     let footer = tail.len().checked_sub(footer_bytes(tail)?)?;
@@ -252,13 +236,13 @@ pub(crate) fn checks(tail: &[u8]) -> Option<Checks> {
     Some(Checks { footer: check(footer), index: check(index) })
 }
 
-/// Reads footer and page index. What `expected` covers is checked before it is parsed.
+/// Reads footer and page index, which are checked before they are parsed.
 fn load(
     file: &File,
     path: &Path,
     size: u64,
-    expected: Option<Checks>,
-) -> Result<(ParquetMetaData, Extent), Error> {
+    expected: Checks,
+) -> Result<(ParquetMetaData, Blocks), Error> {
     let damaged = |reason: &str| Error::Damaged { path: path.to_path_buf(), reason: reason.into() };
     let read = |from: u64, to: u64| {
         let mut bytes = vec![0; usize::try_from(to - from).unwrap_or_default()];
@@ -275,16 +259,16 @@ fn load(
         return Err(damaged("its footer is cut short"));
     }
     let footer = read(size - footer_len, size)?;
-    if expected.is_some_and(|it| it.footer != check(&footer)) {
+    if expected.footer != check(&footer) {
         return Err(damaged("its footer does not match its name"));
     }
     let metadata = ParquetMetaDataReader::decode_metadata(&footer[..footer.len() - 8]);
     let metadata = metadata.map_err(Error::parquet(path))?;
-    let data = pair(metadata.file_metadata().key_value_metadata(), keys::DATA);
-    let data = data.and_then(Extent::parse).filter(|it| it.len <= size - footer_len);
-    let data = data.ok_or_else(|| damaged("its footer has no checksum of its rows"))?;
-    let index = read(data.len, size - footer_len)?;
-    if expected.is_some_and(|it| it.index != check(&index)) {
+    let blocks = pair(metadata.file_metadata().key_value_metadata(), keys::BLOCKS);
+    let blocks = blocks.and_then(Blocks::parse).filter(|it| it.len <= size - footer_len);
+    let blocks = blocks.ok_or_else(|| damaged("its footer has no checksums of its rows"))?;
+    let index = read(blocks.len, size - footer_len)?;
+    if expected.index != check(&index) {
         return Err(damaged("its page index does not match its name"));
     }
     let tail = Bytes::from([index, footer].concat());
@@ -292,7 +276,7 @@ fn load(
         .with_page_index_policy(PageIndexPolicy::Optional);
     reader.read_page_indexes_sized(&tail, size).map_err(Error::parquet(path))?;
     let metadata = reader.finish().map_err(Error::parquet(path))?;
-    Ok((metadata, data))
+    Ok((metadata, blocks))
 }
 
 /// The length of footer and trailer, from the trailer at the end of `tail`.

@@ -81,13 +81,16 @@ impl Error {
         move |source| Self::Io { doing, path, source }
     }
 
-    /// For `map_err`: an I/O error that went through Parquet comes out as one.
+    /// For `map_err`: an I/O error or one of ours that went through Parquet comes out as such.
     pub(crate) fn parquet(path: &Path) -> impl FnOnce(ParquetError) -> Self {
         let path = path.to_path_buf();
         move |source| match source {
             ParquetError::External(inner) => match inner.downcast::<io::Error>() {
                 Ok(source) => Self::Io { doing: "read or write", path, source: *source },
-                Err(inner) => Self::Parquet { path, source: ParquetError::External(inner) },
+                Err(inner) => match inner.downcast::<Self>() {
+                    Ok(ours) => *ours,
+                    Err(inner) => Self::Parquet { path, source: ParquetError::External(inner) },
+                },
             },
             source => Self::Parquet { path, source },
         }

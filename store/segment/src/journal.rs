@@ -4,24 +4,29 @@
 //! It is written at every append (one `pwrite`, no sync): the kernel keeps it when the process is
 //! killed, and what it says is then exact. When the machine itself dies it may be some seconds
 //! old. Rows that are being sealed carry their segment's number; if that segment is there after a
-//! crash, they are not lost.
+//! crash, they are not lost. Losses that nobody was told of yet stand there too.
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::hash::Hasher;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash64;
 
 use crate::Error;
+use crate::disk::Disk;
 
-/// Rows of one table that are in memory only.
+/// Rows of one table that are in memory only, or were lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) table: String,
     /// The segment they are being sealed into.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) seq: Option<u64>,
+    /// The stage at which they were lost.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) lost: Option<Cow<'static, str>>,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
     pub(crate) from: i64,
@@ -33,6 +38,7 @@ pub(crate) struct Entry {
 pub(crate) struct Journal {
     file: File,
     path: PathBuf,
+    disk: Disk,
     generation: u64,
     slot: Vec<u8>,
     failing: bool,
@@ -50,10 +56,10 @@ pub(crate) enum Last {
 }
 
 impl Journal {
-    /// Opens the journal in `dir` and says what the last process left there. It keeps saying so
+    /// Opens the journal on `disk` and says what the last process left there. It keeps saying so
     /// until the next [`Journal::write`].
-    pub(crate) fn open(dir: &Path) -> Result<(Self, Last), Error> {
-        let path = dir.join("journal");
+    pub(crate) fn open(disk: &Disk) -> Result<(Self, Last), Error> {
+        let path = disk.dir.join("journal");
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(Error::io("open", &path))?;
@@ -63,10 +69,12 @@ impl Journal {
         // The space is taken now, so that a full disk can't keep the journal from being written.
         if found.len() < 2 * SLOT {
             let missing = vec![0; 2 * SLOT - found.len()];
-            file.write_all_at(&missing, found.len() as u64).map_err(Error::io("write", &path))?;
+            let written = file.write_all_at(&missing, found.len() as u64);
+            written.map_err(Error::io("write", &path))?;
         }
         let generation = newest.as_ref().map_or(0, |it| it.0);
-        let mut journal = Self { file, path, generation, slot: Vec::new(), failing: false };
+        let (disk, slot) = (disk.clone(), Vec::new());
+        let mut journal = Self { file, path, disk, generation, slot, failing: false };
         let last = match newest {
             Some((_, entries)) => Last::Said(entries),
             None if found.is_empty() => {
@@ -85,7 +93,7 @@ impl Journal {
             fill(&mut self.slot, self.generation, &[sum(entries)]);
         }
         let at = (self.generation % 2) * SLOT as u64;
-        match self.file.write_all_at(&self.slot, at) {
+        match self.disk.overwrite(&self.file, &self.slot, at) {
             Ok(()) => self.failing = false,
             Err(error) if !self.failing => {
                 self.failing = true;
@@ -128,6 +136,7 @@ fn sum(entries: &[Entry]) -> Entry {
     Entry {
         table: String::new(),
         seq: None,
+        lost: None,
         rows: entries.iter().map(|it| it.rows).sum(),
         bytes: entries.iter().map(|it| it.bytes).sum(),
         from: entries.iter().map(|it| it.from).min().unwrap_or_default(),
@@ -151,17 +160,26 @@ mod tests {
     use super::*;
 
     fn entry(table: &str, rows: u64) -> Entry {
-        Entry { table: table.to_owned(), seq: None, rows, bytes: 10 * rows, from: 1, to: 2 }
+        Entry {
+            table: table.to_owned(),
+            seq: None,
+            lost: None,
+            rows,
+            bytes: 10 * rows,
+            from: 1,
+            to: 2,
+        }
     }
 
     #[test]
     fn says_what_was_written_last() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut journal, last) = Journal::open(dir.path()).unwrap();
+        let disk = Disk::new(dir.path(), None);
+        let (mut journal, last) = Journal::open(&disk).unwrap();
         assert_eq!(last, Last::New);
         for rows in 0..5 {
             journal.write(&[entry("http", rows), entry("dns", 7)]);
-            let (_, last) = Journal::open(dir.path()).unwrap();
+            let (_, last) = Journal::open(&disk).unwrap();
             assert_eq!(last, Last::Said(vec![entry("http", rows), entry("dns", 7)]));
         }
     }
@@ -169,7 +187,8 @@ mod tests {
     #[test]
     fn a_damaged_slot_leaves_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut journal, _) = Journal::open(dir.path()).unwrap();
+        let disk = Disk::new(dir.path(), None);
+        let (mut journal, _) = Journal::open(&disk).unwrap();
         journal.write(&[entry("http", 1)]);
         journal.write(&[entry("http", 2)]);
         let path = dir.path().join("journal");
@@ -178,20 +197,21 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[SLOT + at] ^= 1;
             std::fs::write(&path, bytes).unwrap();
-            let (_, last) = Journal::open(dir.path()).unwrap();
+            let (_, last) = Journal::open(&disk).unwrap();
             assert_eq!(last, Last::Said(vec![entry("http", 1)]), "byte {at}");
         }
         std::fs::write(&path, &whole[..30]).unwrap();
-        assert_eq!(Journal::open(dir.path()).unwrap().1, Last::Unreadable);
+        assert_eq!(Journal::open(&disk).unwrap().1, Last::Unreadable);
     }
 
     #[test]
     fn too_many_tables_are_summed() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut journal, _) = Journal::open(dir.path()).unwrap();
+        let disk = Disk::new(dir.path(), None);
+        let (mut journal, _) = Journal::open(&disk).unwrap();
         let entries = (0..1000).map(|it| entry(&format!("table{it}"), 3)).collect::<Vec<_>>();
         journal.write(&entries);
-        let (_, Last::Said(said)) = Journal::open(dir.path()).unwrap() else { panic!() };
+        let (_, Last::Said(said)) = Journal::open(&disk).unwrap() else { panic!() };
         assert_eq!(said, [entry("", 3000)]);
     }
 }

@@ -22,8 +22,12 @@
 //! are in the order of `ts` within a file. Columns keep their docs and kinds in the Arrow schema
 //! of the footer (`ARROW:schema`); the footer's own key-value pairs are listed in [`keys`].
 
+mod blocks;
 mod catalog;
+mod disk;
 mod error;
+#[cfg(test)]
+mod faults;
 mod hot;
 mod journal;
 mod reader;
@@ -67,4 +71,9 @@ pub mod stage {
     pub const QUOTA: &str = "quota";
     /// The disk was full, failed, or was too slow.
     pub const DISK: &str = "disk";
+
+    /// The one that is written so.
+    pub(crate) fn known(stage: &str) -> &'static str {
+        [TORN, QUOTA, DISK].into_iter().find(|it| *it == stage).unwrap_or(CRASH)
+    }
 }

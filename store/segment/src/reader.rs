@@ -1,5 +1,4 @@
 //! Segment → batches.
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,13 +10,15 @@ use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReaderBuilder,
 };
 
+use crate::blocks::Checked;
 use crate::{Error, Segment};
 
 impl Segment {
     /// The rows, in batches of at most 8192, with the named columns (all of them with `None`) in
-    /// the table's order. Names the segment has not are left out.
-    pub fn read(&self, columns: Option<&[&str]>) -> Result<Batches, Error> {
-        let file = File::open(self.path()).map_err(Error::io("open", self.path()))?;
+    /// the table's order. Names the segment has not are left out. Damage is an error that names the
+    /// file.
+    pub fn read(self: &Arc<Self>, columns: Option<&[&str]>) -> Result<Batches, Error> {
+        let file = Checked::open(self)?;
         let metadata = ArrowReaderMetadata::try_new(self.metadata()?, ArrowReaderOptions::new());
         let metadata = metadata.map_err(Error::parquet(self.path()))?;
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 
 use crate::catalog::{Footers, Name};
+use crate::disk::{Disk, Step};
 use crate::journal::{Entry, Last};
-use crate::writer::sync_dir;
 use crate::{Error, Loss, Options, Segment, stage};
 
 /// What was found when a store was opened.
@@ -31,12 +31,19 @@ pub struct Recovery {
 pub struct Torn {
     /// Where it was, relative to the store's directory.
     pub file: String,
-    /// Where it is now, relative to the store's directory.
+    /// Where it is now, relative to the store's directory: where it was, if the disk refused to move it.
     pub now: String,
     /// Its size.
     pub bytes: u64,
     /// Why it was set aside.
     pub reason: String,
+}
+
+impl Torn {
+    /// Whether it is out of the way, so that it is counted once.
+    fn is_aside(&self) -> bool {
+        self.now != self.file
+    }
 }
 
 /// What recovery hands to the store.
@@ -54,7 +61,7 @@ pub(crate) struct Found {
 /// (from another version, with other tables). Files in a declared table's folder that are not
 /// whole segments are set aside; other people's folders are left alone.
 pub(crate) fn recover(
-    dir: &Path,
+    disk: &Disk,
     tables: &BTreeMap<String, SchemaRef>,
     last: Last,
     footers: &Arc<Footers>,
@@ -67,7 +74,7 @@ pub(crate) fn recover(
         next_seq: 1,
     };
     let mut torn_seqs = HashSet::new();
-    for entry in list(dir)? {
+    for entry in list(&disk.dir)? {
         let Ok(folder) = entry.file_name().into_string() else { continue };
         if folder == TORN || !entry.path().is_dir() {
             continue;
@@ -83,17 +90,18 @@ pub(crate) fn recover(
             if let Some(name) = name {
                 found.next_seq = found.next_seq.max(name.seq.saturating_add(1));
             }
-            match Segment::catalogue(&path, &folder, known, footers) {
+            let read = disk.may(Step::Read, &path);
+            match read.and_then(|()| Segment::catalogue(&path, &folder, known, footers)) {
                 Ok(segment) => found.segments.push(Arc::new(segment)),
                 Err(error) => {
                     torn_seqs.extend(name.map(|it| it.seq));
-                    found.set_aside(dir, &folder, &path, name, &reason(&error))?;
+                    found.set_aside(disk, &folder, &path, name, &reason(&error));
                 }
             }
         }
     }
     found.segments.sort_by_key(|it| (it.sealed_at, it.seq));
-    found.verify(dir, options, &mut torn_seqs)?;
+    found.verify(disk, options, &mut torn_seqs);
     found.count_lost(last, &torn_seqs);
     let recovery = &mut found.recovery;
     recovery.segments = found.segments.len();
@@ -104,12 +112,7 @@ pub(crate) fn recover(
 
 impl Found {
     /// Checks the newest rows now, up to a bound; the rest is for the background.
-    fn verify(
-        &mut self,
-        dir: &Path,
-        options: &Options,
-        torn_seqs: &mut HashSet<u64>,
-    ) -> Result<(), Error> {
+    fn verify(&mut self, disk: &Disk, options: &Options, torn_seqs: &mut HashSet<u64>) {
         let mut left = options.verify_bytes;
         let mut damaged = Vec::new();
         for segment in self.segments.iter().rev() {
@@ -125,24 +128,23 @@ impl Found {
         for (segment, reason) in damaged {
             torn_seqs.insert(segment.seq);
             self.segments.retain(|it| it.seq != segment.seq || it.file != segment.file);
-            let (torn, loss) = retire(dir, &segment, &reason)?;
+            let (torn, loss) = retire(disk, &segment, &reason);
             self.recovery.torn.push(torn);
-            self.recovery.losses.push(loss);
+            self.recovery.losses.extend(loss);
         }
-        Ok(())
     }
 
     /// Moves a file that can't be catalogued. A segment's name says how many rows went with it.
     fn set_aside(
         &mut self,
-        dir: &Path,
+        disk: &Disk,
         table: &str,
         path: &Path,
         name: Option<Name>,
         reason: &str,
-    ) -> Result<(), Error> {
-        let torn = set_aside(dir, table, path, reason)?;
-        if let Some(name) = name {
+    ) {
+        let torn = set_aside(disk, table, path, reason);
+        if let Some(name) = name.filter(|_| torn.is_aside()) {
             self.recovery.losses.push(Loss {
                 table: table.to_owned(),
                 from_ts: name.min_ts,
@@ -154,7 +156,6 @@ impl Found {
             });
         }
         self.recovery.torn.push(torn);
-        Ok(())
     }
 
     /// Rows that were in memory are lost, but for those whose segment was finished.
@@ -180,12 +181,16 @@ impl Found {
             it.seq.is_some_and(|seq| sealed.contains(&seq) || torn_seqs.contains(&seq))
         };
         for entry in entries.into_iter().filter(|it| it.rows > 0 && !is_sealed(it)) {
+            let (stage, detail) = match &entry.lost {
+                None => (stage::CRASH, "in memory when the process died"),
+                Some(stage) => (stage::known(stage), "not yet told when the process died"),
+            };
             self.recovery.losses.push(Loss {
-                detail: "in memory when the process died".to_owned(),
+                detail: detail.to_owned(),
                 table: entry.table,
                 from_ts: entry.from,
                 to_ts: entry.to,
-                stage: stage::CRASH,
+                stage,
                 rows: entry.rows,
                 bytes: entry.bytes,
             });
@@ -193,10 +198,10 @@ impl Found {
     }
 }
 
-/// Sets a catalogued segment aside, and says what is lost with it.
-pub(crate) fn retire(dir: &Path, segment: &Segment, reason: &str) -> Result<(Torn, Loss), Error> {
-    let torn = set_aside(dir, &segment.table, segment.path(), reason)?;
-    let loss = Loss {
+/// Sets a catalogued segment aside, and says what is lost with it once it is.
+pub(crate) fn retire(disk: &Disk, segment: &Segment, reason: &str) -> (Torn, Option<Loss>) {
+    let torn = set_aside(disk, &segment.table, segment.path(), reason);
+    let loss = torn.is_aside().then(|| Loss {
         table: segment.table.clone(),
         from_ts: segment.min_ts,
         to_ts: segment.max_ts,
@@ -204,14 +209,14 @@ pub(crate) fn retire(dir: &Path, segment: &Segment, reason: &str) -> Result<(Tor
         rows: segment.rows,
         bytes: segment.bytes,
         detail: format!("{}: {reason}", segment.file),
-    };
-    Ok((torn, loss))
+    });
+    (torn, loss)
 }
 
-/// Renames a file to `torn/TABLE/NAME`, or `NAME.2` and so on if that is taken.
-fn set_aside(dir: &Path, table: &str, path: &Path, reason: &str) -> Result<Torn, Error> {
-    let folder = dir.join(TORN).join(table);
-    std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+/// Renames a file to `torn/TABLE/NAME`, or `NAME.2` and so on if that is taken. On a disk that does
+/// not even do that it stays where it is, unserved, and the next start tries again.
+fn set_aside(disk: &Disk, table: &str, path: &Path, reason: &str) -> Torn {
+    let folder = disk.dir.join(TORN).join(table);
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut free = name.clone();
     for n in 2.. {
@@ -221,19 +226,22 @@ fn set_aside(dir: &Path, table: &str, path: &Path, reason: &str) -> Result<Torn,
         free = format!("{name}.{n}");
     }
     let bytes = path.symlink_metadata().map_or(0, |it| it.len());
-    std::fs::rename(path, folder.join(&free)).map_err(Error::io("set aside", path))?;
-    sync_dir(&folder)?;
-    if let Some(from) = path.parent() {
-        sync_dir(from)?;
+    let moved = disk.may(Step::Create, &folder).and_then(|()| {
+        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        disk.rename(path, &folder.join(&free))
+    });
+    let file = format!("{table}/{name}");
+    let now = if moved.is_ok() { format!("{TORN}/{table}/{free}") } else { file.clone() };
+    // Should the machine die before this is durable, the next start sets the file aside again.
+    let synced = moved.and_then(|()| {
+        disk.sync_dir(&folder)?;
+        path.parent().map_or(Ok(()), |from| disk.sync_dir(from))
+    });
+    if let Err(error) = synced {
+        tracing::warn!(file, %error, "the disk fails while a file is set aside");
     }
-    let torn = Torn {
-        file: format!("{table}/{name}"),
-        now: format!("{TORN}/{table}/{free}"),
-        bytes,
-        reason: reason.to_owned(),
-    };
-    tracing::warn!(file = torn.file, now = torn.now, reason, "set a file aside");
-    Ok(torn)
+    tracing::warn!(file, now, reason, "a file is not served");
+    Torn { file, now, bytes, reason: reason.to_owned() }
 }
 
 fn list(dir: &Path) -> Result<Vec<DirEntry>, Error> {

@@ -16,10 +16,11 @@ use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
 use schema::Table;
 
 use crate::catalog::Footers;
+use crate::disk::{Disk, Faults, Step};
 use crate::hot::Rows;
 use crate::journal::{Entry, Journal};
 use crate::recover::{self, Found, Recovery};
-use crate::writer::{self, Disk, Draft};
+use crate::writer::{self, Draft};
 use crate::{Error, Loss, Segment, hot, retention, stage};
 
 /// How much the store keeps, where, and for how long.
@@ -133,11 +134,12 @@ impl Store {
         Self::open_on(dir, tables, options, None)
     }
 
-    fn open_on(
+    /// [`Store::open`] on a disk that may fail.
+    pub(crate) fn open_on(
         dir: &Path,
         tables: &[Table],
         options: Options,
-        capacity: Option<u64>,
+        faults: Option<Arc<dyn Faults>>,
     ) -> Result<(Self, Recovery), Error> {
         create_private(dir)?;
         let dir = dir.canonicalize().map_err(Error::io("open", dir))?;
@@ -151,10 +153,11 @@ impl Store {
             declared.insert(table.name.to_string(), Arc::clone(&schema));
             states.insert(table.name.to_string(), Held::new(schema, Some(ts)));
         }
-        writer::sync_dir(&dir)?;
-        let (journal, last) = Journal::open(&dir)?;
+        let disk = Disk::new(&dir, faults);
+        disk.sync_dir(&dir)?;
+        let (journal, last) = Journal::open(&disk)?;
         let footers = Footers::new(options.footer_bytes);
-        let found = recover::recover(&dir, &declared, last, &footers, &options)?;
+        let found = recover::recover(&disk, &declared, last, &footers, &options)?;
         let Found { recovery, segments, unverified, next_seq } = found;
         for segment in segments {
             let held = states.entry(segment.table.clone());
@@ -174,7 +177,7 @@ impl Store {
             closing: false,
         };
         let shared = Arc::new(Shared {
-            disk: Disk { dir, capacity },
+            disk,
             options,
             footers,
             state: Mutex::new(state),
@@ -244,7 +247,12 @@ impl Store {
     /// lost since the last call, by whatever cause. Call it every few seconds.
     pub fn maintain(&self, now: i64) -> Vec<Loss> {
         self.owner.shared.retain(now);
-        std::mem::take(&mut self.owner.shared.lock().losses)
+        let mut state = self.owner.shared.lock();
+        let losses = std::mem::take(&mut state.losses);
+        if !losses.is_empty() {
+            state.write_journal();
+        }
+        losses
     }
 
     /// The store in numbers.
@@ -429,6 +437,7 @@ impl Shared {
             bytes: rows.bytes as u64,
             detail: "the disk did not keep up".to_owned(),
         });
+        state.write_journal();
         Err(Error::Behind { table: table.to_owned(), rows: rows.len() })
     }
 
@@ -535,10 +544,16 @@ impl Shared {
                 }
             }
         };
-        let segment = Segment::catalogue(&path, &job.table, Some(&job.schema), &self.footers);
-        if segment.is_err() {
-            // Its rows are still in memory: they must not come back twice.
-            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        let read = self.disk.may(Step::Read, &path);
+        let segment = read
+            .and_then(|()| Segment::catalogue(&path, &job.table, Some(&job.schema), &self.footers));
+        if let Err(error) = &segment
+            && let Err(kept) = self.disk.remove(&path)
+        {
+            // Sealed again, its rows would come back twice if it can be read one day: they are
+            // given up.
+            let reason = format!("it can be neither read nor removed: {error}; {kept}");
+            return Err(Error::Damaged { path, reason });
         }
         segment
     }
@@ -595,18 +610,32 @@ impl Shared {
         for segment in &shed {
             state.expire(segment, stage::DISK, "given up on a full disk");
         }
+        if any {
+            state.write_journal();
+        }
         drop(state);
         // The files go here, outside the lock.
         drop(shed);
         any
     }
 
-    /// Expires what is not to be kept.
+    /// Expires what is not to be kept, and has those segments checked that a reader found damaged.
     fn retain(&self, now: i64) {
         let mut state = self.lock();
-        let expired = retention::expired(state.segments(), &self.options, now);
+        let segments = state.segments();
+        let before = state.unverified.len();
+        state
+            .unverified
+            .extend(segments.iter().filter(|it| it.take_suspicion()).map(Arc::downgrade));
+        if state.unverified.len() > before {
+            self.work.notify_one();
+        }
+        let expired = retention::expired(segments, &self.options, now);
         for (segment, reason) in &expired {
             state.expire(segment, stage::QUOTA, reason);
+        }
+        if !expired.is_empty() {
+            state.write_journal();
         }
         drop(state);
         // The files go here, outside the lock.
@@ -621,12 +650,17 @@ impl Shared {
             return;
         }
         let mut state = self.lock();
-        if !state.remove(segment) {
+        if !state.holds(segment) {
             return;
         }
-        match recover::retire(&self.disk.dir, segment, &error.to_string()) {
-            Ok((_, loss)) => state.lose(loss),
-            Err(error) => tracing::warn!(file = segment.file, %error, "could not set aside"),
+        match recover::retire(&self.disk, segment, &error.to_string()) {
+            (_, Some(loss)) => {
+                state.remove(segment);
+                state.lose(loss);
+                state.write_journal();
+            }
+            // It is served on, for what is read of it is checked, and tried again.
+            (_, None) => segment.suspect_after(&error),
         }
     }
 }
@@ -693,6 +727,11 @@ impl State {
         self.tables.values().flat_map(|it| it.segments.iter().cloned()).collect()
     }
 
+    fn holds(&self, segment: &Arc<Segment>) -> bool {
+        let held = self.tables.get(&segment.table);
+        held.is_some_and(|it| it.segments.iter().any(|it| Arc::ptr_eq(it, segment)))
+    }
+
     /// False if it is gone already.
     fn remove(&mut self, segment: &Arc<Segment>) -> bool {
         let Some(held) = self.tables.get_mut(&segment.table) else { return false };
@@ -737,9 +776,9 @@ impl State {
         }
     }
 
-    /// Says in the journal what is in memory.
+    /// Says in the journal what is in memory, and what nobody was told of yet.
     fn write_journal(&mut self) {
-        let mut entries = Vec::new();
+        let mut entries = self.untold();
         for (table, held) in &self.tables {
             let mut add = |seq: Option<u64>, rows: &[Rows]| {
                 let (Some(from), Some(to)) =
@@ -749,7 +788,8 @@ impl State {
                 };
                 let bytes = bytes_of(rows) as u64;
                 let rows = rows.iter().map(Rows::len).sum();
-                entries.push(Entry { table: table.clone(), seq, rows, bytes, from, to });
+                let table = table.clone();
+                entries.push(Entry { table, seq, lost: None, rows, bytes, from, to });
             };
             if let Some((seq, rows)) = &held.sealing {
                 add(Some(*seq), rows);
@@ -757,6 +797,32 @@ impl State {
             add(None, &held.hot);
         }
         self.journal.write(&entries);
+    }
+
+    /// The losses that wait to be told, one for each table and stage.
+    fn untold(&self) -> Vec<Entry> {
+        let mut entries = Vec::<Entry>::new();
+        for loss in self.losses.iter().filter(|it| it.rows > 0) {
+            let same =
+                |it: &&mut Entry| it.table == loss.table && it.lost.as_deref() == Some(loss.stage);
+            if let Some(before) = entries.iter_mut().find(same) {
+                before.rows += loss.rows;
+                before.bytes += loss.bytes;
+                before.from = before.from.min(loss.from_ts);
+                before.to = before.to.max(loss.to_ts);
+                continue;
+            }
+            entries.push(Entry {
+                table: loss.table.clone(),
+                seq: None,
+                lost: Some(loss.stage.into()),
+                rows: loss.rows,
+                bytes: loss.bytes,
+                from: loss.from_ts,
+                to: loss.to_ts,
+            });
+        }
+        entries
     }
 }
 
@@ -916,7 +982,8 @@ mod tests {
             ..Options::default()
         };
         let tables = [table("http"), table("packets")];
-        Store::open_on(dir, &tables, options, Some(capacity)).unwrap().0
+        let full = Arc::new(crate::faults::Full(capacity));
+        Store::open_on(dir, &tables, options, Some(full)).unwrap().0
     }
 
     fn rows(store: &Store) -> u64 {
@@ -993,8 +1060,10 @@ mod tests {
         for (said, lost) in [(seq, 0), (seq + 1, 10)] {
             // As the process left it that died after renaming the segment, or before.
             let table = "http".to_owned();
-            let entry = Entry { table, seq: Some(said), rows: 10, bytes: 1, from: 1, to: 1 };
-            Journal::open(dir.path()).unwrap().0.write(&[entry]);
+            let seq = Some(said);
+            let entry = Entry { table, seq, lost: None, rows: 10, bytes: 1, from: 1, to: 1 };
+            let disk = Disk::new(dir.path(), None);
+            Journal::open(&disk).unwrap().0.write(&[entry]);
             let (store, recovery) = open();
             assert_eq!(recovery.losses.iter().map(|it| it.rows).sum::<u64>(), lost);
             assert_eq!(rows(&store), 10);

@@ -1,6 +1,5 @@
 //! Batches → one segment, which exists whole or not at all.
-use std::fs::{File, OpenOptions};
-use std::hash::Hasher;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,19 +12,12 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use schema::{Field, Kind};
-use twox_hash::XxHash64;
 
-use crate::catalog::{Checks, Extent, Name, checks, keys};
+use crate::blocks::Summing;
+use crate::catalog::{Checks, Name, checks, keys};
+use crate::disk::Disk;
 use crate::hot::{Rows, times};
 use crate::{Error, Options};
-
-/// The store's directory as the writer sees it.
-#[derive(Clone, Debug)]
-pub(crate) struct Disk {
-    pub(crate) dir: PathBuf,
-    /// Tests make the disk smaller than it is.
-    pub(crate) capacity: Option<u64>,
-}
 
 /// What a segment is to be written from.
 #[derive(Debug)]
@@ -49,36 +41,33 @@ pub(crate) fn write(disk: &Disk, draft: &Draft<'_>, options: &Options) -> Result
         let rows = draft.rows.iter().map(Rows::len).sum();
         let name = Name { min_ts: from(draft.rows), seq: draft.seq, rows, checks };
         let path = dir.join(name.to_string());
-        std::fs::rename(&temporary, &path).map_err(Error::io("rename", &temporary))?;
+        disk.rename(&temporary, &path)?;
         if !options.scratch
-            && let Err(error) = sync_dir(&dir)
+            && let Err(error) = disk.sync_dir(&dir)
         {
-            // The caller keeps the rows: they must not come back twice.
-            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-            return Err(error);
+            // Tried again, the rows must not come back twice: they are in this file or in memory.
+            match disk.remove(&path) {
+                Ok(()) => return Err(error),
+                Err(kept) => {
+                    tracing::warn!(%error, %kept, "a segment may not outlive the machine");
+                }
+            }
         }
         Ok(path)
     });
-    if written.is_err() && temporary.exists() {
-        std::fs::remove_file(&temporary).map_err(Error::io("remove", &temporary))?;
+    if written.is_err()
+        && temporary.exists()
+        && let Err(error) = disk.remove(&temporary)
+    {
+        // The next start sets it aside.
+        tracing::warn!(%error, "an unfinished segment is left behind");
     }
     written
 }
 
-/// Makes what was created, renamed or removed in `dir` durable.
-pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
-    File::open(dir).and_then(|it| it.sync_all()).map_err(Error::io("sync", dir))
-}
-
 fn fill(disk: &Disk, path: &Path, draft: &Draft<'_>, options: &Options) -> Result<Checks, Error> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
-    let sink = Sink {
-        file: file.map_err(Error::io("create", path))?,
-        disk: disk.clone(),
-        hasher: XxHash64::with_seed(0),
-        len: 0,
-        tail: None,
-    };
+    let sink =
+        Sink { file: disk.create(path)?, disk: disk.clone(), rows: Summing::default(), tail: None };
     let properties = properties(draft, options);
     let failed = Error::parquet;
     let writer = ArrowWriter::try_new(sink, Arc::clone(draft.schema), Some(properties));
@@ -89,7 +78,7 @@ fn fill(disk: &Disk, path: &Path, draft: &Draft<'_>, options: &Options) -> Resul
     writer.flush().map_err(failed(path))?;
     writer.sync().map_err(Error::io("write", path))?;
     let sink = writer.inner_mut();
-    let data = Extent { len: sink.len, hash: sink.hasher.finish() };
+    let blocks = sink.rows.finish();
     sink.tail = Some(Vec::new());
     let to = draft.rows.iter().map(|it| it.to).max().unwrap_or_default();
     for (key, value) in [
@@ -97,13 +86,13 @@ fn fill(disk: &Disk, path: &Path, draft: &Draft<'_>, options: &Options) -> Resul
         (keys::MIN_TS, from(draft.rows).to_string()),
         (keys::MAX_TS, to.to_string()),
         (keys::SEALED_AT, draft.sealed_at.to_string()),
-        (keys::DATA, data.to_string()),
+        (keys::BLOCKS, blocks.to_string()),
     ] {
         writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
     let sink = writer.into_inner().map_err(failed(path))?;
     if !options.scratch {
-        sink.file.sync_all().map_err(Error::io("sync", path))?;
+        disk.sync(&sink.file, path)?;
     }
     let checks = sink.tail.as_deref().and_then(checks);
     checks.ok_or_else(|| Error::Damaged { path: path.into(), reason: "it has no footer".into() })
@@ -215,27 +204,22 @@ fn leaf(schema: &Schema, column: usize) -> i32 {
     leaf.unwrap_or_default() as i32
 }
 
-/// The file, hashed on its way.
+/// The file, summed on its way.
 struct Sink {
     file: File,
     disk: Disk,
-    hasher: XxHash64,
-    len: u64,
+    rows: Summing,
     /// What comes after the rows, once it does.
     tail: Option<Vec<u8>>,
 }
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.disk.capacity.is_some_and(|it| used(&self.disk.dir) + bytes.len() as u64 > it) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let written = self.file.write(bytes)?;
+        let written = self.disk.write(&self.file, bytes)?;
         let bytes = bytes.get(..written).unwrap_or(bytes);
-        self.len += written as u64;
         match &mut self.tail {
             Some(tail) => tail.extend_from_slice(bytes),
-            None => self.hasher.write(bytes),
+            None => self.rows.write(bytes),
         }
         Ok(written)
     }
@@ -243,17 +227,6 @@ impl Write for Sink {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-/// The bytes of the files in a directory.
-fn used(dir: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
-    let used = entries.flatten().map(|it| match it.metadata() {
-        Ok(found) if found.is_dir() => used(&it.path()),
-        Ok(found) => found.len(),
-        Err(_) => 0,
-    });
-    used.sum()
 }
 
 /// Rows put in order at a time.

@@ -3,10 +3,14 @@
 #![allow(clippy::disallowed_methods, reason = "a test tells its child by the environment")]
 #[path = "it/crash.rs"]
 mod crash;
+#[path = "it/damage.rs"]
+mod damage;
 #[path = "it/flood.rs"]
 mod flood;
 #[path = "it/kinds.rs"]
 mod kinds;
+#[path = "it/rounds.rs"]
+mod rounds;
 #[path = "it/rows.rs"]
 mod rows;
 #[path = "it/snapshots.rs"]
