@@ -197,7 +197,7 @@ fn moment(text: &str) -> Result<i64> {
 }
 
 fn wrong(why: &query::Error, asked: &str) -> anyhow::Error {
-    anyhow::anyhow!("{}", hub::sentence(&server::told(&why), Some(asked)))
+    anyhow::anyhow!("{}", hub::sentence(&server::told(why), Some(asked)))
 }
 
 /// Interrupted, the program takes its temporary folder along.
@@ -228,7 +228,8 @@ mod tests {
     fn only_what_the_question_reads_is_kept() {
         let kept = |request: QueryRequest, packets| {
             let tables = Tables::new(dissect::tables().iter().cloned());
-            let plan = Plan::of(question(&request).unwrap(), &tables, &Options::default());
+            let options = Options::default();
+            let plan = Plan::of(question(&request).unwrap(), &tables, &options);
             let runtime = crate::commands::runtime().unwrap();
             keep(runtime.block_on(plan).unwrap().reads().unwrap(), packets)
         };

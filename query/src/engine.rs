@@ -472,8 +472,13 @@ impl Run {
             fleet::state(&members, &track, &id, options.partitions, runtime, analyze)
         };
         let state = state.map_err(Error::planning)?;
-        let planner = Arc::clone(state.query_planner());
-        let plan = planner.create_physical_plan(&self.plan, &state).await;
+        let plan = if members.is_empty() {
+            let planner = Arc::clone(state.query_planner());
+            planner.create_physical_plan(&self.plan, &state).await
+        } else {
+            // A fleet's session has rules of its own, for scalar subqueries among others.
+            state.create_physical_plan(&self.plan).await
+        };
         let mut plan = plan.map_err(Error::planning)?;
         let store = match &self.engine.place {
             Place::Local { store, .. } => Some(store),

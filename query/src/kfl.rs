@@ -220,7 +220,7 @@ fn generation(node: &Node) -> Result<Generation, Problem> {
                 let other = if *op == Op::AndWord { Op::OrWord } else { Op::AndWord };
                 let mixes = |it: &Node| matches!(&it.is, Is::Binary(op, ..) if *op == other);
                 if mixes(a) || mixes(b) {
-                    mixed.get_or_insert(at.clone());
+                    mixed.get_or_insert_with(|| at.clone());
                 }
                 Some((Generation::Older, op.text()))
             }
@@ -249,10 +249,10 @@ fn generation(node: &Node) -> Result<Generation, Problem> {
         };
         match sign {
             Some((Generation::Older, what)) => {
-                older.get_or_insert((at, what.to_owned()));
+                older.get_or_insert_with(|| (at, what.to_owned()));
             }
             Some((Generation::Newer, what)) => {
-                newer.get_or_insert((at, what.to_owned()));
+                newer.get_or_insert_with(|| (at, what.to_owned()));
             }
             None => {}
         }

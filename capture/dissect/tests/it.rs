@@ -186,7 +186,7 @@ fn connections_say_since_when_bytes_are_missing() {
         let of: Vec<_> = said.iter().filter(is_of).collect();
         let mut fewer = frames.clone();
         fewer.remove(*of[1]);
-        let keep = Keep { packets: false, connections: true, protocols: true, wide: true };
+        let keep = Keep { packets: false, ..Keep::default() };
         let since: Vec<_> = all_rows(&fewer, keep)
             .into_iter()
             .flat_map(|row| columns.map(|it| (it, row.get(it).and_then(|it| it.as_i64()))))

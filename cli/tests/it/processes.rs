@@ -87,15 +87,6 @@ impl Process {
         self.0.try_wait().unwrap().is_none()
     }
 
-    /// The time of processors it has had so far, to a hundredth of a second.
-    pub(crate) fn cpu_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
-        // Its name, which stands second, is in parentheses and may hold anything.
-        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        Duration::from_millis(ticks * 10)
-    }
-
     /// The most memory it ever had resident, in bytes.
     pub(crate) fn peak_resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();

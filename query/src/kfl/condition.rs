@@ -113,8 +113,8 @@ pub(super) enum Condition {
     /// It can't be said.
     Problem(Box<Problem>),
     Atom(Atom),
-    All(Vec<Condition>),
-    Any(Vec<Condition>),
+    All(Vec<Self>),
+    Any(Vec<Self>),
 }
 
 /// A condition of SQL, and its opposite: both are null if any of `nullable` is. Columns are written

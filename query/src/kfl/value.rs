@@ -16,7 +16,7 @@ pub(super) enum Literal {
     Moment(String),
     /// A span of time in nanoseconds.
     Span(i128),
-    List(Vec<Literal>),
+    List(Vec<Self>),
 }
 
 impl Literal {
