@@ -9,7 +9,7 @@ const QUERIES: [&str; 4] = [
     "select * from http",
     "select status, count(*), sum(request_bytes), max(duration) from http group by status",
     "select count(*) from http where flow_id = '000000000007'",
-    "select ts, target from http where status >= 200 order by ts desc limit 5",
+    "select ts, target from http where status >= 200 order by ts limit 5",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
