@@ -9,7 +9,7 @@
 //! The original has a record for each exchange with all variables in it, here each protocol has a
 //! table. So an expression is read once for the rows of each table, with what its variables are
 //! there, and what comes out is put together again. What KFL says of missing values is kept: see
-//! [`condition`].
+//! `condition`.
 use std::ops::Range;
 
 use crate::filter::{self, FilterError};
