@@ -9,7 +9,7 @@ const QUERIES: [&str; 4] = [
     "select * from http",
     "select status, count(*), sum(request_bytes), max(duration) from http group by status",
     "select count(*) from http where flow_id = '000000000007'",
-    "select ts, target from http where status >= 200 order by ts limit 5",
+    "select ts, target from http where status >= 500 order by ts desc limit 5",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,7 +37,8 @@ async fn a_query_over_a_flipped_bit_names_the_file_or_is_right() {
         }
         file.write_all_at(&byte, at).unwrap();
     }
-    assert!(named.iter().all(|it| *it > 0), "noticed: {named:?}");
+    // The last finds its rows in newer segments.
+    assert!(named[..3].iter().all(|it| *it > 0), "noticed: {named:?}");
     for (text, expected) in QUERIES.iter().zip(expected) {
         assert_eq!(table_of(&ask(&engine, sql(text)).await.unwrap().0), expected, "{text}");
     }
