@@ -51,6 +51,24 @@ impl Cost {
     }
 }
 
+/// What a running process has cost so far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    pub(crate) cpu_seconds: f64,
+    pub(crate) resident_bytes: u64,
+    /// The most it ever had resident.
+    pub(crate) peak_bytes: u64,
+}
+
+/// What the process of that id has cost so far.
+pub(crate) fn usage(id: u32) -> Result<Usage> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    let (_, cpu_seconds) = times(&stat).context("the kernel's account of a process")?;
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = |name| memory(&status, name).context("the kernel's account of its memory");
+    Ok(Usage { cpu_seconds, resident_bytes: line("VmRSS:")?, peak_bytes: line("VmHWM:")? })
+}
+
 /// State, and seconds of CPU time, from `/proc/PID/stat`.
 fn times(stat: &str) -> Option<(char, f64)> {
     // The name, in parentheses, may itself hold anything.
@@ -62,12 +80,22 @@ fn times(stat: &str) -> Option<(char, f64)> {
 }
 
 fn peak(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:"))?;
+    memory(status, "VmHWM:")
+}
+
+fn memory(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|it| it.strip_prefix(name))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
 /// `getconf CLK_TCK`; Linux has had no other for user space in decades.
 const TICKS: f64 = 100.0;
+
+/// Seconds of CPU time that this process took so far.
+pub(crate) fn cpu_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    times(&stat).map_or(0.0, |it| it.1)
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Measures Kubeshark beside other readers of the same file in the same run: `cargo xtask bench`.
 //!
-//! What is compared is CPU time, user and system, of a whole process from its start to its end. Each contestant is a
+//! `queries` measures the query engine beside DuckDB; without it, the capture side is measured beside other readers.
+//! There, what is compared is CPU time, user and system, of a whole process from its start to its end. Each contestant is a
 //! process of its own, this program's own measuring modes too (`pcap-loop`, `dissect`, `import`).
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
 
@@ -11,10 +12,20 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use tempfile::TempDir;
 
+mod capture;
 mod cost;
+mod fleet;
+mod flow;
+mod layout;
 mod modes;
+mod queries;
+mod tracing;
 
 use cost::Cost;
+
+/// As in the product.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Benchmarks beside other readers.
 #[derive(Debug, Parser)]
@@ -48,17 +59,70 @@ enum Mode {
     /// Reads every packet with libpcap and does nothing with it.
     PcapLoop { file: PathBuf },
     /// Makes rows of every packet and drops them.
-    Dissect { file: PathBuf },
+    Dissect {
+        file: PathBuf,
+        /// Only of this table and these columns, as in `http:ts,verb`.
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Makes rows of every packet and writes them to segments.
     Import { file: PathBuf, store: PathBuf },
+    /// Asks a store nine kinds of questions, and DuckDB the same files.
+    Queries(queries::Queries),
+    /// Asks a Hub and so many Workers, some of which then fail.
+    Fleet {
+        #[arg(long, default_value_t = 1_000)]
+        workers: usize,
+        /// How often each question is asked.
+        #[arg(long, default_value_t = 50)]
+        queries: usize,
+    },
+    /// Captures loopback, left alone and while it answers heavy questions.
+    Capture {
+        #[arg(long, default_value_t = 20_000)]
+        packets_per_s: u32,
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    /// Has a TLS server asked, alone, captured, and read within TLS.
+    Tracing {
+        #[arg(long, default_value_t = 20_000)]
+        requests: u32,
+    },
+    /// Is the Workers of `fleet`.
+    #[command(hide = true)]
+    Workers { count: usize, capture: PathBuf, hub: String },
+    /// Writes the HTTP rows of a capture in every layout that was thought of, and prints their sizes and times.
+    Layout { file: PathBuf },
+    /// Fetches the packets of single rows from a store of many, which it makes.
+    Packets {
+        store: PathBuf,
+        #[arg(long, default_value_t = 10_000_000)]
+        packets: u64,
+    },
 }
 
 fn main() -> Result<()> {
     let bench = Bench::parse();
     match bench.mode {
-        Some(Mode::PcapLoop { file }) => modes::pcap_loop(&file),
-        Some(Mode::Dissect { file }) => modes::dissect(&file),
-        Some(Mode::Import { file, store }) => modes::import(&file, &store),
+        Some(Mode::PcapLoop { ref file }) => modes::pcap_loop(file),
+        Some(Mode::Dissect { ref file, ref only }) => modes::dissect(file, only.as_deref()),
+        Some(Mode::Import { ref file, ref store }) => modes::import(file, store),
+        Some(Mode::Queries(ref options)) => queries::compare(options),
+        Some(Mode::Layout { ref file }) => layout::compare(file),
+        Some(Mode::Packets { ref store, packets }) => flow::packets_of_a_row(store, packets),
+        Some(Mode::Fleet { workers, queries }) => many(&bench, workers, queries),
+        Some(Mode::Capture { packets_per_s, seconds }) => {
+            let work = TempDir::new()?;
+            println!("machine: {}", machine());
+            capture::compare(&binary()?, work.path(), packets_per_s, seconds)
+        }
+        Some(Mode::Tracing { requests }) => {
+            let work = TempDir::new()?;
+            println!("machine: {}", machine());
+            tracing::compare(&binary()?, work.path(), requests, bench.runs)
+        }
+        Some(Mode::Workers { count, ref capture, ref hub }) => fleet::workers(count, capture, hub),
         None => compare(&bench),
     }
 }
@@ -71,8 +135,7 @@ fn compare(bench: &Bench) -> Result<()> {
             tools.display()
         );
     }
-    let binary = std::env::current_exe()?.with_file_name("kubeshark");
-    ensure!(binary.is_file(), "{} is not there: cargo xtask bench builds it", binary.display());
+    let binary = binary()?;
     println!("machine: {}", machine());
     let work = TempDir::new()?;
     http(bench, &tools, &binary, work.path())?;
@@ -80,17 +143,43 @@ fn compare(bench: &Bench) -> Result<()> {
     protocols(bench, &binary, work.path())
 }
 
-fn http(bench: &Bench, tools: &Path, binary: &Path, work: &Path) -> Result<()> {
-    let file = work.join("http.pcap");
+/// A Hub and many Workers, each with the rows of a small capture.
+fn many(bench: &Bench, workers: usize, queries: usize) -> Result<()> {
+    let binary = binary()?;
+    println!("machine: {}", machine());
+    let work = TempDir::new()?;
+    let file = work.path().join("http.pcap");
+    generate(&bench.corpus.join("tools"), EXCHANGES_EACH, &file)?;
+    fleet::compare(workers, queries, &file, &binary)
+}
+
+/// The program that is measured.
+fn binary() -> Result<PathBuf> {
+    let binary = std::env::current_exe()?.with_file_name("kubeshark");
+    ensure!(binary.is_file(), "{} is not there: cargo xtask bench builds it", binary.display());
+    Ok(binary)
+}
+
+/// What each of many Workers has.
+const EXCHANGES_EACH: u32 = 200;
+
+/// Makes a capture of so many HTTP exchanges.
+fn generate(tools: &Path, exchanges: u32, file: &Path) -> Result<()> {
     let made = Command::new("python3")
         .arg(tools.join("httpgen.py"))
-        .arg(bench.exchanges.to_string())
-        .arg(&file)
+        .arg(exchanges.to_string())
+        .arg(file)
         .arg("/dev/null")
         .stdout(Stdio::null())
         .status()
         .context("python3 makes the capture")?;
     ensure!(made.success(), "httpgen.py: {made}");
+    Ok(())
+}
+
+fn http(bench: &Bench, tools: &Path, binary: &Path, work: &Path) -> Result<()> {
+    let file = work.join("http.pcap");
+    generate(tools, bench.exchanges, &file)?;
     // It ends with a whole connection, so that there are a few more than asked for.
     let sql = "select count(*) as n from http";
     let exchanges = count(binary, &file, sql)?;

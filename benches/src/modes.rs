@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use dissect::{Config, Dissection};
+use dissect::{Config, Dissection, Keep};
 use segment::{Options, Store};
 
 /// The floor: reading alone.
@@ -41,10 +41,14 @@ pub(crate) fn part(from: &Path, to: &Path, filter: &str) -> Result<()> {
     Ok(())
 }
 
-/// Rows of every table, dropped.
-pub(crate) fn dissect(file: &Path) -> Result<()> {
+/// Rows of every table, or of `only` one, dropped.
+pub(crate) fn dissect(file: &Path, only: Option<&str>) -> Result<()> {
+    let only = only.and_then(|it| it.split_once(':')).map(|(table, columns)| {
+        let columns = columns.split(',').map(str::to_owned).collect();
+        [(table.to_owned(), columns)].into()
+    });
     let mut rows = 0;
-    rows_of(file, |dissection| {
+    rows_of(file, Keep { only, ..Keep::default() }, |dissection| {
         rows += dissection.take().iter().map(|(_, batch)| batch.num_rows()).sum::<usize>();
         Ok(())
     })?;
@@ -57,7 +61,7 @@ pub(crate) fn import(file: &Path, folder: &Path) -> Result<()> {
     // Nothing is sealed early for its age: the file is read as fast as it goes.
     let options = Options { seal_after: Duration::from_secs(3_600), ..Options::default() };
     let (store, _) = Store::open(folder, dissect::tables(), options)?;
-    rows_of(file, |dissection| {
+    rows_of(file, Keep::default(), |dissection| {
         for (table, batch) in dissection.take() {
             store.append(&table.name, batch)?;
         }
@@ -70,9 +74,13 @@ pub(crate) fn import(file: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn rows_of(file: &Path, mut take: impl FnMut(&mut Dissection) -> Result<()>) -> Result<()> {
+pub(crate) fn rows_of(
+    file: &Path,
+    keep: Keep,
+    mut take: impl FnMut(&mut Dissection) -> Result<()>,
+) -> Result<()> {
     let mut source = source::open_file(file)?;
-    let mut dissection = Dissection::new(Config::default());
+    let mut dissection = Dissection::new(Config { keep, ..Config::default() });
     while let Some(packet) = source.next()? {
         dissection.packet(&packet);
         if dissection.pending_rows() >= BATCH_ROWS || dissection.pending_bytes() >= BATCH_BYTES {

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use worker::{Config, Inputs, Keep, Limits, LiveConfig, StoreOptions};
+use worker::{
+    Bucket, Config, Dissection, DissectionConfig, Inputs, Keep, Limits, LiveConfig, StoreOptions,
+    TracingConfig,
+};
 
 /// Where packets come from, and what is kept of them.
 #[derive(Debug, Args)]
@@ -38,15 +41,79 @@ pub(crate) struct Capture {
     /// How long rows are kept, such as `90m`, `24h` or `7d`; else as long as there is room.
     #[arg(long, value_name = "AGE")]
     keep_age: Option<Age>,
+    #[command(flatten)]
+    bucket: InBucket,
     /// How much of each message's body is kept, as sent; unpacked it may take four times as much. What is cut is marked.
     #[arg(long, value_name = "SIZE", default_value = "64KiB")]
     body_bytes: Size,
+    /// When packets are dissected: `live`, `on-demand` (when a query asks for their rows) or `off`; else as the store's
+    /// folder remembers, or live.
+    #[arg(long, value_name = "MODE")]
+    dissection: Option<Dissection>,
+    /// Also read what processes of this cgroup, and of those below it, say within TLS, where they say it, and name the
+    /// processes of connections: a folder, or a path below /sys/fs/cgroup such as `system.slice/nginx.service`. As root.
+    #[arg(long, value_name = "CGROUP", conflicts_with = "read")]
+    trace: Vec<PathBuf>,
+    /// The same, of the pods on this node whose traffic is kept.
+    #[arg(long, conflicts_with = "read")]
+    trace_pods: bool,
 }
+
+/// Where rows go for long.
+#[derive(Debug, Args)]
+struct InBucket {
+    /// Copy segments to a bucket, and answer from there once they are gone here: `s3://BUCKET/PATH`, `gs://…`,
+    /// `az://CONTAINER/PATH`, `https://…` (WebDAV) or `file:///FOLDER`. Credentials come from the environment, by the
+    /// names that the clouds' tools use, such as AWS_ACCESS_KEY_ID.
+    #[arg(long, value_name = "URL", requires = "store")]
+    bucket: Option<String>,
+    /// How long after it was sealed a segment is copied; large ones are at once.
+    #[arg(long, value_name = "AGE", default_value = "1h", requires = "bucket")]
+    bucket_after: Age,
+    /// How long the bucket keeps rows; else for ever.
+    #[arg(long, value_name = "AGE", requires = "bucket")]
+    bucket_keep_age: Option<Age>,
+    /// How much of the bucket this node may take; the oldest go first; else any amount.
+    #[arg(long, value_name = "SIZE", requires = "bucket")]
+    bucket_keep_bytes: Option<Size>,
+    /// How much disk what was read of the bucket may take.
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", requires = "bucket")]
+    bucket_cache: Size,
+}
+
+impl InBucket {
+    fn options(self, node: &str) -> Option<Bucket> {
+        // The clouds' own names: there are a hundred of them, and which count depends on the bucket.
+        let ours = |it: &(String, String)| CLOUDS.iter().any(|cloud| it.0.starts_with(cloud));
+        Some(Bucket {
+            url: self.bucket?,
+            settings: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .filter(ours)
+                .collect(),
+            node: node.to_owned(),
+            after: self.bucket_after.0,
+            keep_age: self.bucket_keep_age.map(|it| it.0),
+            keep_bytes: self.bucket_keep_bytes.map(|it| it.0),
+            cache_bytes: self.bucket_cache.0,
+        })
+    }
+}
+
+/// How the names of settings of the clouds begin.
+const CLOUDS: &[&str] = &["AWS_", "GOOGLE_", "AZURE_"];
 
 impl Capture {
     /// Whether nothing was named to read packets from.
     pub(crate) fn is_empty(&self) -> bool {
         self.interface.is_none() && self.read.is_empty()
+    }
+
+    /// Whether it is said what of this machine is meant.
+    pub(crate) fn is_named(&self) -> bool {
+        !self.is_empty() || !self.trace.is_empty()
     }
 
     /// What the worker wants to know. Packets to and from `own_ports` are not captured: they are ours.
@@ -62,21 +129,30 @@ impl Capture {
             None if self.read.is_empty() => Inputs::None,
             None => Inputs::Files(self.read),
         };
+        let node = self.node.map_or_else(host, Ok)?;
+        let bucket = self.bucket.options(&node);
         Ok(Config {
-            node: self.node.map_or_else(host, Ok)?,
+            node,
             store: self.store,
             inputs,
             limits: limits(self.body_bytes),
             keep: Keep { packets: self.keep_packet_bytes.0 > 0, ..Keep::default() },
             storage: StoreOptions {
+                hot_bytes: HOT_BYTES,
                 keep_bytes_records: self.keep_bytes.0,
                 keep_bytes_packets: self.keep_packet_bytes.0,
                 keep_age: self.keep_age.map(|it| it.0),
+                bucket,
                 ..StoreOptions::default()
             },
+            dissection: DissectionConfig { mode: self.dissection, ..DissectionConfig::default() },
+            tracing: TracingConfig { cgroups: self.trace, pods: self.trace_pods },
         })
     }
 }
+
+/// Rows in memory, beside what merging segments takes: a large import stays within 300 MiB.
+const HOT_BYTES: usize = 14 << 20;
 
 /// The capture path's bounds, with room for bodies as asked for.
 pub(crate) fn limits(body_bytes: Size) -> Limits {
@@ -130,6 +206,13 @@ impl FromStr for Size {
 /// A time span, such as `90m` or `7d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Age(pub(crate) Duration);
+
+impl Age {
+    /// As the API counts time; more than it can count is as long as it can.
+    pub(crate) fn milliseconds(self) -> u64 {
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    }
+}
 
 impl FromStr for Age {
     type Err = String;

@@ -6,16 +6,26 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Outcome;
+use crate::capture::Age;
 
+mod check;
+mod clean;
 mod completion;
+mod deploy;
+mod dissection;
 mod hub;
 mod kfl;
+mod logs;
+mod pcapdump;
+mod proxy;
 mod query;
+mod status;
 mod tables;
+mod tail;
 mod tap;
 mod version;
 mod worker;
@@ -23,12 +33,21 @@ mod worker;
 /// What `kubeshark` can be asked to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Tap(tap::Tap),
-    Query(query::Query),
+    Tap(Box<tap::Tap>),
+    Deploy(deploy::Deploy),
+    Clean(clean::Clean),
+    Proxy(proxy::Proxy),
+    Status(status::Status),
+    Check(check::Check),
+    Logs(logs::Logs),
+    Query(Box<query::Query>),
+    Tail(tail::Tail),
+    Pcapdump(pcapdump::Pcapdump),
     Tables(tables::Tables),
     Kfl(kfl::Kfl),
     Worker(worker::Worker),
     Hub(hub::Hub),
+    Dissection(dissection::Dissection),
     Version(version::Version),
     Completion(completion::Completion),
 }
@@ -43,11 +62,20 @@ impl Command {
     pub(crate) fn run(self) -> Result<Outcome> {
         match self {
             Self::Tap(it) => it.run(),
+            Self::Deploy(it) => it.run(),
+            Self::Clean(it) => it.run(),
+            Self::Proxy(it) => it.run(),
+            Self::Status(it) => it.run(),
+            Self::Check(it) => it.run(),
+            Self::Logs(it) => it.run(),
             Self::Query(it) => it.run(),
+            Self::Tail(it) => it.run(),
+            Self::Pcapdump(it) => it.run(),
             Self::Tables(it) => it.run(),
             Self::Kfl(it) => it.run(),
             Self::Worker(it) => it.run(),
             Self::Hub(it) => it.run(),
+            Self::Dissection(it) => it.run(),
             Self::Version(it) => it.run(),
             Self::Completion(it) => it.run(),
         }
@@ -61,7 +89,16 @@ pub(crate) fn complain(what: fmt::Arguments<'_>) {
 
 /// What runs everything that waits.
 pub(crate) fn runtime() -> Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
+    build(&mut Builder::new_multi_thread())
+}
+
+/// The same beside a capture, which has threads of its own and goes first.
+pub(crate) fn runtime_beside_capture() -> Result<Runtime> {
+    build(Builder::new_multi_thread().on_thread_start(source::process::give_way))
+}
+
+fn build(runtime: &mut Builder) -> Result<Runtime> {
+    runtime.enable_all().build().context("starting the runtime")
 }
 
 /// Waits until someone wants the program to end.
@@ -76,6 +113,14 @@ pub(crate) async fn interrupted() {
     tokio::select! {
         () = asked(SignalKind::interrupt()) => {}
         () = asked(SignalKind::terminate()) => {}
+    }
+}
+
+/// Waits for that long; without a time, for ever.
+async fn enough(time: Option<Age>) {
+    match time {
+        Some(Age(time)) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 

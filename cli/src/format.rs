@@ -3,16 +3,13 @@
 use std::io::Write;
 
 use arrow_array::RecordBatch;
-use arrow_csv::WriterBuilder as CsvBuilder;
 use arrow_ipc::writer::StreamWriter;
-use arrow_schema::{ArrowError, Schema, SchemaRef};
+use arrow_schema::{ArrowError, SchemaRef};
 use clap::ValueEnum;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use server::cells;
 
-mod json;
 pub(crate) mod pcapng;
 mod table;
 
@@ -73,9 +70,11 @@ pub(crate) fn rows<'a>(
 ) -> Result<Box<dyn Rows + 'a>, Error> {
     Ok(match format {
         Format::Table => Box::new(table::Table::new(out, schema, width)),
-        Format::Json => Box::new(json::array(out)),
-        Format::Ndjson => Box::new(json::lines(out)),
-        Format::Csv => Box::new(Csv::new(out, schema)?),
+        Format::Json => Box::new(Text { out, form: Form::Array, any: false }),
+        Format::Ndjson => Box::new(Text { out, form: Form::Lines, any: false }),
+        Format::Csv => {
+            Box::new(Text { out, form: Form::Csv(formats::flat_schema(schema)), any: false })
+        }
         Format::Arrow => Box::new(Arrow(StreamWriter::try_new(out, schema)?)),
         Format::Parquet => {
             let properties = WriterProperties::builder()
@@ -89,6 +88,15 @@ pub(crate) fn rows<'a>(
         }
         Format::Pcapng => Box::new(pcapng::Packets::new(out, schema)?),
     })
+}
+
+/// What writes rows that have no end, for people: a line each.
+pub(crate) fn lines<'a>(
+    schema: &SchemaRef,
+    out: impl Write + Send + 'a,
+    width: Option<usize>,
+) -> Result<Box<dyn Rows + 'a>, Error> {
+    Ok(Box::new(table::Table::endless(out, schema, width)?))
 }
 
 struct Arrow<W: Write>(StreamWriter<W>);
@@ -121,31 +129,60 @@ impl<W: Write + Send> Rows for Parquet<W> {
     }
 }
 
-struct Csv<W: Write> {
-    out: arrow_csv::Writer<W>,
-    schema: SchemaRef,
+/// Rows as text.
+struct Text<W: Write> {
+    out: W,
+    form: Form,
+    /// Whether there was a row.
     any: bool,
 }
 
-impl<W: Write> Csv<W> {
-    fn new(out: W, schema: &Schema) -> Result<Self, Error> {
-        let out = CsvBuilder::new().with_header(true).build(out);
-        Ok(Self { out, schema: cells::flat_schema(schema), any: false })
+enum Form {
+    /// A JSON array of objects.
+    Array,
+    /// A JSON object a line.
+    Lines,
+    /// Comma-separated values of these columns.
+    Csv(SchemaRef),
+}
+
+impl<W: Write> Text<W> {
+    /// What comes before the first row, also if none comes: that is an answer too.
+    fn begin(&mut self) -> Result<(), Error> {
+        match &self.form {
+            Form::Array => self.out.write_all(b"[")?,
+            Form::Lines => {}
+            Form::Csv(schema) => self.out.write_all(&formats::csv_header(schema)?)?,
+        }
+        Ok(())
     }
 }
 
-impl<W: Write> Rows for Csv<W> {
+impl<W: Write> Rows for Text<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        if !self.any {
+            self.begin()?;
+        }
+        let bytes = match &self.form {
+            Form::Array => formats::json_items(batch, self.any)?,
+            Form::Lines => formats::json_lines(batch)?,
+            Form::Csv(schema) => formats::csv(batch, schema)?,
+        };
         self.any = true;
-        Ok(self.out.write(&cells::flat(batch, &self.schema)?)?)
+        Ok(self.out.write_all(&bytes)?)
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), Error> {
         if !self.any {
-            // No rows is an answer too: its header says so.
-            self.out.write(&RecordBatch::new_empty(SchemaRef::clone(&self.schema)))?;
+            self.begin()?;
         }
-        Ok(self.out.into_inner().flush()?)
+        if matches!(self.form, Form::Array) {
+            self.out.write_all(b"]")?;
+        }
+        Ok(self.out.flush()?)
     }
 }
 

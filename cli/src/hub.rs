@@ -4,11 +4,16 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use api::{Accounting, ApiError, QueryRequest, Tables, header, media, route};
+use api::{
+    Accounting, ApiError, DissectionRequest, Dissections, QueryRequest, Tables, header, media,
+    route,
+};
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 use arrow_schema::SchemaRef;
 use clap::Args;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{self, http::header::AUTHORIZATION};
 
 use crate::place::{Answer, Place};
 
@@ -108,6 +113,32 @@ impl Hub {
         tables.with_context(|| format!("{} answered something else", self.url()))
     }
 
+    /// How dissection stands, at one node or at all.
+    pub(crate) fn dissection(&self, node: Option<&str>) -> Result<Dissections> {
+        let address = self.address(route::DISSECTION)?;
+        let mut get = agent().get(&address);
+        if let Some(node) = node {
+            get = get.query("node", node);
+        }
+        self.dissections(self.authorized(get).call())
+    }
+
+    /// Changes it.
+    pub(crate) fn dissect(&self, request: &DissectionRequest) -> Result<Dissections> {
+        let put = self.authorized(agent().put(&self.address(route::DISSECTION)?));
+        self.dissections(put.send_json(request))
+    }
+
+    fn dissections(
+        &self,
+        response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Dissections> {
+        let response = response.map_err(|why| self.unreachable(&why))?;
+        let mut response = self.accepted(response, None)?;
+        let states = response.body_mut().with_config().limit(TABLES_BYTES).read_json();
+        states.with_context(|| format!("{} answered something else", self.url()))
+    }
+
     fn address(&self, route: &str) -> Result<String> {
         let url = self.url().trim_end_matches('/');
         if url.starts_with("https://") {
@@ -122,6 +153,17 @@ impl Hub {
         Ok(format!("http://{host}{route}"))
     }
 
+    /// What opens a WebSocket there.
+    pub(crate) fn socket(&self, route: &str) -> Result<tungstenite::handshake::client::Request> {
+        let address = self.address(route)?.replacen("http", "ws", 1);
+        let mut request = address.into_client_request()?;
+        if let Some(token) = &self.token {
+            let bearer = format!("Bearer {token}").parse().context("the token is none")?;
+            request.headers_mut().insert(AUTHORIZATION, bearer);
+        }
+        Ok(request)
+    }
+
     fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
         match &self.token {
             Some(token) => request.header("authorization", format!("Bearer {token}")),
@@ -130,11 +172,15 @@ impl Hub {
     }
 
     fn unreachable(&self, why: &ureq::Error) -> anyhow::Error {
-        let why = match why {
-            ureq::Error::Io(why) => why.to_string(),
-            ureq::Error::Timeout(_) => "it did not answer in time".to_owned(),
-            why => why.to_string(),
-        };
+        match why {
+            ureq::Error::Io(why) => self.unanswered(why),
+            ureq::Error::Timeout(_) => self.unanswered(&"it did not answer in time"),
+            why => self.unanswered(why),
+        }
+    }
+
+    /// That no Hub answers, and what to do.
+    pub(crate) fn unanswered(&self, why: &dyn std::fmt::Display) -> anyhow::Error {
         anyhow::anyhow!(
             "no Hub answers at {}: {why} (start one with `kubeshark tap` or `kubeshark hub`, \
              name another with --hub, or read a file with --read)",

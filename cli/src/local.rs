@@ -13,7 +13,7 @@ use arrow_schema::{Schema, SchemaRef};
 use futures::StreamExt;
 use query::{Ask, Engine, Limits, Options, Plan, Tables};
 use tokio::runtime::Runtime;
-use worker::{Config, Inputs, Keep, StoreOptions, Worker};
+use worker::{Config, DissectionConfig, Inputs, Keep, Layout, StoreOptions, TracingConfig, Worker};
 
 use crate::capture::{self, Age, Size};
 use crate::hub;
@@ -57,9 +57,11 @@ impl Local {
                 seal_after: Duration::from_secs(24 * 3_600),
                 hot_bytes: HOT_BYTES,
                 scratch: true,
-                row_group_bytes: 8 << 20,
+                sealed: Layout { row_group_bytes: 8 << 20, ..Layout::SEALED },
                 ..StoreOptions::default()
             },
+            dissection: DissectionConfig::default(),
+            tracing: TracingConfig::default(),
         };
         let bar = progress::Bar::new();
         let worker = Worker::start(config, bar.report())?;
@@ -183,7 +185,7 @@ fn saturated(n: u64) -> usize {
 }
 
 /// An RFC 3339 time, or an age such as `15m`, as nanoseconds since 1970.
-fn moment(text: &str) -> Result<i64> {
+pub(crate) fn moment(text: &str) -> Result<i64> {
     if let Ok(Age(age)) = text.parse() {
         let then = SystemTime::now()
             .checked_sub(age)

@@ -1,7 +1,7 @@
 //! `kubeshark`: packets in, SQL out.
 //!
 //! One executable with roles. [`commands`] has one file a verb; this file reads the command line, installs what a
-//! process has once (allocator, log), and turns what a verb returns into an exit code.
+//! process has once (allocator, log, how many files may be open), and turns what a verb returns into an exit code.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 mod allocator;
 mod capture;
+mod cluster;
 mod commands;
 mod format;
 mod hub;
@@ -18,6 +19,7 @@ mod local;
 mod output;
 mod place;
 mod progress;
+mod screen;
 
 /// See your network's traffic, and ask it questions in SQL.
 #[derive(Debug, Parser)]
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
     if let Err(why) = log(level) {
         return fail(&why);
     }
+    source::process::open_many_files();
     match cli.command.run() {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Damaged) => ExitCode::from(1),

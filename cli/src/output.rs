@@ -1,7 +1,7 @@
 //! Where results go: standard output or a file.
 
 use std::fs::File;
-use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, LineWriter, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,6 +13,11 @@ pub(crate) type Output = BufWriter<Watched>;
 /// Standard output.
 pub(crate) fn stdout() -> Output {
     BufWriter::with_capacity(BUFFER_BYTES, Watched(Box::new(io::stdout())))
+}
+
+/// Standard output, line by line.
+pub(crate) fn lines() -> LineWriter<Watched> {
+    LineWriter::with_capacity(BUFFER_BYTES, Watched(Box::new(io::stdout())))
 }
 
 /// The file, made anew; `-` is standard output.

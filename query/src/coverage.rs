@@ -75,14 +75,20 @@ impl Coverage {
         let may_have = |min: i64, max: i64| min <= to && max >= from.saturating_sub(INTERVAL);
         let segments = snapshot.segments.iter().rev();
         let mut segments = segments.filter(|it| may_have(it.min_ts, it.max_ts));
+        let mut cut = false;
         for segment in segments.by_ref().take(SEGMENTS) {
+            // What only the bucket has would have to be waited for.
+            if !segment.is_local() {
+                cut = true;
+                continue;
+            }
             let Ok(batches) = segment.read(Some(&COLUMNS)) else {
-                tracing::warn!(segment = %segment.path().display(), "losses can't be read");
+                tracing::warn!(segment = segment.file, "losses can't be read");
                 continue;
             };
             batches.filter_map(Result::ok).for_each(|it| add(&it, from, to, &mut sums));
         }
-        let cut = segments.next().is_some();
+        cut |= segments.next().is_some();
         let losses = sums.into_iter();
         (losses.map(|(stage, (count, bytes))| Loss { stage, count, bytes }).collect(), cut)
     }

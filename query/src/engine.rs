@@ -11,11 +11,10 @@ use std::time::Duration;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::context::SessionContext;
-use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
@@ -29,8 +28,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::error::{Error, plain};
 use crate::filter;
 use crate::fleet::{self, Fleet, Member, Track};
+use crate::late::Late;
 use crate::node::{NodeAccounting, account};
-use crate::scan::{Meter, bind, breathe, scans_here};
+use crate::scan::{self, Meter, bind, breathe, scans_here};
 use crate::session::{self, Options};
 use crate::tables::Tables;
 
@@ -141,7 +141,7 @@ pub struct NodeReport {
     pub node: String,
     /// Whether its rows are in the answer.
     pub state: NodeState,
-    /// Why not.
+    /// Why not, or why they are not all it could have.
     pub reason: Option<String>,
     /// Bytes moved between it and the Hub.
     pub bytes_moved: u64,
@@ -171,7 +171,7 @@ pub struct Engine {
 
 #[derive(Clone)]
 enum Place {
-    Local { node: String, store: Store, tables: Tables },
+    Local { node: String, rows: scan::Place },
     Fleet(Fleet),
 }
 
@@ -187,7 +187,7 @@ impl fmt::Debug for Place {
 impl Engine {
     /// Answers from the rows of one store, which stand in accountings as `node`'s.
     pub fn local(node: impl Into<String>, store: Store, tables: Tables, options: Options) -> Self {
-        let place = Place::Local { node: node.into(), store, tables };
+        let place = Place::Local { node: node.into(), rows: scan::Place { store, tables } };
         Self { place, options: Arc::new(options) }
     }
 
@@ -199,7 +199,7 @@ impl Engine {
     /// The tables that can be asked.
     pub fn tables(&self) -> &Tables {
         match &self.place {
-            Place::Local { tables, .. } => tables,
+            Place::Local { rows, .. } => &rows.tables,
             Place::Fleet(it) => &it.tables,
         }
     }
@@ -208,7 +208,12 @@ impl Engine {
     /// ends them.
     pub async fn run(&self, query: Query) -> Result<Answer, Error> {
         let begun = Instant::now();
-        let plan = Plan::of(query, self.tables(), &self.options).await?;
+        let store = match &self.place {
+            Place::Local { rows, .. } => Some(&rows.store),
+            Place::Fleet(_) => None,
+        };
+        let state = session::knowing(self.tables(), store, self.options.partitions);
+        let plan = Plan::with(state, query, self.tables(), &self.options).await?;
         self.begin(plan, begun).await
     }
 
@@ -218,7 +223,7 @@ impl Engine {
     }
 
     async fn begin(&self, plan: Plan, begun: Instant) -> Result<Answer, Error> {
-        let Plan { query, logical, .. } = plan;
+        let Plan { query, state, logical, .. } = plan;
         let deadline = begun + query.limits.deadline;
         let late = || Error::Deadline { seconds: query.limits.deadline.as_secs_f64() };
         let mut run = Run {
@@ -226,8 +231,11 @@ impl Engine {
             query: query.clone(),
             begun,
             deadline,
+            state,
             plan: logical,
+            whole: None,
             out: BTreeMap::new(),
+            moved: BTreeMap::new(),
             rows: 0,
             bytes: 0,
             most: query.most(),
@@ -238,7 +246,11 @@ impl Engine {
                 format!("it runs version {}, the hub {}", member.version, crate::version());
             run.out.insert(member.node.clone(), (NodeState::Missing, reason));
         }
-        let attempt = timeout_at(deadline, run.attempt()).await.map_err(|_| late())??;
+        let first = async {
+            run.fetch_late().await?;
+            run.attempt().await
+        };
+        let attempt = timeout_at(deadline, first).await.map_err(|_| late())??;
         let schema = attempt.rows.schema();
         let (send, rows) = mpsc::channel(2);
         let (account, accounting) = oneshot::channel();
@@ -263,7 +275,11 @@ impl Engine {
             id: query.id,
             schema,
             rows: Rows { rows, task },
-            accounting: AccountingFuture { inner: accounting, unheard: Some(unheard) },
+            accounting: AccountingFuture {
+                inner: accounting,
+                unheard: Some(unheard),
+                before: None,
+            },
         })
     }
 
@@ -280,16 +296,29 @@ impl Engine {
 pub struct Plan {
     query: Query,
     tables: Tables,
+    /// What it was planned with.
+    state: SessionState,
     logical: LogicalPlan,
 }
 
 impl Plan {
     /// Plans the answer to a question about `tables`.
     pub async fn of(query: Query, tables: &Tables, options: &Options) -> Result<Self, Error> {
-        let planned = timeout(query.limits.deadline, Self::logical(&query, tables, options)).await;
+        let state = session::knowing(tables, None, options.partitions);
+        Self::with(state, query, tables, options).await
+    }
+
+    async fn with(
+        state: SessionState,
+        query: Query,
+        tables: &Tables,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let logical = Self::logical(&state, &query, tables, options);
+        let planned = timeout(query.limits.deadline, logical).await;
         let late = |_| Error::Deadline { seconds: query.limits.deadline.as_secs_f64() };
         let logical = planned.map_err(late)??;
-        Ok(Self { query, tables: tables.clone(), logical })
+        Ok(Self { query, tables: tables.clone(), state, logical })
     }
 
     /// The question.
@@ -299,16 +328,18 @@ impl Plan {
 
     /// The real tables that it reads, and the columns of each.
     pub fn reads(&self) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
+        let plan = self.state.optimize(&self.logical).map_err(Error::planning)?;
         let mut reads: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        let visited = self.logical.apply_with_subqueries(|node| {
-            if let LogicalPlan::TableScan(scan) = node
-                && let Some(table) = self.tables.get(scan.table_name.table())
-            {
-                let columns = reads.entry(table.name.to_string()).or_default();
-                let fields = scan.projected_schema.fields().iter();
-                columns.extend(fields.map(|it| it.name().clone()));
-                let filters = scan.filters.iter().flat_map(Expr::column_refs);
-                columns.extend(filters.map(|it| it.name.clone()));
+        let visited = plan.apply_with_subqueries(|node| {
+            let LogicalPlan::TableScan(scan) = node else {
+                return Ok(TreeNodeRecursion::Continue);
+            };
+            let fields = scan.projected_schema.fields().iter().map(|it| it.name().clone());
+            let filters = scan.filters.iter().flat_map(Expr::column_refs);
+            let columns: BTreeSet<String> =
+                fields.chain(filters.map(|it| it.name.clone())).collect();
+            for table in self.tables.behind(scan.table_name.table()) {
+                reads.entry(table.name.to_string()).or_default().extend(columns.iter().cloned());
             }
             Ok(TreeNodeRecursion::Continue)
         });
@@ -317,22 +348,20 @@ impl Plan {
     }
 
     async fn logical(
+        state: &SessionState,
         query: &Query,
         tables: &Tables,
         options: &Options,
     ) -> Result<LogicalPlan, Error> {
-        let state = SessionStateBuilder::new().with_config(session::config(options.partitions));
-        let state = session::state(state).map_err(Error::planning)?;
-        let context = SessionContext::from(state);
-        session::register(&context, tables, options.partitions).map_err(Error::planning)?;
+        let partitions = options.partitions;
         let plan = match &query.ask {
-            Ask::Sql(sql) => session::plan(&context, tables, sql).await?,
+            Ask::Sql(sql) => session::plan(state, tables, sql).await?,
             Ask::Filter { filter, limit, from, to } => {
                 let filter = filter::parse(filter, tables)?;
                 let most = query.limits.rows.saturating_add(1);
                 let limit = limit.map_or(most, |it| it.min(most));
                 let limit = (limit <= LIMIT_IN_PLAN).then_some(limit);
-                let plan = filter.plan(&context, limit, *from, *to).await;
+                let plan = filter.plan(partitions, limit, *from, *to);
                 plan.map_err(Error::planning)?
             }
         };
@@ -340,14 +369,12 @@ impl Plan {
             plan,
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)
         );
-        let plan = if cut || query.limits.rows > LIMIT_IN_PLAN {
-            Ok(plan)
-        } else {
-            // One more than may be told, to know whether there are more.
-            let limited = LogicalPlanBuilder::from(plan).limit(0, Some(query.limits.rows + 1));
-            limited.and_then(LogicalPlanBuilder::build)
-        };
-        plan.and_then(|it| context.state().optimize(&it)).map_err(Error::planning)
+        if cut || query.limits.rows > LIMIT_IN_PLAN {
+            return Ok(plan);
+        }
+        // One more than may be told, to know whether there are more.
+        let limited = LogicalPlanBuilder::from(plan).limit(0, Some(query.limits.rows + 1));
+        limited.and_then(LogicalPlanBuilder::build).map_err(Error::planning)
     }
 }
 
@@ -361,9 +388,16 @@ struct Run {
     query: Query,
     begun: Instant,
     deadline: Instant,
+    /// What the question was planned with.
+    state: SessionState,
     plan: LogicalPlan,
+    /// If the plan has a condition found out before: how many rows it must give, and the plan
+    /// without it.
+    whole: Option<(u64, LogicalPlan)>,
     /// The nodes that are left out, and why.
     out: BTreeMap<String, (NodeState, String)>,
+    /// Bytes moved between the Hub and each node so far.
+    moved: BTreeMap<String, u64>,
     rows: u64,
     bytes: u64,
     /// How many rows may be told, and whether it is the asker who wants no more.
@@ -464,37 +498,101 @@ impl Run {
         let track = Track::new(members.len());
         let meter = Arc::new(Meter::default());
         let analyze = matches!(self.plan, LogicalPlan::Analyze(_));
-        let state = if members.is_empty() {
-            let config = session::config(options.partitions);
-            let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime);
-            session::state(builder)
+        let (plan, task) = if members.is_empty() {
+            let plan = self.state.create_physical_plan(&self.plan).await;
+            let place = match &self.engine.place {
+                Place::Local { rows, .. } => Some(rows),
+                Place::Fleet(_) => None,
+            };
+            let plan = bind(plan.map_err(Error::planning)?, place, &meter);
+            let plan = plan.and_then(breathe).map_err(|it| Error::running(&it))?;
+            (plan, session::task(&self.state, runtime))
         } else {
-            fleet::state(&members, &track, &id, options.partitions, runtime, analyze)
+            let state = fleet::state(&members, &track, &id, options.partitions, runtime, analyze);
+            let state = state.map_err(Error::planning)?;
+            let plan = state.create_physical_plan(&self.plan).await.map_err(Error::planning)?;
+            if scans_here(&plan).map_err(Error::planning)? {
+                return Err(Error::Failed("the plan of this query does not spread".to_owned()));
+            }
+            (plan, state.task_ctx())
         };
-        let state = state.map_err(Error::planning)?;
-        let plan = if members.is_empty() {
-            let planner = Arc::clone(state.query_planner());
-            planner.create_physical_plan(&self.plan, &state).await
-        } else {
-            // A fleet's session has rules of its own, for scalar subqueries among others.
-            state.create_physical_plan(&self.plan).await
-        };
-        let mut plan = plan.map_err(Error::planning)?;
-        let store = match &self.engine.place {
-            Place::Local { store, .. } => Some(store),
-            Place::Fleet(_) => None,
-        };
-        if members.is_empty() {
-            plan = bind(plan, store, &meter).map_err(|it| Error::running(&it))?;
-            plan = breathe(plan).map_err(Error::planning)?;
-        } else if scans_here(&plan).map_err(Error::planning)? {
-            return Err(Error::Failed("the plan of this query does not spread".to_owned()));
-        }
         let begun = Instant::now();
-        let rows = execute_stream(plan, state.task_ctx()).map_err(|it| Error::running(&it))?;
+        let rows = execute_stream(plan, task).map_err(|it| Error::running(&it))?;
         let busy = Arc::new(AtomicU64::new(0));
         let rows = apart(rows, Arc::clone(&busy));
         Ok(Attempt { rows, asked: Asked { id, members, track, meter, begun, busy } })
+    }
+
+    /// If the answer is the first rows in some order, of many nodes or wide ones: finds out which rows
+    /// those are, so that no others are sent whole, or held.
+    async fn fetch_late(&mut self) -> Result<(), Error> {
+        let nodes = self.engine.members().filter(|it| !self.out.contains_key(&it.node)).count();
+        if nodes == 0 && matches!(self.engine.place, Place::Fleet(_)) {
+            return Ok(());
+        }
+        let plan = self.state.optimize(&self.plan).map_err(Error::planning)?;
+        let Some(late) = Late::new(plan, nodes).map_err(Error::planning)? else { return Ok(()) };
+        let mut keys = Self {
+            engine: self.engine.clone(),
+            query: self.query.clone(),
+            begun: self.begun,
+            deadline: self.deadline,
+            state: self.state.clone(),
+            plan: late.keys.clone(),
+            whole: None,
+            out: self.out.clone(),
+            moved: BTreeMap::new(),
+            rows: 0,
+            bytes: 0,
+            most: (late.most as u64, true),
+            attempts: 0,
+        };
+        let first = keys.attempt().await?;
+        let (send, mut receive) = mpsc::channel(2);
+        let ended = async {
+            let ended = keys.tell_all(first, &send).await;
+            drop(send);
+            ended
+        };
+        let gathered = async {
+            let mut batches = Vec::new();
+            while let Some(batch) = receive.recv().await {
+                batches.push(batch?);
+            }
+            Ok::<_, Error>(batches)
+        };
+        let (_, batches) = futures::join!(ended, gathered);
+        let batches = batches?;
+        let found = keys.rows;
+        (self.out, self.moved) = (keys.out, keys.moved);
+        let last = batches.iter().rev().find(|it| it.num_rows() > 0);
+        let Some(last) = last.filter(|_| found == late.most as u64) else { return Ok(()) };
+        let row = last.num_rows() - 1;
+        let last = last.columns().iter().map(|it| ScalarValue::try_from_array(it, row));
+        let last = last.collect::<Result<Vec<_>, _>>().map_err(Error::planning)?;
+        let rows = late.rows(&last).map_err(Error::planning)?;
+        self.whole = Some((found, std::mem::replace(&mut self.plan, rows)));
+        Ok(())
+    }
+
+    /// Leaves out more nodes before another attempt. Nodes tend to go in company, and one that hangs
+    /// is found out late: those whose rows had not all come are asked whether they are there, so that
+    /// not each of them costs an attempt.
+    async fn leave_out_the_silent(&mut self, asked: &Asked) {
+        let Place::Fleet(Fleet { accounts: Some(accounts), .. }) = &self.engine.place else {
+            return;
+        };
+        let Asked { id, members, track, .. } = asked;
+        let unfinished = track.unfinished().into_iter().filter_map(|i| members.get(i));
+        let asked = unfinished.filter(|it| !self.out.contains_key(&it.node)).map(|it| async {
+            let answer = timeout(THERE, accounts.accounting(&it.node, id)).await;
+            answer.is_err().then(|| it.node.clone())
+        });
+        let silent = join_all(asked).await;
+        let reason = format!("no answer within {:.1} s", self.begun.elapsed().as_secs_f64());
+        for node in silent.into_iter().flatten() {
+            self.out.insert(node, (NodeState::Missing, reason.clone()));
+        }
     }
 
     async fn drive(
@@ -502,17 +600,42 @@ impl Run {
         first: Attempt,
         send: mpsc::Sender<Result<RecordBatch, Error>>,
     ) -> Accounting {
+        let (asked, whole, truncated) = self.tell_all(first, &send).await;
+        // The rows end now; what they cost may take the nodes a moment more.
+        drop(send);
+        self.account(&asked, whole, truncated).await
+    }
+
+    /// Tells the rows, in as many attempts as it takes. Returns the last one, whether all rows were
+    /// told, and whether some were cut off.
+    async fn tell_all(
+        &mut self,
+        first: Attempt,
+        send: &mpsc::Sender<Result<RecordBatch, Error>>,
+    ) -> (Asked, bool, bool) {
         let mut attempt = first;
         let (whole, truncated) = loop {
-            let error = match self.tell(&mut attempt, &send).await {
-                End::Again => match timeout_at(self.deadline, self.attempt()).await {
-                    Ok(Ok(next)) => {
-                        attempt = next;
-                        continue;
+            let end = self.tell(&mut attempt, send).await;
+            for (i, member) in attempt.asked.members.iter().enumerate() {
+                let moved = attempt.asked.track.moved(i);
+                *self.moved.entry(member.node.clone()).or_default() += moved;
+            }
+            let error = match end {
+                End::Again => {
+                    let deadline = self.deadline;
+                    let next = async {
+                        self.leave_out_the_silent(&attempt.asked).await;
+                        self.attempt().await
+                    };
+                    match timeout_at(deadline, next).await {
+                        Ok(Ok(next)) => {
+                            attempt = next;
+                            continue;
+                        }
+                        Ok(Err(error)) => error,
+                        Err(_) => self.late(),
                     }
-                    Ok(Err(error)) => error,
-                    Err(_) => self.late(),
-                },
+                }
                 End::Error(error) => error,
                 End::Whole { truncated } => break (true, truncated),
                 End::Broken | End::Unwanted => break (false, false),
@@ -523,11 +646,9 @@ impl Run {
             }
             break (false, false);
         };
-        // The rows end now; what they cost may take the nodes a moment more.
-        drop(send);
         let Attempt { rows, asked } = attempt;
         drop(rows);
-        self.account(&asked, whole, truncated).await
+        (asked, whole, truncated)
     }
 
     /// Tells an attempt's rows. They are held back until there are many: as long as none was
@@ -552,6 +673,16 @@ impl Run {
             let batch = match next {
                 Ok(Some(Ok(batch))) => batch,
                 Ok(None) => {
+                    let told = self.rows + held_rows;
+                    if let Some((least, _)) = &self.whole
+                        && told < *least
+                        && holding
+                        && let Some((_, plan)) = self.whole.take()
+                    {
+                        // Some of the rows that were found have expired meanwhile.
+                        self.plan = plan;
+                        return End::Again;
+                    }
                     return match self.hand_over(&mut held, send).await {
                         Ok(cut) => End::Whole { truncated: self.is_less(cut) },
                         Err(end) => end,
@@ -684,19 +815,22 @@ impl Run {
     }
 
     async fn account(&self, asked: &Asked, whole: bool, truncated: bool) -> Accounting {
-        let Asked { id, members, track, meter, begun, busy } = asked;
+        let Asked { id, members, meter, begun, busy, .. } = asked;
         let elapsed = self.begun.elapsed();
-        let report = |node: &str, state, reason, cost, bytes_moved| NodeReport {
-            node: node.to_owned(),
-            state,
-            reason,
-            bytes_moved,
-            cost,
-        };
+        let report =
+            |node: &str, state, reason: Option<String>, cost: NodeAccounting, bytes_moved| {
+                NodeReport {
+                    node: node.to_owned(),
+                    state,
+                    reason: reason.or_else(|| cost.lacks.clone()),
+                    bytes_moved,
+                    cost,
+                }
+            };
         let mut nodes = Vec::new();
         match &self.engine.place {
-            Place::Local { node, store, .. } => {
-                let cost = account(meter, store).await;
+            Place::Local { node, rows } => {
+                let cost = account(meter, &rows.store).await;
                 nodes.push(report(node, NodeState::Answered, None, cost, 0));
             }
             Place::Fleet(fleet) => {
@@ -709,10 +843,15 @@ impl Run {
                     asked.ok().flatten().unwrap_or_default()
                 });
                 let costs = join_all(costs).await;
-                for (i, (member, cost)) in members.iter().zip(costs).enumerate() {
+                // Once rows were told and then broke off, some of any node may be missing.
+                let (state, broken) = match whole {
+                    true => (NodeState::Answered, None),
+                    false => (NodeState::Missing, Some("the answer broke off".to_owned())),
+                };
+                for (member, cost) in members.iter().zip(costs) {
                     if !self.out.contains_key(&member.node) {
-                        let moved = track.moved(i);
-                        nodes.push(report(&member.node, NodeState::Answered, None, cost, moved));
+                        let moved = self.moved.get(&member.node).copied().unwrap_or_default();
+                        nodes.push(report(&member.node, state, broken.clone(), cost, moved));
                     }
                 }
                 for (node, (state, reason)) in &self.out {
@@ -729,7 +868,8 @@ impl Run {
             elapsed_us: microseconds(elapsed),
             planning_us: microseconds(begun.saturating_duration_since(self.begun)),
             merging_us: busy.load(Relaxed) / 1_000,
-            complete: whole && nodes.iter().all(|it| it.state == NodeState::Answered),
+            complete: whole
+                && nodes.iter().all(|it| it.state == NodeState::Answered && it.reason.is_none()),
             truncated,
             nodes,
         }
@@ -746,8 +886,10 @@ const HELD_ROWS: u64 = 10_000;
 const HELD_BYTES: usize = 8 << 20;
 /// The part of the time left that an attempt's nodes get, as long as another can follow.
 const PATIENCE: f64 = 0.5;
-/// Each leaves out at least one node more.
-const ATTEMPTS: usize = 4;
+/// Each leaves out at least one node more; as long as there is time.
+const ATTEMPTS: usize = 8;
+/// How long a node may take to say that it is there, once others have failed.
+const THERE: Duration = Duration::from_secs(1);
 /// How long a node may take to say what a query cost.
 const ASKING: Duration = Duration::from_secs(2);
 
@@ -781,6 +923,41 @@ impl Drop for Rows {
 pub struct AccountingFuture {
     inner: oneshot::Receiver<Accounting>,
     unheard: Option<Accounting>,
+    before: Option<Accounting>,
+}
+
+impl AccountingFuture {
+    /// The same, of an answer that was asked for because of another: it is that one's, and whole only if that one was.
+    #[must_use]
+    pub fn after(mut self, before: Accounting) -> Self {
+        self.before = Some(before);
+        self
+    }
+
+    fn told(&mut self, mut it: Accounting) -> Accounting {
+        if let Some(before) = self.before.take() {
+            it.query_id = before.query_id;
+            it.complete &= before.complete && !before.truncated;
+            it.elapsed_us += before.elapsed_us;
+            it.planning_us += before.planning_us;
+            it.merging_us += before.merging_us;
+            it.bytes_moved += before.bytes_moved;
+            for node in &mut it.nodes {
+                let Some(first) = before.nodes.iter().find(|it| it.node == node.node) else {
+                    continue;
+                };
+                node.reason = node.reason.take().or_else(|| first.reason.clone());
+                node.cost.dissected_packets += first.cost.dissected_packets;
+                node.cost.rows_scanned += first.cost.rows_scanned;
+                node.cost.bytes_scanned += first.cost.bytes_scanned;
+                node.cost.segments_scanned += first.cost.segments_scanned;
+                node.bytes_moved += first.bytes_moved;
+            }
+            let known = it.nodes.iter().map(|it| it.node.clone()).collect::<Vec<_>>();
+            it.nodes.extend(before.nodes.into_iter().filter(|it| !known.contains(&it.node)));
+        }
+        it
+    }
 }
 
 impl Future for AccountingFuture {
@@ -788,9 +965,9 @@ impl Future for AccountingFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Accounting> {
         match Pin::new(&mut self.inner).poll(cx) {
-            Poll::Ready(Ok(it)) => Poll::Ready(it),
+            Poll::Ready(Ok(it)) => Poll::Ready(self.told(it)),
             Poll::Ready(Err(_)) => match self.unheard.take() {
-                Some(it) => Poll::Ready(it),
+                Some(it) => Poll::Ready(self.told(it)),
                 None => Poll::Pending,
             },
             Poll::Pending => Poll::Pending,

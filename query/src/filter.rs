@@ -17,7 +17,6 @@ use datafusion::logical_expr::{
     EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder, Operator, SortExpr, col, lit,
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
-use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, ExprWithAlias, Ident, Query, VisitMut, VisitorMut,
 };
@@ -147,18 +146,17 @@ impl Filter {
     }
 
     /// The newest rows that match, as a plan: the columns of `traffic`.
-    pub(crate) async fn plan(
+    pub(crate) fn plan(
         &self,
-        context: &SessionContext,
+        partitions: usize,
         limit: Option<usize>,
         from: Option<i64>,
         to: Option<i64>,
     ) -> DfResult<LogicalPlan> {
         let at = |ns| lit(ScalarValue::TimestampNanosecond(Some(ns), Some("UTC".into())));
         let mut union: Option<LogicalPlanBuilder> = None;
-        for (table, condition) in &self.branches {
-            let scan = context.table(table.as_str()).await?.into_parts().1;
-            let mut branch = LogicalPlanBuilder::from(scan);
+        for (table, condition) in self.scans() {
+            let mut branch = session::scan(&self.tables, &table, partitions)?;
             if let Some(from) = from {
                 branch = branch.filter(col("ts").gt_eq(at(from)))?;
             }
@@ -166,9 +164,11 @@ impl Filter {
                 branch = branch.filter(col("ts").lt(at(to)))?;
             }
             if let Some(condition) = condition {
-                branch = branch.filter(condition.clone())?;
+                branch = branch.filter(condition)?;
             }
-            let branch = branch.project(session::envelope(&self.tables, table))?;
+            if table != TRAFFIC {
+                branch = branch.project(session::envelope(&self.tables, &table))?;
+            }
             union = Some(match union {
                 Some(it) => it.union(branch.build()?)?,
                 None => branch,
@@ -186,6 +186,36 @@ impl Filter {
         let newest = |name: &str, ascending| SortExpr::new(col(name), ascending, false);
         let order = [newest("ts", false), newest("flow_id", false), newest("seq", false)];
         union.sort_with_limit(order, limit)?.build()
+    }
+
+    /// What to scan, and the condition there. Tables whose condition needs the envelope only are
+    /// one scan of `traffic`; the others are scanned for themselves.
+    fn scans(&self) -> Vec<(String, Option<Expr>)> {
+        let enough = |condition: &Option<Expr>| {
+            let columns = condition.iter().flat_map(Expr::column_refs);
+            columns.into_iter().all(|it| self.tables.envelope_field(&it.name).is_some())
+        };
+        let (shared, mut scans): (Vec<_>, Vec<_>) =
+            self.branches.iter().cloned().partition(|it| enough(&it.1));
+        if shared.len() < 2 {
+            return self.branches.clone();
+        }
+        let mut conditions: Vec<(Option<Expr>, Vec<Expr>)> = Vec::new();
+        let everywhere = shared.len() == self.tables.protocols().count();
+        for (table, condition) in shared {
+            let name = lit(ScalarValue::Utf8View(Some(table)));
+            match conditions.iter_mut().find(|it| it.0 == condition) {
+                Some(it) => it.1.push(name),
+                None => conditions.push((condition, vec![name])),
+            }
+        }
+        let alike = everywhere && conditions.len() == 1;
+        let conditions = conditions.into_iter().filter_map(|(condition, names)| {
+            let named = (!alike).then(|| col(TABLE_NAME).in_list(names, false));
+            [named, condition].into_iter().flatten().reduce(Expr::and)
+        });
+        scans.insert(0, (TRAFFIC.to_owned(), conditions.reduce(Expr::or)));
+        scans
     }
 }
 

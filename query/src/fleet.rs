@@ -4,6 +4,7 @@
 //! filters, projections, limits and partial aggregates in it, and puts its own rows under it. What
 //! lies above the first exchange runs on the Hub. A node that fails or hangs is left out and
 //! named; the engine underneath would fail the query.
+use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -26,11 +27,11 @@ use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMerge
 use datafusion_distributed::{
     BroadcastExec, ChannelResolver, CoordinatorToWorkerMsg, DesiredTaskCountEvent,
     DesiredTaskCountEventResponse, DistributedExt, DistributedLeafExec, ExecuteTaskRequest,
-    GetWorkerInfoRequest, GetWorkerInfoResponse, NetworkBoundaryExt, NetworkCoalesceExec,
-    RouteTasksEvent, RouteTasksEventResponse, ScaleUpLeafNodeEvent, ScaleUpLeafNodeEventResponse,
-    SessionStateBuilderExt, SetPlanRequest, Worker, WorkerChannel, WorkerPlanRewriteEvent,
-    WorkerPlanRewriteEventResponse, WorkerQueryContext, WorkerResolver, WorkerToCoordinatorMsg,
-    grpc,
+    GetWorkerInfoRequest, GetWorkerInfoResponse, MaybeEncoded, NetworkBoundaryExt,
+    NetworkCoalesceExec, RouteTasksEvent, RouteTasksEventResponse, ScaleUpLeafNodeEvent,
+    ScaleUpLeafNodeEventResponse, SessionStateBuilderExt, SetPlanRequest, Worker, WorkerChannel,
+    WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse, WorkerQueryContext, WorkerResolver,
+    WorkerToCoordinatorMsg, grpc,
 };
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -41,8 +42,9 @@ use crate::error::{about_the_question, plain};
 use crate::node::{NodeAccounting, QUERY, settle};
 use crate::scan::{Meter, bind};
 use crate::session;
-use crate::table::template;
+use crate::table::{narrow, template};
 use crate::tables::Tables;
+use crate::wire::{self, Moved};
 
 /// How a Hub reaches a node: a gRPC channel to the server that has its [`crate::node::Service`].
 pub use datafusion_distributed::grpc::BoxCloneSyncChannel as Channel;
@@ -114,7 +116,7 @@ pub(crate) fn state(
         hub: hub.clone(),
         channels: Arc::new(channels),
         track: Arc::clone(track),
-        metrics,
+        plans: Arc::default(),
     };
     // The Hub is one of the places, with no rows: a boundary between one task and one task would
     // be left out, and the scan would run here.
@@ -135,7 +137,7 @@ pub(crate) fn state(
                     Ok(WorkerPlanRewriteEventResponse::new(plan))
                 },
             );
-            session::state(builder)
+            Ok(session::state(builder))
         }
     })
     .with_runtime_env(Arc::clone(&runtime));
@@ -155,10 +157,13 @@ pub(crate) fn state(
         // Else a union gives each of its inputs to some of the nodes only.
         .with_distributed_children_isolator_unions(false)?
         .with_distributed_metrics_collection(metrics)?
-        .with_distributed_compression(Some(datafusion_distributed::CompressionType::ZSTD))?
+        // A node sends each group once, not once for each of its streams.
+        .with_distributed_partial_reduce(true)?
+        // All that is sent is compressed, rows as well: see `wire`.
+        .with_distributed_compression(None)?
         .with_distributed_passthrough_headers(headers)?
         .with_distributed_local_worker_context(local.to_local_worker_context(hub));
-    session::state(builder)
+    Ok(session::state(builder))
 }
 
 /// Scans run everywhere; what stands above an exchange runs once.
@@ -195,10 +200,11 @@ fn scale_up(
     places: usize,
 ) -> impl Fn(ScaleUpLeafNodeEvent<'_>) -> Option<DfResult<ScaleUpLeafNodeEventResponse>> {
     move |event| {
-        template(event.plan.as_ref())?;
+        let config = template(event.plan.as_ref())?;
         let everywhere = || -> DfResult<Arc<dyn ExecutionPlan>> {
-            let variants = std::iter::repeat_n(Arc::clone(event.plan), places);
-            let leaf = Arc::new(DistributedLeafExec::try_new(Arc::clone(event.plan), variants)?);
+            let scan = narrow(config)?;
+            let variants = std::iter::repeat_n(Arc::clone(&scan), places);
+            let leaf = Arc::new(DistributedLeafExec::try_new(scan, variants)?);
             if event.task_count == places {
                 return Ok(leaf);
             }
@@ -242,7 +248,37 @@ struct Directory {
     hub: Url,
     channels: Arc<Vec<(Url, Channel)>>,
     track: Arc<Track>,
-    metrics: bool,
+    plans: Arc<Plans>,
+}
+
+impl Directory {
+    /// The node of that URL, by the number in it.
+    fn place(&self, url: &Url) -> Option<(usize, &Channel)> {
+        let i = url.host_str()?.strip_prefix('n')?.strip_suffix(".fleet")?.parse().ok()?;
+        Some((i, &self.channels.get(i).filter(|it| it.0 == *url)?.1))
+    }
+}
+
+/// The parts of a plan as they are sent. Every node gets the same part of a stage, so that it is
+/// encoded once, not a thousand times.
+#[derive(Default)]
+struct Plans(Mutex<HashMap<usize, Arc<[u8]>>>);
+
+impl Plans {
+    fn encode(
+        &self,
+        stage: usize,
+        plan: MaybeEncoded<Arc<dyn ExecutionPlan>>,
+        context: &Arc<TaskContext>,
+    ) -> DfResult<MaybeEncoded<Arc<dyn ExecutionPlan>>> {
+        let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = plans.get(&stage) {
+            return Ok(MaybeEncoded::Encoded(known.to_vec()));
+        }
+        let encoded = plan.encode(context)?;
+        plans.insert(stage, encoded.as_slice().into());
+        Ok(MaybeEncoded::Encoded(encoded))
+    }
 }
 
 impl WorkerResolver for Directory {
@@ -258,11 +294,14 @@ impl ChannelResolver for Directory {
         &self,
         url: &Url,
     ) -> Result<Box<dyn WorkerChannel>, DataFusionError> {
-        let Some(i) = self.channels.iter().position(|it| it.0 == *url) else {
+        let Some((i, channel)) = self.place(url) else {
             return exec_err!("{url} is not part of this query");
         };
-        let inner = grpc::create_worker_client(self.channels[i].1.clone());
-        Ok(Box::new(Tracked { inner, i, track: Arc::clone(&self.track), metrics: self.metrics }))
+        let moved = self.track.nodes.get(i).map(|it| Arc::clone(&it.moved));
+        let channel = wire::channel(channel.clone(), moved.unwrap_or_default());
+        let inner = grpc::create_worker_client(channel);
+        let (track, plans) = (Arc::clone(&self.track), Arc::clone(&self.plans));
+        Ok(Box::new(Tracked { inner, i, track, plans }))
     }
 }
 
@@ -276,8 +315,10 @@ pub(crate) struct Track {
 struct NodeTrack {
     /// Calls and streams on which the Hub waits for the node right now.
     waiting: AtomicUsize,
+    /// Streams of rows that have not come to their end; none yet if there was none.
+    open: Mutex<Option<usize>>,
     failed: Mutex<Option<String>>,
-    moved: Mutex<Vec<ExecutionPlanMetricsSet>>,
+    moved: Moved,
 }
 
 impl Track {
@@ -292,6 +333,13 @@ impl Track {
         all.filter(|it| it.1.waiting.load(Relaxed) > 0).map(|it| it.0).collect()
     }
 
+    /// The nodes whose rows have not all come.
+    pub(crate) fn unfinished(&self) -> Vec<usize> {
+        let open = |it: &NodeTrack| *it.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.nodes.iter().enumerate();
+        all.filter(|it| open(it.1) != Some(0)).map(|it| it.0).collect()
+    }
+
     /// The nodes that failed, and why.
     pub(crate) fn failed(&self) -> Vec<(usize, String)> {
         let reason =
@@ -301,22 +349,25 @@ impl Track {
 
     /// Bytes moved between the Hub and that node.
     pub(crate) fn moved(&self, i: usize) -> u64 {
-        let Some(node) = self.nodes.get(i) else { return 0 };
-        let sets = node.moved.lock().unwrap_or_else(PoisonError::into_inner);
-        sets.iter()
-            .flat_map(|it| {
-                let metrics = it.clone_inner();
-                metrics.iter().map(|it| it.value().clone()).collect::<Vec<_>>()
-            })
-            .filter(|it| ["bytes_transferred", "plan_bytes_sent"].contains(&it.name()))
-            .map(|it| it.as_usize() as u64)
-            .sum()
+        self.nodes.get(i).map_or(0, |it| it.moved.load(Relaxed))
     }
 
     fn fail(&self, i: usize, error: &DataFusionError) {
         let Some(node) = self.nodes.get(i) else { return };
         let mut failed = node.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.get_or_insert_with(|| plain(error));
+    }
+
+    fn begin(&self, i: usize, streams: usize) {
+        let Some(node) = self.nodes.get(i) else { return };
+        let mut open = node.open.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = Some(open.unwrap_or_default() + streams);
+    }
+
+    fn end(&self, i: usize) {
+        let Some(node) = self.nodes.get(i) else { return };
+        let mut open = node.open.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = open.map(|it| it.saturating_sub(1));
     }
 
     fn wait(&self, i: usize) {
@@ -337,21 +388,7 @@ struct Tracked {
     inner: Box<dyn WorkerChannel>,
     i: usize,
     track: Arc<Track>,
-    metrics: bool,
-}
-
-impl Tracked {
-    /// Metrics of this call alone. With EXPLAIN ANALYZE they belong to the plan.
-    fn own(&self, plan: ExecutionPlanMetricsSet) -> ExecutionPlanMetricsSet {
-        if self.metrics {
-            return plan;
-        }
-        let own = ExecutionPlanMetricsSet::new();
-        if let Some(node) = self.track.nodes.get(self.i) {
-            node.moved.lock().unwrap_or_else(PoisonError::into_inner).push(own.clone());
-        }
-        own
-    }
+    plans: Arc<Plans>,
 }
 
 #[async_trait]
@@ -359,12 +396,13 @@ impl WorkerChannel for Tracked {
     async fn coordinator_channel(
         &mut self,
         headers: HeaderMap,
-        set_plan_request: SetPlanRequest,
+        mut set_plan_request: SetPlanRequest,
         c2w_stream: BoxStream<'static, CoordinatorToWorkerMsg>,
         metrics: ExecutionPlanMetricsSet,
         task_ctx: &Arc<TaskContext>,
     ) -> DfResult<BoxStream<'static, DfResult<WorkerToCoordinatorMsg>>> {
-        let metrics = self.own(metrics);
+        let stage = set_plan_request.task_key.stage_id;
+        set_plan_request.plan = self.plans.encode(stage, set_plan_request.plan, task_ctx)?;
         let waiting = Waiting::new(&self.track, self.i);
         let opened = self
             .inner
@@ -396,11 +434,11 @@ impl WorkerChannel for Tracked {
         metrics: ExecutionPlanMetricsSet,
         task_ctx: &Arc<TaskContext>,
     ) -> DfResult<Vec<BoxStream<'static, DfResult<RecordBatch>>>> {
-        let metrics = self.own(metrics);
         let waiting = Waiting::new(&self.track, self.i);
         let streams = self.inner.execute_task(headers, request, metrics, task_ctx).await;
         drop(waiting);
         let streams = streams.inspect_err(|it| self.track.fail(self.i, it))?;
+        self.track.begin(self.i, streams.len());
         let tracked = streams.into_iter().map(|inner| {
             TrackedRows { inner, i: self.i, track: Arc::clone(&self.track), waiting: None }.boxed()
         });
@@ -453,10 +491,12 @@ impl Stream for TrackedRows {
             Poll::Pending => {}
             Poll::Ready(it) => {
                 self.waiting = None;
-                if let Some(Err(error)) = it
-                    && !about_the_question(error)
-                {
-                    self.track.fail(self.i, error);
+                match it {
+                    Some(Err(error)) if !about_the_question(error) => {
+                        self.track.fail(self.i, error);
+                    }
+                    Some(_) => {}
+                    None => self.track.end(self.i),
                 }
             }
         }

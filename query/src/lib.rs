@@ -13,12 +13,15 @@ pub mod filter;
 pub mod fleet;
 mod functions;
 pub mod kfl;
+mod late;
 mod names;
 pub mod node;
 mod scan;
 mod session;
+mod supply;
 mod table;
 mod tables;
+mod wire;
 
 pub use engine::{
     Accounting, AccountingFuture, Answer, Ask, Engine, Limits, NodeReport, NodeState, Plan, Query,
@@ -27,6 +30,7 @@ pub use engine::{
 pub use error::Error;
 pub use functions::{Function, functions};
 pub use session::Options;
+pub use supply::{Supplied, Supply};
 pub use tables::{COLUMNS, Conflict, TABLE_NAME, TABLES, TRAFFIC, Tables};
 
 /// What plans depend on: only nodes of the same version understand each other's.

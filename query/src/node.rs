@@ -4,9 +4,12 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result as DfResult, exec_err};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions, SortOrderPushdownResult,
+};
 use datafusion_distributed::{
     DistributedExt, Worker, WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse,
     WorkerQueryContext,
@@ -15,11 +18,12 @@ use segment::Store;
 use tonic::body::Body;
 use tonic::server::NamedService;
 
-use crate::Error;
 pub use crate::coverage::Loss;
-use crate::scan::{Meter, bind};
+use crate::scan::{Meter, Place};
 use crate::session::{self, Options};
+use crate::supply::{Supply, bind};
 use crate::table::template;
+use crate::{Error, Tables, wire};
 
 /// What a query cost at one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -42,6 +46,10 @@ pub struct NodeAccounting {
     pub losses: Vec<Loss>,
     /// Whether losses longer ago are not among them: there were too many to read.
     pub losses_cut: bool,
+    /// Packets that were dissected because the query asked for their rows.
+    pub dissected_packets: u64,
+    /// Why rows are lacking that could be made of packets, if they are.
+    pub lacks: Option<String>,
     /// Whether nothing of the query runs any more.
     pub finished: bool,
 }
@@ -57,15 +65,27 @@ pub struct Service {
 impl Service {
     /// A service over the rows of `store`.
     pub fn new(store: Store, options: &Options) -> Result<Self, Error> {
+        Self::supplied(store, None, options)
+    }
+
+    /// A service over the rows of `store`, and those that `supply` makes of what is in it.
+    pub fn supplied(
+        store: Store,
+        supply: Option<Arc<dyn Supply>>,
+        options: &Options,
+    ) -> Result<Self, Error> {
         let runtime = session::runtime(options, options.node_memory_bytes)
             .map_err(|it| Error::Failed(crate::error::plain(&it)))?;
         let ledger = Arc::new(Ledger::default());
         let partitions = options.partitions;
         let meters = Arc::clone(&ledger);
         let kept = store.clone();
+        let tables = Tables::new(store.tables());
+        let place = Place { store, tables };
         let worker = Worker::from_session_builder(move |context: WorkerQueryContext| {
-            let (store, meters) = (store.clone(), Arc::clone(&meters));
-            async move { state(context, partitions, store, &meters) }
+            let (place, supply) = (place.clone(), supply.clone());
+            let meters = Arc::clone(&meters);
+            async move { Ok(state(context, partitions, place, supply, &meters)) }
         });
         let worker = worker.with_runtime_env(runtime).with_version(crate::version());
         Ok(Self { worker, ledger, store: kept })
@@ -84,7 +104,7 @@ impl Service {
     + Send
     + Sync
     + 'static {
-        self.worker.clone().into_worker_server()
+        wire::Server(self.worker.clone().into_worker_server())
     }
 
     /// What a recent query cost here so far; `None` if it never ran here or is long gone.
@@ -113,9 +133,10 @@ pub(crate) const QUERY: &str = "x-kubeshark-query";
 fn state(
     context: WorkerQueryContext,
     partitions: usize,
-    store: Store,
+    place: Place,
+    supply: Option<Arc<dyn Supply>>,
     meters: &Ledger,
-) -> DfResult<datafusion::execution::session_state::SessionState> {
+) -> datafusion::execution::session_state::SessionState {
     let id = context.headers.get(QUERY).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let meter = meters.open(id);
     let mut builder = context.builder;
@@ -123,11 +144,32 @@ fn state(
     let builder = builder.with_distributed_worker_plan_rewrite_handler(
         move |event: WorkerPlanRewriteEvent<'_>| -> DfResult<WorkerPlanRewriteEventResponse> {
             check(&event.plan)?;
-            let plan = bind(event.plan, Some(&store), &meter)?;
+            let plan = bind(in_order(event.plan)?, &place, supply.as_ref(), &meter)?;
             Ok(WorkerPlanRewriteEventResponse::new(plan))
         },
     );
     session::state(builder)
+}
+
+/// Tells scans in which order their rows are wanted, so that row groups that have the first ones are
+/// read first. The Hub's planner did so, but it is lost on the way here.
+fn in_order(plan: Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let ordered = plan.transform_up(|node| {
+        let Some(sort) = node.downcast_ref::<SortExec>() else { return Ok(Transformed::no(node)) };
+        if template(sort.input().as_ref()).is_none() {
+            return Ok(Transformed::no(node));
+        }
+        match sort.input().try_pushdown_sort(sort.expr())? {
+            SortOrderPushdownResult::Inexact { inner } => {
+                let same = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+                Ok(Transformed::yes(node.replace_children(vec![inner], same)?))
+            }
+            SortOrderPushdownResult::Exact { .. } | SortOrderPushdownResult::Unsupported => {
+                Ok(Transformed::no(node))
+            }
+        }
+    })?;
+    Ok(ordered.data)
 }
 
 /// Puts our settings beside those that came with the query.

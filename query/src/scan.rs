@@ -1,7 +1,6 @@
 //! Where a template stood, the rows of this place: batches in memory, then segments, newest first.
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::fs::File;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -11,16 +10,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringViewArray,
-    TimestampNanosecondArray, UInt64Array, new_null_array,
+    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringViewArray, new_null_array,
 };
-use datafusion::arrow::compute::{self, cast, filter_record_batch, prep_null_mask_filter};
+use datafusion::arrow::compute::{cast, filter_record_batch, prep_null_mask_filter};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::memory::DataSourceExec;
-use datafusion::common::pruning::PruningStatistics;
-use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, Result, ScalarValue, Statistics, exec_err};
+use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfig, ParquetFileReaderFactory, ParquetSource,
@@ -33,19 +29,26 @@ use datafusion::parquet::file::metadata::ParquetMetaData;
 use datafusion::physical_expr::projection::{ProjectionExprs, Projector};
 use datafusion::physical_expr::utils::reassign_expr_columns;
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
-use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::coop::{CooperativeExec, cooperative};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::joins::{CrossJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+    ReplaceChildrenOptions,
+};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
-use segment::{Segment, Snapshot, Store};
+use segment::{Reader, Segment, Snapshot, Store};
 
 use crate::coverage::Coverage;
 use crate::node::NodeAccounting;
 use crate::table::{table_of, template};
+use crate::tables::{TABLE_NAME, Tables};
+
+mod distinct;
+mod prune;
 
 /// What the scans of one query cost at one place.
 #[derive(Debug, Default)]
@@ -60,6 +63,10 @@ pub(crate) struct Meter {
     /// What the scans took, summed over their streams, in nanoseconds.
     busy: AtomicU64,
     coverage: Mutex<Coverage>,
+    /// Packets that were dissected before the scans could begin.
+    pub(crate) dissected: AtomicU64,
+    /// Why rows are lacking that could be made of packets.
+    pub(crate) lacks: Mutex<Option<String>>,
 }
 
 impl Meter {
@@ -76,6 +83,8 @@ impl Meter {
             newest: range.map(|it| it.1),
             losses: Vec::new(),
             losses_cut: false,
+            dissected_packets: self.dissected.load(Relaxed),
+            lacks: self.lacks.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             finished: self.begun.get().is_some() && self.open.load(Relaxed) == 0,
         }
     }
@@ -85,7 +94,7 @@ impl Meter {
         self.coverage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn cover(&self, store: &Store, asked: &[(String, Option<Arc<dyn PhysicalExpr>>)]) {
+    pub(crate) fn cover(&self, store: &Store, asked: &[(String, Option<Arc<dyn PhysicalExpr>>)]) {
         let state = store.state();
         let mut coverage = self.coverage.lock().unwrap_or_else(PoisonError::into_inner);
         for (table, predicate) in asked {
@@ -94,111 +103,175 @@ impl Meter {
     }
 }
 
-/// Puts the rows of `store` where templates stand; no rows without one.
+impl Meter {
+    /// As long as what it returns lives, the query runs here.
+    pub(crate) fn wait(self: &Arc<Self>) -> Running {
+        self.begun.get_or_init(Instant::now);
+        self.open.fetch_add(1, Relaxed);
+        Running(Arc::clone(self))
+    }
+}
+
+/// A part of a query that runs.
+#[derive(Debug)]
+pub(crate) struct Running(Arc<Meter>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Where a place's rows are.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) store: Store,
+    pub(crate) tables: Tables,
+}
+
+/// Puts the rows of `place` where templates stand; no rows without one.
 pub(crate) fn bind(
     plan: Arc<dyn ExecutionPlan>,
-    store: Option<&Store>,
+    place: Option<&Place>,
     meter: &Arc<Meter>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     // One snapshot per table: a query that names a table twice sees the same rows twice.
     let mut snapshots: HashMap<String, Arc<Snapshot>> = HashMap::new();
     let mut asked = Vec::new();
     let bound = plan.transform_up(|node| {
+        if let Some(scan) = distinct::wanted(node.as_ref()) {
+            let scan = distinct::of(scan);
+            let same = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+            return Ok(Transformed::yes(node.replace_children(vec![scan], same)?));
+        }
         let Some(config) = template(node.as_ref()) else { return Ok(Transformed::no(node)) };
-        let table = table_of(config)?.to_owned();
-        let snapshot = store.map(|store| {
-            let it = snapshots.entry(table.clone());
-            Arc::clone(it.or_insert_with(|| Arc::new(store.snapshot(&table))))
-        });
-        asked.push((table.clone(), config.file_source().filter()));
-        let scan = Scan::new(table, config, snapshot.as_deref(), meter)?;
+        let mut rows = Vec::new();
+        if let Some(Place { store, tables }) = place {
+            for table in tables.behind(table_of(config)?) {
+                let name = table.name.as_ref();
+                let it = snapshots.entry(name.to_owned());
+                let it = it.or_insert_with(|| Arc::new(store.snapshot(name)));
+                rows.push((Arc::from(name), Arc::clone(it)));
+                asked.push((name.to_owned(), config.file_source().filter()));
+            }
+        }
+        let scan = Scan::new(config, &rows, meter)?;
         Ok(Transformed::yes(Arc::new(scan) as Arc<dyn ExecutionPlan>))
     })?;
-    if let Some(store) = store {
-        meter.cover(store, &asked);
+    if let Some(place) = place {
+        meter.cover(&place.store, &asked);
     }
     Ok(bound.data)
 }
 
-/// Smaller segments are not worth dividing.
+/// So few rows of a batch are copied sooner than the rest is kept.
+const FEW_ROWS: usize = 512;
+/// What is smaller is not worth dividing.
 const PIECE_BYTES: u64 = 4 << 20;
 
-/// A scan of one table at this place.
+/// A scan of one table at this place, or of `traffic`.
+#[derive(Clone)]
 pub(crate) struct Scan {
     table: String,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
     /// Per partition.
-    hot: Vec<Vec<RecordBatch>>,
+    hot: Vec<Vec<Hot>>,
     hot_reader: Arc<HotReader>,
     files: Option<Arc<dyn ExecutionPlan>>,
     n_files: usize,
     limit: Option<usize>,
+    /// Whether rows may be left out that are the same as others.
+    distinct: bool,
     meter: Arc<Meter>,
 }
 
+/// Rows in memory, and the table they are of.
+#[derive(Clone, Debug)]
+pub(crate) struct Hot {
+    pub(crate) table: Arc<str>,
+    pub(crate) batch: RecordBatch,
+}
+
 impl Scan {
-    fn new(
-        table: String,
+    pub(crate) fn new(
         config: &FileScanConfig,
-        snapshot: Option<&Snapshot>,
+        rows: &[(Arc<str>, Arc<Snapshot>)],
         meter: &Arc<Meter>,
     ) -> Result<Self> {
+        let table = table_of(config)?.to_owned();
         let Some(source) = config.file_source().downcast_ref::<ParquetSource>() else {
             return exec_err!("a scan of something other than segments");
         };
         let template = DataSourceExec::from_data_source(config.clone());
         let partitions = template.properties().partitioning.partition_count();
         let schema = template.schema();
-        let table_schema = Arc::clone(config.file_schema());
+        let known = config.file_source().table_schema();
+        let (in_files, columns) = (known.file_schema(), known.table_schema());
+        // The name of the table is in no file, but is known of each.
+        let named = !known.table_partition_cols().is_empty();
         let predicate = config.file_source().filter();
         let projection = match config.file_source().projection() {
             Some(it) => it.clone(),
             None => {
-                let all: Vec<usize> = (0..table_schema.fields().len()).collect();
-                ProjectionExprs::from_indices(&all, &table_schema)
+                let all: Vec<usize> = (0..columns.fields().len()).collect();
+                ProjectionExprs::from_indices(&all, columns)
             }
         };
         let pruning = predicate.as_ref().and_then(|it| {
             let builder = PruningPredicateBuilder::new();
-            builder.with_file_schema(Arc::clone(&table_schema)).build(Arc::clone(it))
+            builder.with_file_schema(Arc::clone(columns)).build(Arc::clone(it))
         });
         let pruning = pruning.as_deref();
 
         let mut hot = vec![Vec::new(); partitions];
+        let all = rows.iter().flat_map(|(table, snapshot)| {
+            snapshot.hot.iter().map(|it| Hot { table: Arc::clone(table), batch: it.clone() })
+        });
+        let kept = prune::hot(all.collect(), pruning, named);
+        for (i, it) in kept.into_iter().rev().enumerate() {
+            hot[i % partitions].push(it);
+        }
+
         let mut groups = vec![Vec::new(); partitions];
         let mut segments = BTreeMap::new();
-        if let Some(snapshot) = snapshot {
-            let kept = prune_hot(&snapshot.hot, pruning);
-            for (i, batch) in kept.into_iter().rev().enumerate() {
-                hot[i % partitions].push(batch.clone());
+        let all: Vec<_> = rows.iter().flat_map(|it| &it.1.segments).collect();
+        let (mut kept, filtered) = prune::segments(all, pruning, columns, named);
+        kept.sort_by_key(|it| std::cmp::Reverse(it.segment.max_ts));
+        // Few large segments are read in pieces, so that every partition has its share.
+        let pieces = partitions.div_ceil(kept.len().max(1)) as u64;
+        let mut turn = 0;
+        for part in kept {
+            let segment = part.segment;
+            let mut file = PartitionedFile::new(segment.file.clone(), segment.bytes);
+            if named {
+                let name = ScalarValue::Utf8View(Some(segment.table.clone()));
+                file.partition_values = vec![name];
             }
-            let mut kept = prune_segments(&snapshot.segments, pruning);
-            kept.sort_by_key(|it| std::cmp::Reverse(it.max_ts));
-            // Few large segments are read in pieces, so that every partition has its share.
-            let pieces = partitions.div_ceil(kept.len().max(1)) as u64;
-            let mut turn = 0;
-            for segment in kept {
-                let known = Arc::new(statistics(segment, &table_schema));
-                let pieces = if segment.bytes < PIECE_BYTES { 1 } else { pieces };
-                for piece in 0..pieces {
-                    let mut file = PartitionedFile::new(segment.file.clone(), segment.bytes);
-                    if pieces > 1 {
-                        let at = |piece: u64| i64::try_from(segment.bytes * piece / pieces);
-                        let to = at(piece + 1).unwrap_or(i64::MAX);
-                        file = file.with_range(at(piece).unwrap_or(i64::MAX), to);
-                    }
-                    let file = file.with_statistics(Arc::clone(&known));
-                    segments.insert(file.object_meta.location.to_string(), Arc::clone(segment));
-                    groups[turn % partitions].push(file);
-                    turn += 1;
+            let mut file = file.with_statistics(Arc::new(prune::statistics(segment, in_files)));
+            if let Some(row_groups) = part.row_groups {
+                file = file.with_extension(row_groups);
+            }
+            segments.insert(file.object_meta.location.to_string(), Arc::clone(segment));
+            let pieces = if part.bytes < PIECE_BYTES { 1 } else { pieces.min(part.n_row_groups) };
+            for piece in 0..pieces {
+                let mut file = file.clone();
+                if pieces > 1 {
+                    let at = |piece: u64| i64::try_from(segment.bytes * piece / pieces);
+                    let to = at(piece + 1).unwrap_or(i64::MAX);
+                    file = file.with_range(at(piece).unwrap_or(i64::MAX), to);
                 }
+                groups[turn % partitions].push(file);
+                turn += 1;
             }
         }
         let n_files = segments.len();
         let files = (n_files > 0).then(|| {
             let readers = Readers { segments: Arc::new(segments), meter: Arc::clone(meter) };
-            let source = source.clone().with_parquet_file_reader_factory(Arc::new(readers));
+            let mut source = source.clone().with_parquet_file_reader_factory(Arc::new(readers));
+            if filtered {
+                source = source.with_bloom_filter_on_read(false);
+            }
             let mut config = config.clone();
             config.file_source = Arc::new(source);
             config.file_groups = groups.into_iter().map(FileGroup::new).collect();
@@ -212,13 +285,14 @@ impl Scan {
         );
         Ok(Self {
             table,
-            hot_reader: Arc::new(HotReader::new(&table_schema, &schema, predicate, projection)?),
+            hot_reader: Arc::new(HotReader::new(columns, named, &schema, predicate, projection)?),
             schema,
             properties: Arc::new(properties),
             hot,
             files,
             n_files,
             limit: config.limit,
+            distinct: false,
             meter: Arc::clone(meter),
         })
     }
@@ -239,6 +313,9 @@ impl DisplayAs for Scan {
         }
         if let Some(it) = self.limit {
             write!(f, ", limit={it}")?;
+        }
+        if self.distinct {
+            write!(f, ", distinct")?;
         }
         let columns: Vec<_> = self.schema.fields().iter().map(|it| it.name().as_str()).collect();
         write!(f, ", columns=[{}]", columns.join(", "))
@@ -286,9 +363,12 @@ impl ExecutionPlan for Scan {
         let reader = Arc::clone(&self.hot_reader);
         let meter = Arc::clone(&self.meter);
         let hot = futures::stream::iter(self.hot.get(partition).cloned().unwrap_or_default())
-            .flat_map(move |batch| futures::stream::iter(slices(&batch, rows)))
-            .filter_map(move |batch| {
-                let read = reader.read(&batch, &meter).transpose();
+            .flat_map(move |it| {
+                let parts = slices(&it.batch, rows).into_iter();
+                futures::stream::iter(parts.map(move |batch| (Arc::clone(&it.table), batch)))
+            })
+            .filter_map(move |(table, batch)| {
+                let read = reader.read(&table, &batch, &meter).transpose();
                 futures::future::ready(read)
             });
         let files = match &self.files {
@@ -299,9 +379,14 @@ impl ExecutionPlan for Scan {
         };
         self.meter.begun.get_or_init(Instant::now);
         self.meter.open.fetch_add(1, Relaxed);
+        let mut rows = hot.chain(files.map(|it| it.map(lean))).boxed();
+        if self.distinct {
+            let mut seen = distinct::Seen::default();
+            rows = rows.map(move |it| it.and_then(|it| seen.fresh(it))).boxed();
+        }
         Ok(Box::pin(cooperative(ScanStream {
             schema: Arc::clone(&self.schema),
-            rows: hot.chain(files).boxed(),
+            rows,
             left: self.limit,
             done: Done { partition, files: self.files.clone(), meter: Arc::clone(&self.meter) },
         })))
@@ -310,6 +395,25 @@ impl ExecutionPlan for Scan {
     fn metrics(&self) -> Option<MetricsSet> {
         self.files.as_ref().and_then(|it| it.metrics())
     }
+}
+
+/// The few rows that a filter left of many, without the pages that they were read from: whoever keeps them
+/// would keep those.
+fn lean(batch: RecordBatch) -> RecordBatch {
+    if batch.num_rows() > FEW_ROWS {
+        return batch;
+    }
+    let columns = batch.columns().iter().map(|it| -> ArrayRef {
+        match it.data_type() {
+            DataType::Utf8View => Arc::new(it.as_string_view().gc()),
+            DataType::BinaryView => Arc::new(it.as_binary_view().gc()),
+            _ => Arc::clone(it),
+        }
+    });
+    let (schema, rows) = (batch.schema(), Some(batch.num_rows()));
+    let options = RecordBatchOptions::new().with_row_count(rows);
+    // The same columns fit the same schema.
+    RecordBatch::try_new_with_options(schema, columns.collect(), &options).unwrap_or(batch)
 }
 
 /// One partition's rows, at most as many as the plan's limit.
@@ -380,6 +484,8 @@ impl Drop for Done {
 struct HotReader {
     /// The columns that are read, as the table has them.
     columns: SchemaRef,
+    /// Whether the name of the table is a column.
+    named: bool,
     predicate: Option<Arc<dyn PhysicalExpr>>,
     narrow: Option<Arc<dyn PhysicalExpr>>,
     projector: Projector,
@@ -389,6 +495,7 @@ struct HotReader {
 impl HotReader {
     fn new(
         table: &SchemaRef,
+        named: bool,
         output: &SchemaRef,
         predicate: Option<Arc<dyn PhysicalExpr>>,
         projection: ProjectionExprs,
@@ -407,11 +514,11 @@ impl HotReader {
             .transpose()?;
         let projection = projection.try_map_exprs(|it| reassign_expr_columns(it, &columns))?;
         let projector = projection.make_projector(&columns)?;
-        Ok(Self { columns, predicate, narrow, projector, schema: Arc::clone(output) })
+        Ok(Self { columns, named, predicate, narrow, projector, schema: Arc::clone(output) })
     }
 
-    fn read(&self, batch: &RecordBatch, meter: &Meter) -> Result<Option<RecordBatch>> {
-        let mut batch = adapt(batch, &self.columns)?;
+    fn read(&self, table: &str, batch: &RecordBatch, meter: &Meter) -> Result<Option<RecordBatch>> {
+        let mut batch = adapt(batch, &self.columns, self.named.then_some(table))?;
         meter.rows.fetch_add(batch.num_rows() as u64, Relaxed);
         meter.bytes.fetch_add(bytes(&batch), Relaxed);
         if let Some(predicate) = &self.narrow {
@@ -437,13 +544,22 @@ impl HotReader {
     }
 }
 
-/// The batch with exactly these columns: what it lacks is null, what it has besides is dropped.
-pub(crate) fn adapt(batch: &RecordBatch, to: &SchemaRef) -> Result<RecordBatch> {
+/// The batch with exactly these columns: what it lacks is null, what it has besides is dropped. In
+/// `traffic`, the name of its table is a column.
+pub(crate) fn adapt(
+    batch: &RecordBatch,
+    to: &SchemaRef,
+    table: Option<&str>,
+) -> Result<RecordBatch> {
     let rows = batch.num_rows();
     let columns = to
         .fields()
         .iter()
         .map(|field| match batch.column_by_name(field.name()) {
+            None if field.name() == TABLE_NAME && table.is_some() => {
+                let name = std::iter::repeat_n(table.unwrap_or_default(), rows);
+                Ok(Arc::new(StringViewArray::from_iter_values(name)) as ArrayRef)
+            }
             None => Ok(new_null_array(field.data_type(), rows)),
             Some(it) if it.data_type() == field.data_type() => Ok(Arc::clone(it)),
             Some(it) => cast(it, field.data_type()),
@@ -460,154 +576,6 @@ fn slices(batch: &RecordBatch, rows: usize) -> Vec<RecordBatch> {
 
 fn bytes(batch: &RecordBatch) -> u64 {
     batch.columns().iter().map(|it| it.to_data().get_slice_memory_size().unwrap_or(0) as u64).sum()
-}
-
-fn prune_hot<'a>(
-    batches: &'a [RecordBatch],
-    pruning: Option<&PruningPredicate>,
-) -> Vec<&'a RecordBatch> {
-    let keep = pruning.and_then(|it| it.prune(&HotStatistics(batches)).ok());
-    match keep {
-        Some(keep) => batches.iter().zip(keep).filter(|(_, keep)| *keep).map(|it| it.0).collect(),
-        None => batches.iter().collect(),
-    }
-}
-
-fn prune_segments<'a>(
-    segments: &'a [Arc<Segment>],
-    pruning: Option<&PruningPredicate>,
-) -> Vec<&'a Arc<Segment>> {
-    let keep = pruning.and_then(|it| it.prune(&SegmentStatistics(segments)).ok());
-    match keep {
-        Some(keep) => segments.iter().zip(keep).filter(|(_, keep)| *keep).map(|it| it.0).collect(),
-        None => segments.iter().collect(),
-    }
-}
-
-/// What is known of a segment without touching its file, for the columns `table` has.
-fn statistics(segment: &Segment, table: &SchemaRef) -> Statistics {
-    let mut statistics = Statistics::new_unknown(table);
-    statistics.num_rows = Precision::Exact(usize::try_from(segment.rows).unwrap_or(usize::MAX));
-    if let Some(ts) =
-        table.index_of("ts").ok().and_then(|it| statistics.column_statistics.get_mut(it))
-    {
-        let at =
-            |ns| Precision::Exact(ScalarValue::TimestampNanosecond(Some(ns), Some("UTC".into())));
-        (ts.min_value, ts.max_value) = (at(segment.min_ts), at(segment.max_ts));
-        ts.null_count = Precision::Exact(0);
-    }
-    statistics
-}
-
-struct SegmentStatistics<'a>(&'a [Arc<Segment>]);
-
-impl SegmentStatistics<'_> {
-    fn times(&self, column: &Column, of: impl Fn(&Segment) -> i64) -> Option<ArrayRef> {
-        (column.name == "ts").then(|| {
-            let times = self.0.iter().map(|it| of(it));
-            Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC"))
-                as ArrayRef
-        })
-    }
-}
-
-impl PruningStatistics for SegmentStatistics<'_> {
-    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.times(column, |it| it.min_ts)
-    }
-
-    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.times(column, |it| it.max_ts)
-    }
-
-    fn num_containers(&self) -> usize {
-        self.0.len()
-    }
-
-    fn null_counts(&self, _: &Column) -> Option<ArrayRef> {
-        None
-    }
-
-    fn row_counts(&self) -> Option<ArrayRef> {
-        Some(Arc::new(UInt64Array::from_iter_values(self.0.iter().map(|it| it.rows))))
-    }
-
-    fn contained(
-        &self,
-        _: &Column,
-        _: &std::collections::HashSet<ScalarValue>,
-    ) -> Option<BooleanArray> {
-        None
-    }
-}
-
-/// A batch in memory has no statistics, but two are found faster than a filter is evaluated: the
-/// range of `ts`, and the one value of a column that has only one, such as `protocol`.
-struct HotStatistics<'a>(&'a [RecordBatch]);
-
-impl HotStatistics<'_> {
-    fn of(&self, column: &Column, max: bool) -> Option<ArrayRef> {
-        let values: Vec<ArrayRef> = self
-            .0
-            .iter()
-            .map(|batch| {
-                let column = batch.column_by_name(&column.name)?;
-                match column.data_type() {
-                    DataType::Timestamp(..) if column.null_count() == 0 => {
-                        let times = column.as_primitive_opt::<datafusion::arrow::datatypes::TimestampNanosecondType>()?;
-                        let it = if max { compute::max(times) } else { compute::min(times) };
-                        Some(TimestampNanosecondArray::from(vec![it]).with_timezone("UTC"))
-                            .map(|it| Arc::new(it) as ArrayRef)
-                    }
-                    DataType::Utf8View => only_value(column.as_string_view_opt()?),
-                    _ => None,
-                }
-            })
-            .collect::<Option<_>>()?;
-        let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
-        compute::concat(&values).ok()
-    }
-}
-
-/// The column's first value, if all the others are the same; null if they are not.
-fn only_value(column: &StringViewArray) -> Option<ArrayRef> {
-    let views = column.views();
-    let first = views.first()?;
-    // Up to 12 bytes stand in the view itself, so that equal views are equal texts.
-    let inline = (*first as u32) <= 12;
-    let one = inline && column.null_count() == 0 && views.iter().all(|it| it == first);
-    Some(if one { column.slice(0, 1) } else { StringViewArray::new_null(1) })
-        .map(|it| Arc::new(it) as _)
-}
-
-impl PruningStatistics for HotStatistics<'_> {
-    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.of(column, false)
-    }
-
-    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.of(column, true)
-    }
-
-    fn num_containers(&self) -> usize {
-        self.0.len()
-    }
-
-    fn null_counts(&self, _: &Column) -> Option<ArrayRef> {
-        None
-    }
-
-    fn row_counts(&self) -> Option<ArrayRef> {
-        Some(Arc::new(UInt64Array::from_iter_values(self.0.iter().map(|it| it.num_rows() as u64))))
-    }
-
-    fn contained(
-        &self,
-        _: &Column,
-        _: &std::collections::HashSet<ScalarValue>,
-    ) -> Option<BooleanArray> {
-        None
-    }
 }
 
 /// Reads segments by the handle the snapshot gave, never by a path from a plan.
@@ -632,17 +600,18 @@ impl ParquetFileReaderFactory for Readers {
         let bytes_scanned = datafusion::physical_plan::metrics::MetricBuilder::new(metrics)
             .global_counter("bytes_scanned");
         Ok(Box::new(SegmentReader {
-            segment: Arc::clone(segment),
-            file: None,
+            reader: Reader::new(Arc::clone(segment)),
+            begun: false,
             meter: Arc::clone(&self.meter),
             bytes_scanned,
         }))
     }
 }
 
+/// Counts what is read of a segment.
 struct SegmentReader {
-    segment: Arc<Segment>,
-    file: Option<Arc<File>>,
+    reader: Reader,
+    begun: bool,
     meter: Arc<Meter>,
     bytes_scanned: datafusion::physical_plan::metrics::Count,
 }
@@ -652,27 +621,10 @@ impl SegmentReader {
         let total: u64 = ranges.iter().map(|it| it.end.saturating_sub(it.start)).sum();
         self.meter.bytes.fetch_add(total, Relaxed);
         self.bytes_scanned.add(usize::try_from(total).unwrap_or(usize::MAX));
-        if self.file.is_none() {
+        if !std::mem::replace(&mut self.begun, true) {
             self.meter.segments.fetch_add(1, Relaxed);
         }
-        let (segment, file) = (Arc::clone(&self.segment), self.file.take());
-        let read = tokio::task::spawn_blocking(move || {
-            let at = |error: std::io::Error| {
-                let text = format!("reading segment {}: {error}", segment.path().display());
-                ParquetError::External(text.into())
-            };
-            let file = match file {
-                Some(it) => it,
-                None => Arc::new(File::open(segment.path()).map_err(at)?),
-            };
-            let parts = ranges.into_iter().map(|range| segment.bytes_at(&file, range));
-            let parts = parts.collect::<Result<Vec<_>, segment::Error>>();
-            let parts = parts.map_err(|it| ParquetError::External(Box::new(it)))?;
-            Ok::<_, ParquetError>((file, parts))
-        });
-        let (file, parts) = read.await.map_err(|it| ParquetError::External(Box::new(it)))??;
-        self.file = Some(file);
-        Ok(parts)
+        self.reader.get_byte_ranges(ranges).await
     }
 }
 
@@ -690,16 +642,9 @@ impl AsyncFileReader for SegmentReader {
 
     fn get_metadata<'a>(
         &'a mut self,
-        _: Option<&'a ArrowReaderOptions>,
+        options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
-        let segment = Arc::clone(&self.segment);
-        async move {
-            // In the cache as a rule; if not, it is read from the file.
-            let read = tokio::task::spawn_blocking(move || segment.metadata());
-            let read = read.await.map_err(|it| ParquetError::External(Box::new(it)))?;
-            read.map_err(|it| ParquetError::External(Box::new(it)))
-        }
-        .boxed()
+        self.reader.get_metadata(options)
     }
 }
 

@@ -1,4 +1,5 @@
 //! The one place where DataFusion sessions are made, and where a user's SQL becomes a plan.
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,18 +7,25 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringViewArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::catalog::{SchemaProvider, TableProvider};
-use datafusion::common::{Result as DfResult, exec_err, internal_err, not_impl_err};
-use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
+    SchemaProvider, TableProvider,
+};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{
+    Result as DfResult, ScalarValue, TableReference, exec_err, not_impl_err, plan_err,
+};
+use datafusion::datasource::{MemTable, provider_as_source};
+use datafusion::execution::TaskContext;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::optimizer::Analyzer;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -25,6 +33,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use segment::Store;
 use url::Url;
 
 use crate::bodies::TextOfBodies;
@@ -104,116 +113,158 @@ pub(crate) fn runtime(options: &Options, memory: usize) -> DfResult<Arc<RuntimeE
         .build_arc()
 }
 
-/// A state of these settings with our functions and rules. `builder` may carry more.
-pub(crate) fn state(builder: SessionStateBuilder) -> DfResult<SessionState> {
-    let mut rules = Analyzer::new().rules;
-    // Before types are made to agree, for bytes and text would never.
-    rules.insert(0, Arc::new(TextOfBodies::default()));
-    let mut state = builder
-        .with_default_features()
+/// A state with our functions and rules. `builder` brings the settings, and whatever else there is
+/// to the session.
+pub(crate) fn state(builder: SessionStateBuilder) -> SessionState {
+    let base = bare();
+    // By their own names: the maps have functions under each of their aliases, too.
+    builder
+        .with_expr_planners(base.expr_planners().to_vec())
+        .with_scalar_functions(named(base.scalar_functions(), |it| it.name()))
+        .with_higher_order_functions(named(base.higher_order_functions(), |it| it.name()))
+        .with_aggregate_functions(named(base.aggregate_functions(), |it| it.name()))
+        .with_window_functions(named(base.window_functions(), |it| it.name()))
         .with_file_formats(Vec::new())
-        .with_table_factories(std::collections::HashMap::new())
-        .with_analyzer_rules(rules)
-        .build();
-    crate::functions::register(&mut state)?;
-    Ok(state)
+        .with_table_factories(HashMap::new())
+        .with_analyzer_rules(base.analyzer().rules.clone())
+        .build()
 }
 
-/// A state that knows no tables: enough to read expressions.
+fn named<F>(functions: &HashMap<String, Arc<F>>, name: impl Fn(&F) -> &str) -> Vec<Arc<F>> {
+    functions.iter().filter(|it| it.0 == name(it.1)).map(|it| Arc::clone(it.1)).collect()
+}
+
+/// A state that knows no tables: enough to read expressions, and the origin of all others, for
+/// there are hundreds of functions.
 pub(crate) fn bare() -> &'static SessionState {
     static BARE: std::sync::OnceLock<SessionState> = std::sync::OnceLock::new();
     BARE.get_or_init(|| {
-        state(SessionStateBuilder::new().with_config(config(2)))
-            .expect("our functions have distinct names and need no resources")
+        let mut rules = Analyzer::new().rules;
+        // Before types are made to agree, for bytes and text would never.
+        rules.insert(0, Arc::new(TextOfBodies::default()));
+        let mut state = SessionStateBuilder::new()
+            .with_default_features()
+            .with_file_formats(Vec::new())
+            .with_table_factories(HashMap::new())
+            .with_config(config(2))
+            .with_analyzer_rules(rules)
+            .build();
+        crate::functions::register(&mut state)
+            .expect("our functions have distinct names and need no resources");
+        state
     })
 }
 
-/// Makes `tables`, the views over them and the tables about them known to a session.
-pub(crate) fn register(
-    context: &SessionContext,
-    tables: &Tables,
-    partitions: usize,
-) -> DfResult<()> {
-    let names = Names { tables: tables.clone(), partitions };
-    let options = context.copied_config();
-    let defaults = &options.options().catalog;
-    let Some(catalog) = context.catalog(&defaults.default_catalog) else {
-        return internal_err!("a session without a catalog");
-    };
-    catalog.register_schema(&defaults.default_schema, Arc::new(names))?;
-    Ok(())
+/// A state that knows `tables`, `traffic` and the tables about them; it plans, and runs nothing.
+/// `store` has the rows, if they are all here.
+pub(crate) fn knowing(tables: &Tables, store: Option<&Store>, partitions: usize) -> SessionState {
+    let mut state = bare().clone();
+    *state.config_mut() = config(partitions);
+    if store.is_some() {
+        // Nothing is exchanged, so that the smaller side of a join may be collected.
+        let defaults = ConfigOptions::default().optimizer;
+        let optimizer = &mut state.config_mut().options_mut().optimizer;
+        optimizer.hash_join_single_partition_threshold =
+            defaults.hash_join_single_partition_threshold;
+        optimizer.hash_join_single_partition_threshold_rows =
+            defaults.hash_join_single_partition_threshold_rows;
+    }
+    let catalog = MemoryCatalogProvider::new();
+    let known = Known { tables: tables.clone(), store: store.cloned(), partitions };
+    let names = &state.config_options().catalog;
+    let (name, schema) = (names.default_catalog.clone(), names.default_schema.clone());
+    if let Err(error) = catalog.register_schema(&schema, Arc::new(known)) {
+        tracing::error!(%error, "the tables are not known");
+    }
+    let catalogs = MemoryCatalogProviderList::new();
+    catalogs.register_catalog(name, Arc::new(catalog));
+    state.register_catalog_list(Arc::new(catalogs));
+    state.mark_start_execution();
+    state
 }
 
-/// What tables are called in a session. A query names few of many: each is made when it is named.
+/// What `state`'s plans run with.
+pub(crate) fn task(state: &SessionState, runtime: Arc<RuntimeEnv>) -> Arc<TaskContext> {
+    // Functions are looked up by name in plans from elsewhere only.
+    Arc::new(TaskContext::new(
+        None,
+        state.session_id().to_owned(),
+        state.config().clone(),
+        HashMap::new(),
+        HashMap::new(),
+        HashMap::new(),
+        HashMap::new(),
+        runtime,
+    ))
+}
+
+/// The tables, each made when a question names it.
 #[derive(Debug)]
-struct Names {
+struct Known {
     tables: Tables,
+    store: Option<Store>,
     partitions: usize,
-}
-
-impl Names {
-    fn template(&self, name: &str) -> Option<Arc<Template>> {
-        let schema = Arc::clone(self.tables.schema(name)?);
-        Some(Arc::new(Template::new(name, schema, self.partitions)))
-    }
-
-    /// The envelopes of every protocol, united. Each branch names its table, which is a constant the
-    /// optimizer prunes by; `protocol` is not one, for a table may carry several.
-    fn traffic(&self) -> DfResult<Option<LogicalPlan>> {
-        let mut union: Option<LogicalPlanBuilder> = None;
-        for table in self.tables.protocols() {
-            let Some(template) = self.template(&table.name) else { continue };
-            let source = provider_as_source(template);
-            let branch = LogicalPlanBuilder::scan(table.name.as_ref(), source, None)?
-                .project(envelope(&self.tables, &table.name))?;
-            union = Some(match union {
-                Some(it) => it.union(branch.build()?)?,
-                None => branch,
-            });
-        }
-        union.map(LogicalPlanBuilder::build).transpose()
-    }
 }
 
 #[async_trait]
-impl SchemaProvider for Names {
+impl SchemaProvider for Known {
     fn table_names(&self) -> Vec<String> {
         let all = self.tables.all();
-        let names = all.iter().map(|it| it.name.to_string());
-        names.chain([TABLES.to_owned(), COLUMNS.to_owned()]).collect()
+        let all = all.iter().map(|it| it.name.to_string());
+        all.chain([TABLES.to_owned(), COLUMNS.to_owned()]).collect()
     }
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         Ok(match name {
-            TRAFFIC => self.traffic()?.map(|it| Arc::new(ViewTable::new(it, None)) as _),
             TABLES => Some(Arc::new(about_tables(&self.tables)?)),
             COLUMNS => Some(Arc::new(about_columns(&self.tables)?)),
-            name => self.template(name).map(|it| it as _),
+            name => {
+                let table = Template::find(name, &self.tables, self.partitions);
+                let rows = self.store.as_ref().map(|it| rows(it, name));
+                table.map(|it| Arc::new(it.with_rows(rows)) as Arc<dyn TableProvider>)
+            }
         })
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        match name {
-            TABLES | COLUMNS => true,
-            TRAFFIC => self.tables.protocols().next().is_some(),
-            name => self.tables.get(name).is_some(),
-        }
+        [TABLES, COLUMNS].contains(&name)
+            || Template::find(name, &self.tables, self.partitions).is_some()
     }
 }
 
-/// The envelope's columns and the name of the table, as expressions over a protocol table.
-pub(crate) fn envelope(tables: &Tables, table: &str) -> Vec<datafusion::logical_expr::Expr> {
-    let columns = tables.envelope().iter().map(|it| col(it.name.as_ref()));
-    columns.chain([table_name(table)]).collect()
+/// How many rows the table has now.
+fn rows(store: &Store, table: &str) -> u64 {
+    let tables = store.state().tables;
+    let counted = tables.iter().filter(|it| table == TRAFFIC || it.name == table);
+    counted.map(|it| it.rows).sum()
 }
 
-fn table_name(table: &str) -> datafusion::logical_expr::Expr {
-    lit(datafusion::common::ScalarValue::Utf8View(Some(table.to_owned()))).alias(TABLE_NAME)
+/// A scan of that table.
+pub(crate) fn scan(
+    tables: &Tables,
+    table: &str,
+    partitions: usize,
+) -> DfResult<LogicalPlanBuilder> {
+    let Some(template) = Template::find(table, tables, partitions) else {
+        return plan_err!("there is no table {table}");
+    };
+    LogicalPlanBuilder::scan(
+        TableReference::bare(table),
+        provider_as_source(Arc::new(template)),
+        None,
+    )
+}
+
+/// The envelope's columns and the name of the table, as expressions over a protocol table.
+pub(crate) fn envelope(tables: &Tables, table: &str) -> Vec<Expr> {
+    let columns = tables.envelope().iter().map(|it| col(it.name.as_ref()));
+    let name = ScalarValue::Utf8View(Some(table.to_owned()));
+    columns.chain([lit(name).alias(TABLE_NAME)]).collect()
 }
 
 /// A user's SQL as a plan that only reads.
 pub(crate) async fn plan(
-    context: &SessionContext,
+    state: &SessionState,
     tables: &Tables,
     sql: &str,
 ) -> Result<LogicalPlan, Error> {
@@ -224,7 +275,6 @@ pub(crate) async fn plan(
     let mut statement = parse(sql)?;
     only_reads(&statement)?;
     names::resolve(&mut statement, tables);
-    let state = context.state();
     let plan = state.statement_to_plan(statement).await.map_err(|error| {
         let span = error.diagnostic().and_then(|it| it.span);
         let mut error = Error::planning(error);

@@ -49,7 +49,7 @@ impl Tables {
                 || real.iter().any(|it| it.table.name == table.name);
             if !taken {
                 let protocol = envelope_of(&table).is_some();
-                real.push(Entry { schema: scan_schema(&table), protocol, table });
+                real.push(Entry { schema: scan_schema(&table.fields), protocol, table });
             }
         }
         let mut envelopes = real.iter().filter_map(|it| envelope_of(&it.table));
@@ -106,6 +106,14 @@ impl Tables {
         self.real.iter().filter(|it| it.protocol).map(|it| &it.table)
     }
 
+    /// The real tables whose rows a table of that name has: its own, or every protocol's.
+    pub(crate) fn behind(&self, name: &str) -> Vec<&Table> {
+        match name {
+            TRAFFIC => self.protocols().collect(),
+            name => self.real.iter().map(|it| &it.table).filter(|it| it.name == name).collect(),
+        }
+    }
+
     /// The columns that every protocol table begins with.
     pub fn envelope(&self) -> &[Field] {
         &self.envelope
@@ -145,6 +153,11 @@ impl Tables {
         self.real.iter().find(|it| it.table.name == name).map(|it| &it.schema)
     }
 
+    /// The schema of the envelope, as a scan yields it; `None` as long as no protocol is known.
+    pub(crate) fn envelope_schema(&self) -> Option<SchemaRef> {
+        (!self.envelope.is_empty()).then(|| scan_schema(&self.envelope))
+    }
+
     /// The column of that name in the envelope.
     pub(crate) fn envelope_field(&self, name: &str) -> Option<&Field> {
         self.envelope.iter().find(|it| it.name == name)
@@ -162,11 +175,10 @@ impl Tables {
     }
 }
 
-/// The table as it is scanned. A segment written before a column existed lacks it, so that every
-/// column may be null; docs stay behind, they would travel with every plan.
-fn scan_schema(table: &Table) -> SchemaRef {
-    let fields: Vec<_> = table
-        .fields
+/// The columns as they are scanned. A segment written before a column existed lacks it, so that
+/// every column may be null; docs stay behind, they would travel with every plan.
+fn scan_schema(fields: &[Field]) -> SchemaRef {
+    let fields: Vec<_> = fields
         .iter()
         .map(|it| {
             ArrowField::new(it.name.as_ref(), it.kind.data_type(), true)

@@ -88,7 +88,17 @@ impl Session {
     }
 
     async fn send(self, request: Request, abort: &Abort) -> Result<Response, Failure> {
-        let response = browser::fetch(request, abort).await.map_err(Failure::Unreachable)?;
+        let mut response =
+            browser::fetch(request.clone(), abort).await.map_err(Failure::Unreachable)?;
+        for _ in 0..TRIES {
+            if response.status != TOO_MANY {
+                break;
+            }
+            // the caller's other queries end soon; only then is this one refused for good
+            browser::sleep(AGAIN_MS).await;
+            response =
+                browser::fetch(request.clone(), abort).await.map_err(Failure::Unreachable)?;
+        }
         match response.status {
             200..300 => Ok(response),
             401 => {
@@ -189,6 +199,10 @@ fn decode(body: Vec<u8>) -> Answer {
     answer.schema = decoder.schema();
     answer
 }
+
+const TOO_MANY: u16 = 429;
+const TRIES: u32 = 8;
+const AGAIN_MS: u32 = 700;
 
 /// Text as it may stand in an address.
 pub(crate) fn percent(text: &str) -> String {

@@ -1,5 +1,9 @@
 //! The text of the filter bar. Only the Hub understands it; the page adds to it and marks places in it.
 
+pub(crate) mod complete;
+pub(crate) mod lex;
+pub(crate) mod sql;
+
 use api::Span;
 
 /// A text in three parts: before the place meant, the place, and after it. The place is never

@@ -6,23 +6,45 @@
 
 #![allow(unused_qualifications, reason = "`rsx!` writes them for every listener")]
 
+mod address;
 mod browser;
 mod client;
+mod columns;
 mod components;
+mod dashboard;
+mod decode;
 mod filter;
 #[cfg(test)]
 mod fixture;
+mod graph;
+mod histogram;
 mod pages;
+mod parallel;
+mod plot;
+mod range;
 mod ring;
+mod saved;
+mod scale;
+mod settings;
 mod state;
 mod tail;
 mod value;
 
 use dioxus::prelude::*;
 
+use address::Param;
 use client::Session;
 use components::{icon::Icon, token::Token};
-use pages::{missing::Missing, sql::Sql, traffic::Traffic, workers::Workers};
+use pages::{
+    dashboards::Dashboards,
+    map::Map,
+    missing::Missing,
+    sql::Sql,
+    traffic::{Traffic, View},
+    workers::Workers,
+};
+use range::Range;
+use settings::{Settings, ZONES};
 use state::{Catalog, Pulse};
 use tail::Live;
 
@@ -31,10 +53,14 @@ use tail::Live;
 #[rustfmt::skip]
 pub(crate) enum Route {
     #[layout(Shell)]
-        #[route("/?:filter&:row")]
-        Traffic { filter: String, row: String },
-        #[route("/sql?:q")]
-        Sql { q: String },
+        #[route("/?:filter&:from&:to&:row&:columns&:sort")]
+        Traffic { filter: Param, from: Param, to: Param, row: Param, columns: Param, sort: Param },
+        #[route("/sql?:q&:view")]
+        Sql { q: Param, view: Param },
+        #[route("/dashboards?:name&:from&:to&:vars&:every")]
+        Dashboards { name: Param, from: Param, to: Param, vars: Param, every: Param },
+        #[route("/map?:filter&:from&:to&:group")]
+        Map { filter: Param, from: Param, to: Param, group: Param },
         #[route("/workers")]
         Workers {},
         #[route("/:..path")]
@@ -42,8 +68,32 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    pub(crate) fn traffic(filter: &str) -> Self {
-        Self::Traffic { filter: filter.to_owned(), row: String::new() }
+    pub(crate) fn traffic(filter: &str, range: &Range) -> Self {
+        View { filter: filter.to_owned(), range: range.clone(), ..View::default() }.route()
+    }
+
+    pub(crate) fn map(filter: &str, range: &Range) -> Self {
+        Self::Map {
+            filter: filter.into(),
+            from: range.from.as_str().into(),
+            to: range.to.as_str().into(),
+            group: Param::default(),
+        }
+    }
+
+    pub(crate) fn dashboard(name: &str) -> Self {
+        let none = Param::default;
+        Self::Dashboards {
+            name: name.into(),
+            from: none(),
+            to: none(),
+            vars: none(),
+            every: none(),
+        }
+    }
+
+    pub(crate) fn sql(q: &str) -> Self {
+        Self::Sql { q: q.into(), view: Param::default() }
     }
 }
 
@@ -51,6 +101,7 @@ impl Route {
 #[component]
 pub fn App() -> Element {
     let session = Session::provide();
+    Settings::provide();
     Catalog::provide(session);
     Pulse::provide(session);
     Live::provide(session);
@@ -75,15 +126,42 @@ fn Shell() -> Element {
                 "Kubeshark"
             }
             nav { "aria-label": "views",
-                Link { to: Route::traffic(&live.filter()), class: on(matches!(here, Route::Traffic { .. })), Icon { name: "pulse" } "Traffic" }
-                Link { to: Route::Sql { q: String::new() }, class: on(matches!(here, Route::Sql { .. })), Icon { name: "prompt" } "SQL" }
+                Link { to: Route::traffic(&live.filter(), &live.range()), class: on(matches!(here, Route::Traffic { .. })), Icon { name: "pulse" } "Traffic" }
+                Link { to: Route::map(&live.filter(), &live.range()), class: on(matches!(here, Route::Map { .. })), Icon { name: "map" } "Map" }
+                Link { to: Route::dashboard(""), class: on(matches!(here, Route::Dashboards { .. })), Icon { name: "grid" } "Dashboards" }
+                Link { to: Route::sql(""), class: on(matches!(here, Route::Sql { .. })), Icon { name: "prompt" } "SQL" }
                 Link { to: Route::Workers {}, class: on(matches!(here, Route::Workers {})), Icon { name: "server" } "Workers" }
             }
             Fleet {}
+            Choices {}
         }
         main { Outlet::<Route> {} }
         if session.is_wanted() {
             Token { session }
+        }
+    }
+}
+
+/// Light or dark, and whose clock.
+#[component]
+fn Choices() -> Element {
+    let settings = use_context::<Settings>();
+    let zone = settings.zone.read().clone();
+    let theme = settings.theme.read().clone();
+    let (next, said) = match theme.as_str() {
+        "" => ("light", "as the system"),
+        "light" => ("dark", "light"),
+        _ => ("", "dark"),
+    };
+    rsx! {
+        span { class: "choices",
+            select { "aria-label": "time zone", title: "whose clock times are told by", "data-testid": "zone", onchange: move |event| settings.set_zone(&event.value()),
+                option { value: "", selected: zone.is_empty(), "local time" }
+                for it in ZONES {
+                    option { value: it, selected: zone == it, "{it}" }
+                }
+            }
+            button { class: "bare", r#type: "button", "data-testid": "theme", title: "colours: {said}", "aria-label": "colours: {said}", onclick: move |_| settings.set_theme(next), Icon { name: "sun" } }
         }
     }
 }
@@ -105,9 +183,13 @@ fn Fleet() -> Element {
             if health.workers_gone > 0 {
                 text.push_str(&format!(", {} gone", health.workers_gone));
             }
+            let stale = health.cluster.as_ref().is_some_and(|it| it.stale_since_ms.is_some());
+            if stale {
+                text.push_str(", names may be stale");
+            }
             let class = match (connected, health.workers_gone, health.workers_capturing) {
                 (0, _, _) => "chip bad",
-                (_, 0, 1..) => "chip good",
+                (_, 0, 1..) if !stale => "chip good",
                 _ => "chip warn",
             };
             (class, text)
@@ -142,6 +224,12 @@ mod tests {
         assert!(html.contains("status &#62;= 500") || html.contains("status >= 500"), "{html}");
         assert!(html.contains("data-testid=\"pause\""), "{html}");
         assert!(page("/sql?q=select%201").contains("data-testid=\"sql-editor\""));
+        assert!(
+            page("/dashboards?name=DNS%20health").contains("selected=true>DNS health"),
+            "{}",
+            page("/dashboards?name=DNS%20health")
+        );
+        assert!(page("/map").contains("Asking who calls whom"));
         assert!(page("/workers").contains("data-testid=\"workers\""));
         assert!(page("/nowhere").contains("There is no page"));
     }

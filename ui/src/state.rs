@@ -53,16 +53,23 @@ fn name(tables: &[Table], table: &str, column: &str) -> String {
     let Some(shared) = tables.iter().find(|it| it.name == "traffic") else {
         return column.to_owned();
     };
-    let is_protocol = |it: &&Table| {
-        it.name != shared.name && shared.fields.iter().all(|field| it.field(&field.name).is_some())
-    };
-    let others = tables.iter().filter(|it| it.name != table).filter(is_protocol);
+    let others = tables.iter().filter(|it| it.name != table && is_protocol(shared, it));
     let is_shared = shared.field(column).is_some();
     if table.is_empty() || is_shared || !others.into_iter().any(|it| it.field(column).is_some()) {
         column.to_owned()
     } else {
         format!("{table}.{column}")
     }
+}
+
+/// Whether a table is one of those that `traffic` is made of: it has its columns. Only the view says
+/// in which table a row stands.
+pub(crate) fn is_protocol(traffic: &Table, table: &Table) -> bool {
+    table.name != traffic.name
+        && traffic
+            .fields
+            .iter()
+            .all(|field| field.name == "table_name" || table.field(&field.name).is_some())
 }
 
 /// One of twelve colours for a name; names that stand beside each other differ.
@@ -111,8 +118,9 @@ pub(crate) struct Emptiness {
 pub(crate) fn emptiness(
     health: Option<&Result<Health, Failure>>,
     workers: &[api::WorkerState],
-    filter: &str,
-    without_filter: Option<u64>,
+    // whether a filter or a time narrows what is asked, and whether it is the filter alone
+    narrowed: Option<bool>,
+    without: Option<u64>,
 ) -> Emptiness {
     let why = |title: &str, text: &str| Emptiness {
         title: title.to_owned(),
@@ -135,9 +143,16 @@ pub(crate) fn emptiness(
         Some((node.node.clone(), node.reason.clone().or(reason)?))
     };
     let nodes: Vec<_> = workers.iter().filter_map(because).collect();
-    if let Some(rows) = without_filter.filter(|rows| *rows > 0 && !filter.is_empty()) {
+    if let (Some(any_time), Some(rows)) = (narrowed, without.filter(|rows| *rows > 0)) {
         let rows = crate::value::grouped(rows);
-        return why("No row matches this filter", &format!("Without it there are {rows} rows."));
+        return if any_time {
+            why("No row matches this filter", &format!("Without it there are {rows} rows."))
+        } else {
+            why(
+                "No row of that time matches",
+                &format!("Of any time, and without a filter, there are {rows} rows."),
+            )
+        };
     }
     if health.workers_connected == 0 {
         let text = health.empty_because.as_deref();
@@ -172,11 +187,11 @@ mod tests {
 
     #[test]
     fn an_empty_list_says_why() {
-        let check = |health: Health, packets, filter: &str, without| {
+        let check = |health: Health, packets, narrowed, without| {
             let health_of = NodeHealth { packets, ..NodeHealth::default() };
             let workers =
                 [WorkerState { node: "a".into(), health: health_of, ..WorkerState::default() }];
-            let it = emptiness(Some(&Ok(health)), &workers, filter, without);
+            let it = emptiness(Some(&Ok(health)), &workers, narrowed, without);
             format!("{}: {}", it.title, it.text)
         };
         let health = |connected, capturing| Health {
@@ -185,25 +200,29 @@ mod tests {
             ..Health::default()
         };
         assert_eq!(
-            check(health(0, 0), 0, "", None),
+            check(health(0, 0), 0, None, None),
             "No Worker is connected: Rows come from Workers, and none is connected to this Hub."
         );
         assert_eq!(
-            check(health(1, 0), 0, "", None),
+            check(health(1, 0), 0, None, None),
             "Nothing is being captured: Workers are connected, but none of them reads packets."
         );
         assert_eq!(
-            check(health(1, 1), 0, "", None),
+            check(health(1, 1), 0, None, None),
             "Nothing seen yet: The capture runs, but no packet has come by yet."
         );
         assert_eq!(
-            check(health(1, 1), 5, "a = 1", Some(1234)),
+            check(health(1, 1), 5, Some(true), Some(1234)),
             "No row matches this filter: Without it there are 1,234 rows."
         );
         assert!(
-            check(health(1, 1), 5, "a = 1", Some(0)).starts_with("Nothing seen yet: 5 packets")
+            check(health(1, 1), 5, Some(true), Some(0)).starts_with("Nothing seen yet: 5 packets")
         );
-        let lost = emptiness(Some(&Err(Failure::Unreachable("refused".into()))), &[], "", None);
+        assert_eq!(
+            check(health(1, 1), 5, Some(false), Some(7)),
+            "No row of that time matches: Of any time, and without a filter, there are 7 rows."
+        );
+        let lost = emptiness(Some(&Err(Failure::Unreachable("refused".into()))), &[], None, None);
         assert_eq!(lost.title, "The Hub is not reached");
     }
 
@@ -218,7 +237,7 @@ mod tests {
             ..WorkerState::default()
         };
         let health = Health { workers_connected: 1, ..Health::default() };
-        let it = emptiness(Some(&Ok(health)), &[worker], "", None);
+        let it = emptiness(Some(&Ok(health)), &[worker], None, None);
         assert_eq!(it.nodes, [("node-1".to_owned(), "eth7 does not exist".to_owned())]);
     }
 

@@ -15,6 +15,7 @@ use dioxus::prelude::*;
 use crate::{
     browser::{self, Abort, Socket, SocketEvent},
     client::{Answer, Failure, Session},
+    range::Range,
     ring::Ring,
 };
 
@@ -30,6 +31,8 @@ pub(crate) enum Line {
     },
     /// The Hub will not have this filter.
     Refused(ApiError),
+    /// The time asked about is over: nothing new will come.
+    Past,
 }
 
 /// Rows in a ring, and what is known about those that are not in it.
@@ -162,7 +165,7 @@ impl Tail {
     /// The socket closed.
     pub(crate) fn closed(&mut self, reason: &str, now_ms: f64) {
         self.changed = true;
-        if matches!(self.line, Line::Refused(_)) {
+        if matches!(self.line, Line::Refused(_) | Line::Past) {
             return;
         }
         let why = if reason.is_empty() { "the connection to the Hub broke" } else { reason };
@@ -226,7 +229,8 @@ pub(crate) struct Live {
     /// Grows when there is something new to show, ten times a second at most: nobody reads faster,
     /// and layout is what costs.
     frame: Signal<u64>,
-    filter: Signal<String>,
+    /// Which rows are meant, and of which time.
+    wanted: Signal<(String, Range)>,
     /// Grows to ask for a new connection now.
     again: Signal<u64>,
 }
@@ -241,12 +245,12 @@ impl Live {
     /// A tail that follows its filter as long as the page is open.
     pub(crate) fn provide(session: Session) -> Self {
         let frame = use_signal(|| 0);
-        let filter = use_signal(String::new);
+        let wanted = use_signal(Default::default);
         let again = use_signal(|| 0);
         let live = use_context_provider(|| Self {
             tail: Rc::new(RefCell::new(Tail::new())),
             frame,
-            filter,
+            wanted,
             again,
         });
         let follower = live.clone();
@@ -271,14 +275,23 @@ impl Live {
 
     /// The filter in force.
     pub(crate) fn filter(&self) -> String {
-        self.filter.cloned()
+        self.wanted.read().0.clone()
     }
 
-    /// From now on, only rows that match.
-    pub(crate) fn set_filter(&mut self, filter: &str) {
-        if *self.filter.peek() != filter {
+    /// The time in force.
+    pub(crate) fn range(&self) -> Range {
+        self.wanted.read().1.clone()
+    }
+
+    /// From now on, only rows that match, and of that time.
+    pub(crate) fn set(&mut self, filter: &str, range: &Range) {
+        let is_new = {
+            let wanted = self.wanted.peek();
+            wanted.0 != filter || wanted.1 != *range
+        };
+        if is_new {
             self.tail.borrow_mut().restart();
-            self.filter.set(filter.to_owned());
+            self.wanted.set((filter.to_owned(), range.clone()));
             self.frame += 1;
         }
     }
@@ -293,7 +306,7 @@ impl Live {
         Self {
             tail: Rc::new(RefCell::new(tail)),
             frame: Signal::new(0),
-            filter: Signal::new(String::new()),
+            wanted: Signal::new(Default::default()),
             again: Signal::new(0),
         }
     }
@@ -303,7 +316,7 @@ impl Live {
         let mut socket: Option<Socket> = None;
         let mut at = None;
         loop {
-            let wanted = (self.filter.peek().clone(), *self.again.peek(), session.logins());
+            let wanted = (self.wanted.peek().clone(), *self.again.peek(), session.logins());
             let now_ms = browser::now_ms();
             let is_due = match &self.tail.borrow().line {
                 Line::Waiting { until_ms, .. } => now_ms >= *until_ms,
@@ -317,7 +330,7 @@ impl Live {
                 if let Some(old) = socket.take() {
                     old.close();
                 }
-                socket = self.connect(session, &wanted.0, now_ms);
+                socket = self.connect(session, &wanted.0.0, &wanted.0.1, now_ms);
                 at = Some(wanted);
             }
             let changed = std::mem::take(&mut self.tail.borrow_mut().changed);
@@ -328,7 +341,38 @@ impl Live {
         }
     }
 
-    fn connect(&self, session: Session, filter: &str, now_ms: f64) -> Option<Socket> {
+    fn connect(
+        &self,
+        session: Session,
+        filter: &str,
+        range: &Range,
+        now_ms: f64,
+    ) -> Option<Socket> {
+        let end = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let question = QueryRequest {
+            limit: Some(if range.is_live() { HISTORY_ROWS } else { PAST_ROWS }),
+            deadline_ms: Some(if range.is_live() { HISTORY_MS } else { PAST_MS }),
+            since: end(&range.from),
+            until: end(&range.to),
+            ..QueryRequest::filter(filter)
+        };
+        let (tail, current, mine) =
+            (Rc::clone(&self.tail), self.clone(), (filter.to_owned(), range.clone()));
+        let ask = move || {
+            spawn(async move {
+                let answer = session.ask(question, &Abort::new()).await;
+                if *current.wanted.peek() == mine {
+                    tail.borrow_mut().history(answer);
+                }
+            });
+        };
+        if !range.is_live() {
+            let mut tail = self.tail.borrow_mut();
+            tail.line = Line::Past;
+            tail.changed = true;
+            ask();
+            return None;
+        }
         let tail = Rc::clone(&self.tail);
         let request = TailRequest { filter: filter.to_owned() };
         let hello = serde_json::to_string(&request).unwrap_or_default();
@@ -344,18 +388,7 @@ impl Live {
                 return None;
             }
         };
-        let question = QueryRequest {
-            limit: Some(HISTORY_ROWS),
-            deadline_ms: Some(HISTORY_MS),
-            ..QueryRequest::filter(filter)
-        };
-        let (tail, current, mine) = (Rc::clone(&self.tail), self.clone(), filter.to_owned());
-        spawn(async move {
-            let answer = session.ask(question, &Abort::new()).await;
-            if *current.filter.peek() == mine {
-                tail.borrow_mut().history(answer);
-            }
-        });
+        ask();
         Some(socket)
     }
 }
@@ -365,7 +398,10 @@ const MOST_ROWS: u64 = 100_000;
 const MOST_BYTES: usize = 96 << 20;
 const MOST_EARLY: usize = 1_000;
 const HISTORY_ROWS: u64 = 500;
-const HISTORY_MS: u64 = 5_000;
+const HISTORY_MS: u64 = 10_000;
+/// Of a time that is over there will be no more: it is asked for in full, within reason.
+pub(crate) const PAST_ROWS: u64 = 20_000;
+const PAST_MS: u64 = 30_000;
 /// How far back a row may already be here when the past is asked for again.
 const COMPARED_ROWS: u64 = 5_000;
 
@@ -428,6 +464,14 @@ mod tests {
         tail.text(r#"{"type":"error","message":"no column `stauts`","at":{"start":0,"end":6}}"#);
         tail.closed("", 0.0);
         assert!(matches!(&tail.line, Line::Refused(error) if error.at.is_some()));
+    }
+
+    #[test]
+    fn a_time_that_is_over_is_not_waited_for() {
+        let mut tail = Tail::new();
+        tail.line = Line::Past;
+        tail.closed("", 0.0);
+        assert_eq!(tail.line, Line::Past);
     }
 
     #[test]

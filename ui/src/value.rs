@@ -248,6 +248,26 @@ pub(crate) fn literal(value: &Value<'_>, kind: Option<Kind>) -> Option<String> {
     }
 }
 
+/// What lets rows with this value through, and what keeps them out; nothing where it can't be said.
+pub(crate) fn clauses(
+    column: &str,
+    value: &Value<'_>,
+    kind: Option<Kind>,
+) -> Option<(String, String)> {
+    if *value == Value::Null {
+        return Some((format!("{column} is null"), format!("{column} is not null")));
+    }
+    let literal = literal(value, kind)?;
+    Some(match (kind, value) {
+        (Some(Kind::Duration), _) => {
+            (format!("{column} >= {literal}"), format!("{column} < {literal}"))
+        }
+        (_, Value::Flag(true)) => (column.to_owned(), format!("not {column}")),
+        (_, Value::Flag(false)) => (format!("not {column}"), column.to_owned()),
+        _ => (format!("{column} = {literal}"), format!("{column} != {literal}")),
+    })
+}
+
 /// `12.3 ms`: three digits that count, in the unit that suits them.
 pub(crate) fn duration(ns: i64) -> String {
     let sign = if ns < 0 { "-" } else { "" };
@@ -302,13 +322,13 @@ pub(crate) fn time(ns: i64, zone: i64) -> String {
     instant(ns.saturating_add(zone.saturating_mul(1_000_000_000)), ' ', 6)
 }
 
-/// The time within the day if that is today's, else with the date: always of the same width.
+/// The time within the day if that is today's, else to the second with the date.
 pub(crate) fn clock(ns: i64, now_ns: i64, zone: i64) -> String {
     let shift = zone.saturating_mul(1_000_000_000);
     let (local, now) = (ns.saturating_add(shift), now_ns.saturating_add(shift));
     let text = instant(local, ' ', 3);
     let same_day = local.div_euclid(DAY_NS) == now.div_euclid(DAY_NS);
-    let part = if same_day { text.get(11..23) } else { text.get(2..16) };
+    let part = if same_day { text.get(11..23) } else { text.get(5..19) };
     part.unwrap_or(&text).to_owned()
 }
 
@@ -456,7 +476,7 @@ fn one_line(text: &str) -> String {
     text.chars().take(CELL_CHARS).map(picture).collect()
 }
 
-fn instant(ns: i64, between: char, decimals: usize) -> String {
+pub(crate) fn instant(ns: i64, between: char, decimals: usize) -> String {
     let (days, within) = (ns.div_euclid(DAY_NS), ns.rem_euclid(DAY_NS));
     let (year, month, day) = civil(days);
     let secs = within / 1_000_000_000;
@@ -556,7 +576,7 @@ mod tests {
         assert_eq!(clock(1_795_341_892_123_456_789, 1_795_341_900_000_000_000, 0), "10:04:52.123");
         assert_eq!(
             clock(1_795_341_892_123_456_789, 1_795_441_900_000_000_000, 0),
-            "26-11-22 10:04"
+            "11-22 10:04:52"
         );
     }
 
@@ -578,6 +598,17 @@ mod tests {
             hex(b"GET / HTTP/1.1\r\n\0"),
             "000000  47 45 54 20 2f 20 48 54  54 50 2f 31 2e 31 0d 0a  GET / HTTP/1.1..\n000010  00                                                .\n"
         );
+    }
+
+    #[test]
+    fn a_value_is_let_through_or_kept_out() {
+        let pair = |value, kind| clauses("c", &value, Some(kind)).expect("it can be said");
+        let said = |pass: &str, keep: &str| (pass.to_owned(), keep.to_owned());
+        assert_eq!(pair(Value::Text("x".into()), Kind::Label), said("c = 'x'", "c != 'x'"));
+        assert_eq!(pair(Value::Int(5), Kind::Duration), said("c >= 5", "c < 5"));
+        assert_eq!(pair(Value::Flag(false), Kind::Flag), said("not c", "c"));
+        assert_eq!(pair(Value::Null, Kind::Text), said("c is null", "c is not null"));
+        assert_eq!(clauses("c", &Value::Bytes(b"x"), Some(Kind::Body)), None);
     }
 
     #[test]

@@ -27,12 +27,26 @@ const STEPS: &[Step] = &[
 ];
 
 /// Crates that need no query engine: tested as they are developed, with overflow checks.
-const PURE: &[&str] =
-    &["schema", "schema-derive", "api", "dissect", "source", "segment", "ui", "xtask"];
+const PURE: &[&str] = &[
+    "schema",
+    "schema-derive",
+    "api",
+    "identity",
+    "apiserver-double",
+    "cluster",
+    "deploy",
+    "dissect",
+    "pcapng",
+    "source",
+    "segment",
+    "tracer",
+    "ui",
+    "xtask",
+];
 
 /// Crates on top of the query engine, which is built once, with optimisation: a second build of it for tests
 /// would take longer than all tests together.
-const WHOLE: &[&str] = &["link", "query", "worker", "server", "cli", "benches"];
+const WHOLE: &[&str] = &["formats", "link", "query", "worker", "server", "cli", "benches"];
 
 struct Step {
     name: &'static str,
@@ -141,7 +155,8 @@ fn wasm() -> Result<()> {
         toolchain
             .cargo()
             .current_dir(root())
-            .args(["check", "--package", "schema", "--package", "dissect", "--package", "api"])
+            .arg("check")
+            .args(["schema", "dissect", "api", "identity"].map(|it| format!("--package={it}")))
             .args(["--target", toolchain::TARGET, "--target-dir"])
             .arg(target.join("wasm")),
     )

@@ -21,7 +21,7 @@ const USAGE: &str = "usage: cargo xtask <verb>
   check [STEP]  everything CI runs, or the named steps of it
   test [ARG]    all tests; arguments go to `cargo test`
   fix           format, and mend what the compiler can mend by itself
-  bench [ARG]   the benchmarks, tshark beside us; see benches/README.md
+  bench [ARG]   the benchmarks, tshark beside us, or with `queries` DuckDB; see benches/README.md
   fuzz [SECS]   every fuzz target for that long
   crash [--rounds N] [--seed S]
                 kills processes that write to a store, 1000 times by default, and counts rows

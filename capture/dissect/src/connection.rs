@@ -6,6 +6,7 @@ use schema::value::{Address, Code, Duration, Id, Label, Size, Time};
 
 use crate::carrier::Outer;
 use crate::envelope::Facts;
+use crate::names::Both;
 use crate::packet::Tcp;
 
 /// Conversations: TCP connections, SCTP associations, and whoever exchanges UDP datagrams or ICMP
@@ -30,10 +31,34 @@ pub(crate) struct Connections<'a> {
     client_ip: Address<'a>,
     /// Its port (OpenTelemetry `client.port`).
     client_port: u16,
+    /// The pod that opened it (OpenTelemetry `k8s.pod.name`).
+    client_pod: Option<Label<'a>>,
+    /// Its namespace (OpenTelemetry `k8s.namespace.name`).
+    client_namespace: Option<Label<'a>>,
+    /// The Deployment, StatefulSet, DaemonSet or Job it belongs to.
+    client_workload: Option<Label<'a>>,
+    /// A Service in front of it.
+    client_service: Option<Label<'a>>,
+    /// The node it ran on (OpenTelemetry `k8s.node.name`).
+    client_node: Option<Label<'a>>,
+    /// The process that opened it (OpenTelemetry `process.executable.name`).
+    client_process: Option<Label<'a>>,
     /// Who was called (OpenTelemetry `server.address`).
     server_ip: Address<'a>,
     /// Its port (OpenTelemetry `server.port`).
     server_port: u16,
+    /// The pod that was called.
+    server_pod: Option<Label<'a>>,
+    /// Its namespace.
+    server_namespace: Option<Label<'a>>,
+    /// The Deployment, StatefulSet, DaemonSet or Job it belongs to.
+    server_workload: Option<Label<'a>>,
+    /// The Service it was called through.
+    server_service: Option<Label<'a>>,
+    /// The node it ran on.
+    server_node: Option<Label<'a>>,
+    /// The process that was called.
+    server_process: Option<Label<'a>>,
     /// Packets the client sent.
     client_packets: u64,
     /// Packets the server sent.
@@ -246,6 +271,22 @@ impl Metrics {
         self.first_byte(way, ts, bytes);
     }
 
+    /// Notes when there was a first packet, and no more.
+    pub(crate) fn begin(&mut self, ts: i64) {
+        if self.packets == [0, 0] {
+            self.packets = [1, 0];
+            self.first = ts;
+        }
+    }
+
+    /// Notes that something was read of it while there was no packet.
+    pub(crate) fn without_packets(&mut self, ts: i64) {
+        if self.first == 0 {
+            self.first = ts;
+        }
+        self.last = self.last.max(ts);
+    }
+
     fn packet(&mut self, way: usize, ts: i64, bytes: usize) {
         if self.packets == [0, 0] {
             self.first = ts;
@@ -382,6 +423,7 @@ impl Metrics {
     pub(crate) fn row<'a>(
         &self,
         facts: &'a Facts,
+        both: &'a Both,
         client: usize,
         known: &'a Known<'a>,
         state: State,
@@ -406,8 +448,20 @@ impl Metrics {
             part: self.part,
             client_ip: Address(&facts.client.0),
             client_port: facts.client.1,
+            client_pod: both.client(|it| &it.pod).map(Label::from),
+            client_namespace: both.client(|it| &it.namespace).map(Label::from),
+            client_workload: both.client(|it| &it.workload).map(Label::from),
+            client_service: both.client(|it| &it.front).map(Label::from),
+            client_node: both.client(|it| &it.node).map(Label::from),
+            client_process: facts.processes.0.as_deref().map(Label::from),
             server_ip: Address(&facts.server.0),
             server_port: facts.server.1,
+            server_pod: both.server(|it| &it.pod).map(Label::from),
+            server_namespace: both.server(|it| &it.namespace).map(Label::from),
+            server_workload: both.server(|it| &it.workload).map(Label::from),
+            server_service: both.server(|it| &it.service).map(Label::from),
+            server_node: both.server(|it| &it.node).map(Label::from),
+            server_process: facts.processes.1.as_deref().map(Label::from),
             client_packets: of(&self.packets, client),
             server_packets: of(&self.packets, server),
             client_bytes: Size(of(&self.bytes, client)),

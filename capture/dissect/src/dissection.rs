@@ -1,6 +1,7 @@
 //! The corridor: packets in, rows out.
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use arrow_array::RecordBatch;
 use schema::Table;
@@ -8,15 +9,19 @@ use schema::value::{Body, Code, Id, Label, Size, Time};
 
 use crate::carrier::Outer;
 use crate::connection::State;
+use crate::copies::{Copies, Sight};
 use crate::expected::Expected;
 use crate::flow::{Flow, Flows, Key, List, Shared, Tally};
 use crate::fragment::Fragments;
 use crate::limits::{Limits, SECOND};
 use crate::loss::Loss;
+use crate::names::Gate;
 use crate::packet::{Carried, Datagram, Ends, Packet, Tcp, decode, transport};
 use crate::packet_row::Packets;
+use crate::plaintext::{self, Early, Owner, Owners, Piece, Plaintext, Word};
 use crate::protocol::Transport;
 use crate::tables::{CONNECTIONS, LOSSES, PACKETS, TS, Tables, tables};
+use schema::FlowId;
 
 /// What a dissection needs to know.
 #[derive(Clone, Debug)]
@@ -27,6 +32,11 @@ pub struct Config {
     pub limits: Limits,
     /// Which tables it fills.
     pub keep: Keep,
+    /// Who knows the names of the ends of conversations, if anybody does.
+    pub names: Option<std::sync::Arc<dyn crate::Names>>,
+    /// Whether a packet counts once that was captured on several interfaces, or before and after an address of it was
+    /// translated.
+    pub merge_copies: bool,
 }
 
 /// Which tables are filled. `losses` always is, with all its columns.
@@ -89,7 +99,13 @@ impl Keep {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { node: "local".to_owned(), limits: Limits::default(), keep: Keep::default() }
+        Self {
+            node: "local".to_owned(),
+            limits: Limits::default(),
+            keep: Keep::default(),
+            names: None,
+            merge_copies: false,
+        }
     }
 }
 
@@ -102,6 +118,10 @@ pub struct Counters {
     pub bytes: u64,
     /// Packets of which only the bytes are kept: neither TCP, UDP, SCTP nor ICMP over IP.
     pub other: u64,
+    /// Packets that are nobody's whose traffic is kept: nothing of them is.
+    pub left_out: u64,
+    /// Packets that were captured before, on another interface or under another address: nothing more of them is kept.
+    pub copies: u64,
     /// Packets whose headers are cut off or make no sense.
     pub malformed: u64,
     /// Conversations seen.
@@ -128,6 +148,14 @@ pub struct Dissection {
     counters: Counters,
     tally: Tally,
     expected: Expected,
+    owners: Owners,
+    early: Early,
+    /// The name that the packet at hand was given when it was captured, while packets are read again.
+    named: Option<FlowId>,
+    /// It is read again.
+    again: bool,
+    gate: Gate,
+    copies: Option<Copies>,
     /// The latest time seen.
     now: i64,
     /// When the ledger was last written.
@@ -145,7 +173,9 @@ impl Dissection {
     /// An empty one.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let tables = Tables::new(&config.node, &config.keep);
+        let mut tables = Tables::new(&config.node, &config.keep);
+        tables.names.clone_from(&config.names);
+        let copies = config.merge_copies.then(Copies::default);
         Self {
             config,
             flows: Flows::default(),
@@ -154,6 +184,12 @@ impl Dissection {
             counters: Counters::default(),
             tally: Tally::default(),
             expected: Expected::default(),
+            owners: Owners::default(),
+            early: Early::default(),
+            named: None,
+            again: false,
+            gate: Gate::default(),
+            copies,
             now: i64::MIN,
             ledger: None,
             swept: i64::MIN,
@@ -164,22 +200,177 @@ impl Dissection {
     pub fn packet(&mut self, packet: &Packet<'_>) {
         self.counters.packets += 1;
         self.counters.bytes += u64::from(packet.wire_len);
-        self.ledger.get_or_insert(packet.ts);
-        self.now = self.now.max(packet.ts);
+        self.passes(packet.ts);
         let (carried, outer) = decode(packet);
+        // What is read again was let through when it was captured.
+        if let Some(names) = &self.config.names
+            && !self.again
+            && !self.gate.lets(names.as_ref(), carried.ends())
+        {
+            self.counters.left_out += 1;
+            return;
+        }
+        if self.is_copy(packet, &carried) {
+            self.counters.copies += 1;
+            return;
+        }
         let place = self.carried(packet.ts, carried, outer);
         if self.tables.keeps_packets {
             self.keep(packet, place);
         }
+        self.sweep();
+    }
+
+    fn is_copy(&mut self, packet: &Packet<'_>, carried: &Carried<'_>) -> bool {
+        let Some(copies) = self.copies.as_mut().filter(|_| !self.again) else { return false };
+        match copies.look(packet, carried, |key| self.flows.find(key).is_some()) {
+            Sight::First => false,
+            Sight::Copy => true,
+            Sight::InsteadOf(before) => {
+                let kept = copies.kept(&before, 0);
+                // It has but begun. What was read in its processes stays, and whose it is.
+                if let Some(place) = self.flows.find(&before)
+                    && self.flows.get(place).is_some_and(|it| !it.is_read_in_processes())
+                    && let (Some(flow), Some((now, low))) = (self.flows.remove(place), kept)
+                {
+                    self.owners.put(now, flow.owners(packet.ts, low != 0));
+                }
+                false
+            }
+        }
+    }
+
+    /// Reads a packet that was captured earlier, and was found then to belong to the conversation
+    /// `flow_id`. Conversations begin and end where those names say, so that rows get the names they
+    /// would have got then, whatever of the capture is read again. A conversation read from its middle
+    /// numbers its rows by the nanoseconds since it began, so that no two readings give a row one place.
+    pub fn again(&mut self, packet: &Packet<'_>, flow_id: Option<FlowId>) {
+        (self.named, self.again) = (flow_id, true);
+        self.packet(packet);
+        (self.named, self.again) = (None, false);
+    }
+
+    /// Reads what a process said or heard within TLS. It belongs to the conversation whose encrypted packets have the
+    /// same ends, and bears its name; where there are none, as when an address was translated on the way, it is a
+    /// conversation of its own.
+    pub fn plaintext(&mut self, it: &Plaintext<'_>) {
+        self.passes(it.ts);
+        self.say_early(self.now);
+        let is_early = || {
+            let key = self.between(it.local, it.remote).0;
+            self.flows.find(&key).is_none() || self.early.has(it.local, it.remote)
+        };
+        if self.copies.is_some() && is_early() {
+            self.early.push(Word::Said(Piece::of(it)));
+            return;
+        }
+        self.say(it);
+    }
+
+    /// Reads what waited for packets, if it has long enough.
+    fn say_early(&mut self, now: i64) {
+        while let Some(word) = self.early.due(now) {
+            match word {
+                Word::Said(it) => self.say(&it.said()),
+                Word::Closed(ts, local, remote) => self.close(ts, local, remote),
+            }
+        }
+    }
+
+    fn say(&mut self, it: &Plaintext<'_>) {
+        let (key, way) = self.between(it.local, it.remote);
+        let mut found = self.flows.find(&key);
+        if let Some(place) = found
+            && self.flows.get(place).is_some_and(|flow| flow.is_over_for(way, it))
+        {
+            self.end(place, State::Closed);
+            found = None;
+        }
+        let place = found.unwrap_or_else(|| {
+            let client = plaintext::client(way, it.side);
+            // As by a SYN, one knows who called.
+            let answered = client.map(|it| it != way);
+            self.begin(Flow::new(key, way, it.ts, answered, Outer::default()))
+        });
+        self.with(place, |flow, shared| flow.plaintext(shared, way, it));
+        self.sweep();
+    }
+
+    /// Notes whose an end of a connection is; there may have been no packet of it so far.
+    pub fn owner(&mut self, it: &Owner<'_>) {
+        self.passes(it.ts);
+        let (key, way) = self.between(it.local, it.remote);
+        let alive = self.flows.find(&key).and_then(|it| self.flows.get(it));
+        match alive.filter(|it| !it.is_closing()) {
+            Some(flow) => flow.own(way, it.process, plaintext::client(way, it.side)),
+            None => self.owners.insert(key, way, it),
+        }
+    }
+
+    /// Notes that the process at `local` has closed its socket.
+    pub fn closed(&mut self, ts: i64, local: SocketAddr, remote: SocketAddr) {
+        self.passes(ts);
+        match self.early.has(local, remote) {
+            true => self.early.push(Word::Closed(ts, local, remote)),
+            false => self.close(ts, local, remote),
+        }
+    }
+
+    fn close(&mut self, ts: i64, local: SocketAddr, remote: SocketAddr) {
+        let (key, way) = self.between(local, remote);
+        if let Some(place) = self.flows.find(&key) {
+            self.with(place, |flow, shared| flow.closed(shared, way, ts));
+        }
+    }
+
+    /// The conversation between two ends as it is known here, and the direction in which `local` sends.
+    fn between(&self, local: SocketAddr, remote: SocketAddr) -> (Key, usize) {
+        let (key, way) = plaintext::key(local, remote);
+        if self.flows.find(&key).is_some() {
+            return (key, way);
+        }
+        let kept = self.copies.as_ref().and_then(|it| it.kept(&key, way));
+        kept.unwrap_or((key, way))
+    }
+
+    fn passes(&mut self, ts: i64) {
+        self.ledger.get_or_insert(ts);
+        self.now = self.now.max(ts);
+    }
+
+    fn sweep(&mut self) {
         if self.now.saturating_sub(self.swept) >= SWEEP_NANOS {
             self.tick(self.now);
         }
+    }
+
+    /// The conversations followed at the moment.
+    pub fn conversations(&self) -> impl Iterator<Item = FlowId> {
+        self.flows.ids()
+    }
+
+    /// When the oldest exchange began of those that have no row yet, of all conversations.
+    #[must_use]
+    pub fn unfinished_since(&self) -> Option<i64> {
+        self.flows.since()
+    }
+
+    /// Starts or stops reading protocols of packets; conversations are followed all the same. What is under way
+    /// when it stops gives no row; what is under way when it starts is read from its middle, and its
+    /// rows are numbered as [`again`](Self::again) says.
+    pub fn read_protocols(&mut self, read: bool) {
+        if std::mem::replace(&mut self.config.keep.protocols, read) == read {
+            return;
+        }
+        let now = self.now;
+        self.flows.each(|flow| if read { flow.resume(now) } else { flow.mute() });
     }
 
     /// Lets time pass, as far as `now`: what waited too long is given up.
     pub fn tick(&mut self, now: i64) {
         self.now = self.now.max(now);
         self.swept = self.now;
+        self.say_early(self.now);
         while let Some((place, state)) = self.flows.idle(self.now, &self.config.limits) {
             self.end(place, state);
         }
@@ -194,6 +385,7 @@ impl Dissection {
     /// The same, a part at a time, so that rows may be taken in between: ends so many conversations;
     /// true once nothing is held any more.
     pub fn finish_some(&mut self, conversations: usize) -> bool {
+        self.say_early(i64::MAX);
         for _ in 0..conversations {
             let Some(place) = self.flows.any() else { break };
             self.end(place, State::Open);
@@ -287,9 +479,13 @@ impl Dissection {
 
     fn tcp(&mut self, ts: i64, ends: &Ends, it: &Tcp<'_>, outer: Outer) -> u32 {
         let (key, way) = Key::of(ends, Transport::Tcp);
+        let named = self.named;
         let mut found = self.flows.find(&key);
         if let Some(place) = found
-            && self.flows.get(place).is_some_and(|flow| flow.is_reused(way, it))
+            && self.flows.get(place).is_some_and(|flow| match named {
+                Some(id) => *flow.id() != id,
+                None => flow.is_reused(way, it),
+            })
         {
             self.end(place, State::Open);
             found = None;
@@ -297,27 +493,43 @@ impl Dissection {
         let place = found.unwrap_or_else(|| {
             let syn = it.syn.then_some(it.ack.is_some());
             let mut flow = Flow::new(key, way, ts, syn, outer);
+            named.into_iter().for_each(|id| flow.rename(id, ts));
             if let Some((listens, it)) = self.expected.take(key.ends(), ts) {
                 flow.announced(listens, &it);
             }
             self.begin(flow)
         });
-        self.with(place, |flow, shared| flow.segment(shared, way, ts, it));
+        self.with(place, |flow, shared| {
+            flow.wrap(outer, way);
+            flow.segment(shared, way, ts, it);
+        });
         place
     }
 
     fn datagram(&mut self, ts: i64, ends: &Ends, it: &Datagram<'_>, outer: Outer) -> u32 {
         let (key, way) = Key::of(ends, it.transport);
-        let place = self
-            .flows
-            .find(&key)
-            .unwrap_or_else(|| self.begin(Flow::new(key, way, ts, None, outer)));
+        let named = self.named;
+        let mut found = self.flows.find(&key);
+        if let (Some(place), Some(id)) = (found, named)
+            && self.flows.get(place).is_some_and(|flow| *flow.id() != id)
+        {
+            self.end(place, State::Open);
+            found = None;
+        }
+        let place = found.unwrap_or_else(|| {
+            let mut flow = Flow::new(key, way, ts, None, outer);
+            named.into_iter().for_each(|id| flow.rename(id, ts));
+            self.begin(flow)
+        });
         self.with(place, |flow, shared| flow.datagram(shared, way, ts, it));
         place
     }
 
-    fn begin(&mut self, flow: Box<Flow>) -> u32 {
+    fn begin(&mut self, mut flow: Box<Flow>) -> u32 {
         self.counters.flows += 1;
+        if let Some(owned) = self.owners.take(&flow.key, flow.last) {
+            flow.owned(owned);
+        }
         if self.flows.len() >= self.config.limits.flows {
             self.evict();
         }
@@ -371,7 +583,7 @@ impl Dissection {
             interface: code(packet.interface),
             wire_bytes: Size(u64::from(packet.wire_len)),
             data: Body(Cow::Borrowed(packet.data)),
-            flow_id: flow.as_ref().map(|it| Id(it.id())),
+            flow_id: flow.as_ref().map(|it| Id(it.id().as_str())),
             node: Label(Cow::Borrowed(&self.tables.node)),
         });
     }

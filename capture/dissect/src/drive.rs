@@ -59,9 +59,12 @@ fn drive<D: Dissect>(steps: &[Step], piece: Option<usize>) -> Vec<Value> {
     let mut session = Session::<D>::new(builder_of(place));
     let mut tables = Tables::new("node", &crate::Keep::default());
     let facts = Facts {
-        id: *b"000000000000",
+        id: schema::FlowId::new(0, 0),
         client: ("192.0.2.1".to_owned(), 40_000),
         server: ("192.0.2.2".to_owned(), *D::PORTS.first().unwrap_or(&1)),
+        asked: std::cell::RefCell::default(),
+        processes: (None, None),
+        plaintext: false,
     };
     let limits = Limits::default();
     let mut learned = Vec::new();

@@ -1,8 +1,13 @@
 //! The columns every exchange shares, whatever its protocol.
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use schema::Record;
 use schema::value::{Address, Code, Duration, Id, Label, Size, Time};
+
+use crate::names::{Asked, Both, Names};
+use crate::plaintext::PLAINTEXT;
+use schema::FlowId;
 
 /// What every exchange of every protocol has.
 #[derive(Record)]
@@ -67,28 +72,48 @@ pub(crate) struct Envelope<'a> {
     incomplete: bool,
     /// The conversation it belongs to; sorts by the time it began.
     flow_id: Id<'a>,
-    /// Its position among the conversation's exchanges, from 0.
+    /// Its position among the conversation's exchanges, from 0; among those read in a process's TLS library, from 2^32.
     seq: u64,
     /// The node that captured it.
     node: Label<'a>,
 }
 
 /// What a row says of its conversation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Facts {
-    pub(crate) id: [u8; 12],
+    pub(crate) id: FlowId,
     pub(crate) client: (String, u16),
     pub(crate) server: (String, u16),
+    pub(crate) asked: RefCell<Asked>,
+    /// The processes of both, where they are known.
+    pub(crate) processes: (Option<Box<str>>, Option<Box<str>>),
+    /// Whether it was read in a process's TLS library.
+    pub(crate) plaintext: bool,
 }
 
 impl Facts {
     /// The same, with the sides exchanged.
     pub(crate) fn turned(&self) -> Self {
-        Self { id: self.id, client: self.server.clone(), server: self.client.clone() }
+        let (client, server) = self.processes.clone();
+        Self {
+            id: self.id,
+            client: self.server.clone(),
+            server: self.client.clone(),
+            asked: RefCell::new(self.asked.borrow().turned()),
+            processes: (server, client),
+            plaintext: self.plaintext,
+        }
+    }
+
+    /// Who the two ends were at a time.
+    pub(crate) fn both(&self, names: Option<&dyn Names>, ts: i64) -> Both {
+        let Some(names) = names else { return Both::default() };
+        let ends = [&self.client, &self.server].map(|it| (it.0.as_str(), it.1));
+        self.asked.borrow_mut().both(names, ends, ts).clone()
     }
 
     pub(crate) fn id(&self) -> &str {
-        std::str::from_utf8(&self.id).unwrap_or_default()
+        self.id.as_str()
     }
 }
 
@@ -108,6 +133,7 @@ impl<'a> Envelope<'a> {
         protocol: &'static str,
         node: &'a str,
         facts: &'a Facts,
+        both: &'a Both,
         it: &Occurrence,
         summary: crate::Summary<'a>,
     ) -> Self {
@@ -122,24 +148,24 @@ impl<'a> Envelope<'a> {
             error: summary.error,
             client_ip: Address(&facts.client.0),
             client_port: facts.client.1,
-            client_pod: None,
-            client_namespace: None,
-            client_workload: None,
-            client_service: None,
-            client_node: None,
-            client_process: None,
+            client_pod: both.client(|it| &it.pod).map(Label::from),
+            client_namespace: both.client(|it| &it.namespace).map(Label::from),
+            client_workload: both.client(|it| &it.workload).map(Label::from),
+            client_service: both.client(|it| &it.front).map(Label::from),
+            client_node: both.client(|it| &it.node).map(Label::from),
+            client_process: facts.processes.0.as_deref().map(Label::from),
             server_ip: Address(&facts.server.0),
             server_port: facts.server.1,
-            server_pod: None,
-            server_namespace: None,
-            server_workload: None,
-            server_service: None,
-            server_node: None,
-            server_process: None,
+            server_pod: both.server(|it| &it.pod).map(Label::from),
+            server_namespace: both.server(|it| &it.namespace).map(Label::from),
+            server_workload: both.server(|it| &it.workload).map(Label::from),
+            server_service: both.server(|it| &it.service).map(Label::from),
+            server_node: both.server(|it| &it.node).map(Label::from),
+            server_process: facts.processes.1.as_deref().map(Label::from),
             request_bytes: Size(it.request_bytes),
             response_bytes: Size(it.response_bytes),
-            encrypted: false,
-            capture: "packet".into(),
+            encrypted: facts.plaintext,
+            capture: if facts.plaintext { PLAINTEXT } else { "packet" }.into(),
             incomplete: it.incomplete,
             flow_id: Id(facts.id()),
             seq: it.seq,

@@ -34,6 +34,8 @@ pub enum Role {
     Response,
     /// Wants no answer and answers nothing.
     Notice,
+    /// Not a message but a part of the one under way: no row of its own, but perhaps in other tables.
+    Part,
 }
 
 /// One protocol-level unit a side sent.
@@ -100,6 +102,12 @@ impl<B> Message<B> {
     /// One that stands alone.
     pub fn notice(body: B) -> Self {
         Self { role: Role::Notice, ..Self::request(body) }
+    }
+
+    /// What has come so far of a message under way, for [`crate::Dissect::also`]: as the response, with
+    /// the request that its key finds.
+    pub fn part(body: B) -> Self {
+        Self { role: Role::Part, ..Self::request(body) }
     }
 
     /// Whose sender counts as the client, whoever opened the conversation.

@@ -2,6 +2,7 @@
 use hashbrown::HashMap;
 
 use crate::packet::Ip;
+use schema::FlowId;
 
 /// Who will listen where, and for whom.
 #[derive(Debug, Default)]
@@ -16,7 +17,7 @@ pub(crate) struct Announcement {
     /// What it will speak.
     pub(crate) protocol: &'static str,
     /// The conversation that announced it.
-    pub(crate) parent: [u8; 12],
+    pub(crate) parent: FlowId,
 }
 
 impl Expected {

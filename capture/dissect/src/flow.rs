@@ -1,4 +1,6 @@
 //! One conversation, and the table of those that are alive.
+use std::hash::{Hash, Hasher};
+
 use hashbrown::HashMap;
 
 use crate::association::Association;
@@ -9,18 +11,34 @@ use crate::exchange::{Learned, Side};
 use crate::expected::{Announcement, Expected};
 use crate::limits::Limits;
 use crate::packet::{Datagram, Ends, Ip, Tcp};
+use crate::plaintext::{FIRST_SEQ, Fits, Owned, Plain, Plaintext, client, sender};
 use crate::protocol::{PROTOCOLS, Transport};
 use crate::session::{Arrival, Context};
 use crate::speech::Speech;
 use crate::stream::{Since, Stream};
 use crate::tables::Tables;
+use schema::FlowId;
 
 /// A conversation's two ends, in an order that does not depend on the direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     low: (Ip, u16),
     high: (Ip, u16),
     transport: Transport,
+}
+
+/// In five words instead of a field at a time: it is done for every packet.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, to: &mut H) {
+        for ip in [self.low.0, self.high.0] {
+            let ip = u128::from_ne_bytes(ip);
+            to.write_u64((ip >> 64) as u64);
+            #[allow(clippy::cast_possible_truncation, reason = "its lower half")]
+            to.write_u64(ip as u64);
+        }
+        let ports = u64::from(self.low.1) << 32 | u64::from(self.high.1) << 16;
+        to.write_u64(ports | self.transport as u64);
+    }
 }
 
 impl Key {
@@ -54,6 +72,8 @@ pub(crate) struct Flow {
     streams: [Stream; 2],
     speech: Speech,
     seq: u64,
+    /// Of rows of its plaintext.
+    plain_seq: u64,
     metrics: Metrics,
     packets: u64,
     pub(crate) last: i64,
@@ -63,6 +83,10 @@ pub(crate) struct Flow {
     about: About,
     /// Of SCTP: what tells its chunks apart.
     association: Option<Box<Association>>,
+    /// What is read in its processes' TLS libraries.
+    plain: Option<Box<(Plain, Facts)>>,
+    /// Its processes, by the direction in which they send.
+    processes: [Option<Box<str>>; 2],
     /// Since when it is over, and how.
     closing: Option<(i64, State)>,
     pub(crate) held: usize,
@@ -78,7 +102,9 @@ struct About {
     server_name: Option<Box<str>>,
     alpn: Option<Box<str>>,
     encrypted: bool,
-    parent: Option<[u8; 12]>,
+    /// What is spoken within TLS.
+    within: Option<&'static str>,
+    parent: Option<FlowId>,
 }
 
 /// What flows work with.
@@ -123,18 +149,24 @@ impl Flow {
                 id: flow_id(&key, ts),
                 client: (String::new(), 0),
                 server: (String::new(), 0),
+                asked: std::cell::RefCell::default(),
+                processes: (None, None),
+                plaintext: false,
             },
             client,
             known_client: syn.is_some(),
             streams: [Stream::default(), Stream::default()],
             speech: Speech::new(transport),
             seq: 0,
+            plain_seq: FIRST_SEQ,
             metrics: Metrics::default(),
             packets: 0,
             last: ts,
             outer: (outer, way),
             about: About::default(),
             association: (transport == Transport::Sctp).then(Box::default),
+            plain: None,
+            processes: [None, None],
             closing: None,
             held: 0,
             list: List::of(transport),
@@ -145,15 +177,215 @@ impl Flow {
         flow
     }
 
-    pub(crate) fn id(&self) -> &str {
-        self.facts.id()
+    pub(crate) fn id(&self) -> &FlowId {
+        &self.facts.id
+    }
+
+    /// Gives it the name it got when its packets were captured. Where that was not at `ts`, it is
+    /// read from its middle.
+    pub(crate) fn rename(&mut self, id: FlowId, ts: i64) {
+        if std::mem::replace(&mut self.facts.id, id) != id {
+            self.resume(ts);
+        }
+    }
+
+    /// Its exchanges are read from `ts` on, and not from its beginning. They are numbered by the
+    /// nanoseconds since then, so that those of several readings have numbers of their own.
+    pub(crate) fn resume(&mut self, ts: i64) {
+        let since = ts.saturating_sub(self.facts.id.began()).max(0).cast_unsigned();
+        self.seq = self.seq.max(since);
+    }
+
+    /// When the oldest exchange began of those that have no row yet.
+    fn since(&self) -> Option<i64> {
+        let plain = self.plain.as_ref().and_then(|it| it.0.speech.since());
+        [self.speech.since(), plain].into_iter().flatten().min()
+    }
+
+    /// Forgets what its protocol held; its plaintext is read on.
+    pub(crate) fn mute(&mut self) {
+        self.speech = Speech::new(self.key.transport);
+        self.association = (self.key.transport == Transport::Sctp).then(Box::default);
+        self.weigh();
     }
 
     fn name_ends(&mut self) {
         let text =
             |(ip, port): (Ip, u16)| (std::net::Ipv6Addr::from(ip).to_canonical().to_string(), port);
+        self.facts.asked = std::cell::RefCell::default();
         self.facts.client = text(self.key.end(self.client));
         self.facts.server = text(self.key.end(1 - self.client));
+        self.name_processes();
+    }
+
+    fn name_processes(&mut self) {
+        let name = |way: usize| self.processes.get(way).cloned().flatten();
+        self.facts.processes = (name(self.client), name(1 - self.client));
+        if let Some(plain) = &mut self.plain {
+            plain.1 = Facts { plaintext: true, ..self.facts.clone() };
+        }
+    }
+
+    /// The process that sends in direction `way`, and which side it is.
+    pub(crate) fn own(&mut self, way: usize, process: &str, client: Option<usize>) {
+        if let Some(client) = client.filter(|_| !self.known_client) {
+            self.known_client = true;
+            if self.client != client {
+                self.client = client;
+                self.name_ends();
+            }
+        }
+        if let Some(known) = self.processes.get_mut(way)
+            && known.as_deref() != Some(process)
+        {
+            *known = Some(process.into());
+            self.name_processes();
+        }
+    }
+
+    /// What was told of it before its first packet.
+    pub(crate) fn owned(&mut self, it: Owned) {
+        for (way, name) in it.names.iter().enumerate() {
+            if let Some(name) = name {
+                self.own(way, name, it.client);
+            }
+        }
+    }
+
+    /// Whether it is over, so that what comes now belongs to another one between the same ends.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// Whether all that is known of it was read in processes.
+    pub(crate) fn is_without_packets(&self) -> bool {
+        self.packets == 0
+    }
+
+    /// Whose it is, for a conversation that takes its place, of which the low end may be the high one here.
+    pub(crate) fn owners(&self, ts: i64, turned: bool) -> Owned {
+        let [low, high] = self.processes.clone();
+        let names = if turned { [high, low] } else { [low, high] };
+        Owned { ts, names, client: None }
+    }
+
+    /// Whether something of it was read in processes.
+    pub(crate) fn is_read_in_processes(&self) -> bool {
+        self.plain.is_some()
+    }
+
+    /// Before its first packet, where there was something else before: what that packet is wrapped in.
+    pub(crate) fn wrap(&mut self, outer: Outer, way: usize) {
+        if self.packets == 0 {
+            self.outer = (outer, way);
+        }
+    }
+
+    /// Whether a piece of plaintext begins another conversation between the same ends.
+    pub(crate) fn is_over_for(&self, way: usize, it: &Plaintext<'_>) -> bool {
+        let Some(plain) = &self.plain else { return false };
+        let anew = matches!(plain.0.fits(way, it), Fits::Anew);
+        anew && (self.is_without_packets() || self.is_closing())
+    }
+
+    /// Reads what the process that sends in direction `way` gave to its TLS library, or got from it.
+    pub(crate) fn plaintext(&mut self, shared: &mut Shared<'_>, way: usize, it: &Plaintext<'_>) {
+        self.last = self.last.max(it.ts);
+        self.about.encrypted = true;
+        self.own(way, it.process, client(way, it.side));
+        if self.packets == 0 {
+            self.metrics.without_packets(it.ts);
+        }
+        // Whatever becomes of packets: they can be read again, and this can't.
+        self.read_plaintext(shared, way, it);
+        self.learn(shared, it.ts);
+        self.report(shared, it.ts);
+    }
+
+    fn read_plaintext(&mut self, shared: &mut Shared<'_>, way: usize, it: &Plaintext<'_>) {
+        let known = self.plain.as_ref().map(|plain| plain.0.fits(way, it));
+        let (missing, known) = match known {
+            Some(Fits::Yes { missing, known }) => (missing, known),
+            Some(Fits::No) => return,
+            Some(Fits::Anew) | None => {
+                self.end_plaintext(shared);
+                let facts = Facts { plaintext: true, ..self.facts.clone() };
+                self.plain = Some(Box::new((Plain::new(way, it), facts)));
+                (0, 0)
+            }
+        };
+        let sender = sender(way, it);
+        self.orient_plaintext(sender, it.bytes);
+        let side = self.side(sender);
+        let data = it.bytes.get(known..).unwrap_or_default();
+        if missing > 0 {
+            shared.tally.gaps += 1;
+            shared.tally.gap_bytes += missing;
+        }
+        let Some((mut cx, plain)) = self.plain_context(shared) else { return };
+        let at = Arrival { ts: it.ts, seen: plain.read(sender, it) };
+        if missing > 0 {
+            plain.speech.gap(&mut cx, side, missing);
+        }
+        if !data.is_empty() {
+            plain.speech.bytes(&mut cx, side, data, at);
+        }
+    }
+
+    /// Who speaks like a client, where nobody saw who called.
+    fn orient_plaintext(&mut self, sender: usize, bytes: &[u8]) {
+        let unsettled = self.plain.as_ref().filter(|it| it.0.speech.unsettled());
+        let Some(plain) = unsettled.filter(|_| !self.known_client) else { return };
+        let (port, other) = (self.key.end(sender).1, self.key.end(1 - sender).1);
+        if let Some(client) = client(sender, plain.0.speech.orient(bytes, port, other)) {
+            self.known_client = true;
+            self.client = client;
+            self.name_ends();
+        }
+    }
+
+    fn plain_context<'a>(
+        &'a mut self,
+        shared: &'a mut Shared<'_>,
+    ) -> Option<(Context<'a>, &'a mut Plain)> {
+        let (plain, facts) = &mut **self.plain.as_mut()?;
+        let cx = Context {
+            tables: shared.tables,
+            facts,
+            limits: shared.limits,
+            seq: &mut self.plain_seq,
+            datagram: false,
+            lost: &mut shared.tally.strays,
+            learned: &mut self.about.learned,
+        };
+        Some((cx, plain))
+    }
+
+    /// Its TLS session is over: what was held of it becomes rows.
+    fn end_plaintext(&mut self, shared: &mut Shared<'_>) {
+        let sides = [self.side(0), self.side(1)];
+        if let Some((mut cx, plain)) = self.plain_context(shared) {
+            for side in sides {
+                plain.speech.end(&mut cx, side);
+            }
+            plain.speech.abandon(&mut cx, None);
+        }
+        if let Some(plain) = self.plain.take() {
+            self.about.within = plain.0.speech.name().or(self.about.within);
+        }
+    }
+
+    /// The process that sends in direction `way` has closed its socket.
+    pub(crate) fn closed(&mut self, shared: &mut Shared<'_>, way: usize, ts: i64) {
+        if self.plain.as_ref().is_some_and(|it| it.0.is_observed_from(way)) {
+            self.end_plaintext(shared);
+        }
+        if self.packets == 0 {
+            self.last = self.last.max(ts);
+            self.closing.get_or_insert((ts, State::Closed));
+            self.list = List::Closing;
+        }
+        self.weigh();
     }
 
     fn side(&self, way: usize) -> Side {
@@ -286,7 +518,11 @@ impl Flow {
         let end = offset.saturating_add_unsigned(it.sent as u64);
         let next = stream.next;
         let new = end > 0 && end.cast_unsigned() > next;
-        self.metrics.segment(way, ts, it, new);
+        if shared.connections {
+            self.metrics.segment(way, ts, it, new);
+        } else {
+            self.metrics.begin(ts);
+        }
         if it.fin && end >= 0 {
             stream.end.get_or_insert_with(|| end.cast_unsigned());
         }
@@ -485,6 +721,9 @@ impl Flow {
 
     /// Takes note of what messages told.
     fn learn(&mut self, shared: &mut Shared<'_>, ts: i64) {
+        if self.about.learned.is_empty() {
+            return;
+        }
         for it in self.about.learned.drain(..) {
             self.about.encrypted |= it.encrypted;
             if let Some(name) = it.server_name {
@@ -523,13 +762,27 @@ impl Flow {
             let due = ts.saturating_sub(shared.limits.answer);
             let (mut cx, speech) = self.context(shared);
             speech.abandon(&mut cx, Some(due));
+            if let Some((mut cx, plain)) = self.plain_context(shared) {
+                plain.speech.abandon(&mut cx, Some(due));
+            }
             self.row(shared, State::Open);
             self.metrics.next_part();
             self.metrics.first = ts;
         }
+        self.weigh();
+    }
+
+    fn weigh(&mut self) {
         let streams: usize = self.streams.iter().map(Stream::held).sum();
         let association = self.association.as_ref().map_or(0, |it| it.held());
-        self.held = self.speech.held() + streams + association;
+        let plain = self.plain.as_ref().map_or(0, |it| it.0.speech.held());
+        self.held = self.speech.held() + streams + association + plain;
+    }
+
+    /// What is spoken within TLS, where the packets that carry it were not seen.
+    fn spoken_within(&self) -> Option<&'static str> {
+        let within = self.plain.as_ref().and_then(|it| it.0.speech.name()).or(self.about.within);
+        within.filter(|_| self.packets == 0)
     }
 
     fn row(&self, shared: &mut Shared<'_>, state: State) {
@@ -542,14 +795,15 @@ impl Flow {
             (*outer != Outer::default()).then(|| Wrapping::of(outer, *way != self.client));
         let known = Known {
             transport: self.key.transport.name(),
-            protocol: self.speech.name(),
+            protocol: self.speech.name().or_else(|| self.spoken_within()),
             wrapping: carrier.as_ref(),
             server_name: self.about.server_name.as_deref(),
             alpn: self.about.alpn.as_deref(),
             encrypted: self.about.encrypted,
-            parent: self.about.parent.as_ref().and_then(|it| std::str::from_utf8(it).ok()),
+            parent: self.about.parent.as_ref().map(FlowId::as_str),
         };
-        let row = self.metrics.row(&self.facts, self.client, &known, state, &node);
+        let both = self.facts.both(shared.tables.names.as_deref(), self.metrics.first);
+        let row = self.metrics.row(&self.facts, &both, self.client, &known, state, &node);
         shared.tables.connections.push(row);
     }
 
@@ -569,6 +823,7 @@ impl Flow {
         }
         let (mut cx, speech) = self.context(shared);
         speech.abandon(&mut cx, None);
+        self.end_plaintext(shared);
         let association = self.association.take();
         let (mut cx, _) = self.context(shared);
         if let Some(mut association) = association {
@@ -592,10 +847,7 @@ fn likely_client(key: &Key, way: usize) -> usize {
     way
 }
 
-/// Names a conversation: 42 bits of when it began in milliseconds, 18 bits of who talks, in
-/// twelve letters that sort by time. The same packets always give the same name.
-fn flow_id(key: &Key, ts: i64) -> [u8; 12] {
-    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+fn flow_id(key: &Key, ts: i64) -> FlowId {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let ports = [key.low.1.to_be_bytes(), key.high.1.to_be_bytes()].concat();
     let nanos = (ts % 1_000_000).to_be_bytes();
@@ -604,13 +856,7 @@ fn flow_id(key: &Key, ts: i64) -> [u8; 12] {
     for byte in parts.into_iter().flatten() {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
-    hash ^= hash >> 29;
-    let millis = (ts / 1_000_000).max(0).cast_unsigned() & ((1 << 42) - 1);
-    let bits = (millis << 18) | (hash & ((1 << 18) - 1));
-    std::array::from_fn(|place| {
-        let index = (bits >> (55 - 5 * place)) & 31;
-        LETTERS.get(usize::try_from(index).unwrap_or_default()).copied().unwrap_or(b'0')
-    })
+    FlowId::new(ts, hash ^ (hash >> 29))
 }
 
 /// Which list of the table a flow is in: each has its own time to live.
@@ -659,6 +905,25 @@ impl Flows {
 
     pub(crate) fn get(&mut self, place: u32) -> Option<&mut Flow> {
         self.slots.get_mut(place as usize)?.as_deref_mut()
+    }
+
+    /// The names of those that are alive.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = FlowId> {
+        self.slots.iter().flatten().map(|it| *it.id())
+    }
+
+    /// When the oldest exchange began of those that have no row yet.
+    pub(crate) fn since(&self) -> Option<i64> {
+        self.slots.iter().flatten().filter_map(|it| it.since()).min()
+    }
+
+    /// Changes every conversation.
+    pub(crate) fn each(&mut self, mut change: impl FnMut(&mut Flow)) {
+        for flow in self.slots.iter_mut().flatten() {
+            let before = flow.held;
+            change(flow);
+            self.held = (self.held + flow.held).saturating_sub(before);
+        }
     }
 
     pub(crate) fn insert(&mut self, flow: Box<Flow>) -> u32 {

@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 use crate::packet::Ip;
 
 /// One piece of an IP packet.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Fragment<'a> {
     key: Key,
     at: usize,
@@ -22,6 +22,10 @@ struct Key {
 }
 
 impl<'a> Fragment<'a> {
+    pub(crate) fn ends(&self) -> (Ip, Ip) {
+        (self.key.source, self.key.destination)
+    }
+
     /// From an IP packet that says it is a fragment.
     pub(crate) fn of(slice: &LaxIpSlice<'a>, source: Ip, destination: Ip, id: u32) -> Option<Self> {
         let payload = slice.payload();

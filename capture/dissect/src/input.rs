@@ -53,8 +53,8 @@ impl<'a> Input<'a> {
         Self { detailed, ..self }
     }
 
-    /// Whether anyone will look at more than [`crate::Dissect::summary`] tells. If not, what only
-    /// the row's own columns say need not be kept.
+    /// Whether anyone will look at more than [`crate::Dissect::brief`] tells. If not, what only the
+    /// row's other columns say need not be kept.
     pub fn is_detailed(&self) -> bool {
         self.detailed
     }

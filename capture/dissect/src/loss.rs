@@ -12,7 +12,7 @@ pub(crate) struct Losses<'a> {
     /// When it ended.
     until: Time,
     /// Where it was lost: `kernel`, `interface`, `file`, `reassembly`, `fragment`, `parser`, `flows`,
-    /// `packet` (unreadable headers), `crash`, `torn`, `quota` or `tail`.
+    /// `packet` (unreadable headers), `tracer` (plaintext read in processes), `crash`, `torn`, `quota` or `tail`.
     stage: Label<'a>,
     /// How many units of that stage: packets, gaps, messages, conversations or rows.
     count: u64,

@@ -39,6 +39,19 @@ pub(crate) enum Carried<'a> {
     Malformed,
 }
 
+impl Carried<'_> {
+    /// The addresses of who sent it to whom, if there are any.
+    pub(crate) fn ends(&self) -> Option<(Ip, Ip)> {
+        match self {
+            Self::Tcp(ends, _) | Self::Datagram(ends, _) => {
+                Some((ends.source.0, ends.destination.0))
+            }
+            Self::Fragment(it) => Some(it.ends()),
+            Self::Other | Self::Malformed => None,
+        }
+    }
+}
+
 /// Who sent it to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ends {
@@ -84,6 +97,9 @@ pub(crate) fn decode<'a>(packet: &Packet<'a>) -> (Carried<'a>, Outer) {
 
 /// `tunnels` is how many more may lie inside.
 fn ip<'a>(bytes: &'a [u8], tunnels: u8, outer: &mut Outer) -> Carried<'a> {
+    if let Some((number, ends, payload)) = plain(bytes) {
+        return carried(number, ends, payload, payload.len(), tunnels, outer);
+    }
     let Ok((slice, _)) = LaxIpSlice::from_slice(bytes) else { return Carried::Malformed };
     let (source, destination, sent, id) = match &slice {
         LaxIpSlice::Ipv4(it) => {
@@ -109,6 +125,21 @@ fn ip<'a>(bytes: &'a [u8], tunnels: u8, outer: &mut Outer) -> Carried<'a> {
     }
     let ends = (source, destination);
     carried(payload.ip_number, ends, payload.payload, sent, tunnels, outer)
+}
+
+/// What nearly every packet is: IPv4 without options, whole and in one piece. The number of what it
+/// carries, its ends and its payload.
+fn plain(bytes: &[u8]) -> Option<(IpNumber, (Ip, Ip), &[u8])> {
+    let [0x45, _, a, b, _, _, c, d, _, number, _, _, ends @ ..] = bytes.first_chunk::<20>()? else {
+        return None;
+    };
+    // The flag that forbids fragments says nothing.
+    if u16::from_be_bytes([*c, *d]) & 0xbfff != 0 {
+        return None;
+    }
+    let payload = bytes.get(20..usize::from(u16::from_be_bytes([*a, *b])))?;
+    let [a, b, c, d, e, f, g, h] = *ends;
+    Some((IpNumber(*number), (mapped([a, b, c, d]), mapped([e, f, g, h])), payload))
 }
 
 /// Reads the transport header of an IP payload; `sent` is the payload's length on the wire.

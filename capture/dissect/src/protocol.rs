@@ -41,6 +41,11 @@ mod sse;
 mod tls;
 mod websocket;
 
+/// Which rows the dissectors make of the same packets. Whoever changes that, be it a new protocol or
+/// a repaired column, adds one: nodes then know which of their rows `kubeshark dissect --again` would
+/// make anew.
+pub const PARSER_VERSION: u32 = 1;
+
 /// Every protocol. To add one: write its file, add its two lines here.
 pub static PROTOCOLS: &[Protocol] = &[
     Protocol::of::<amqp::Dissector>(),
@@ -113,6 +118,16 @@ pub trait Dissect: Default + Send + 'static {
     /// The same without the row, for when nobody looks at its own columns.
     fn summary(exchange: Exchange<'_, Self::Body>) -> Summary<'_> {
         Self::record(exchange).0
+    }
+
+    /// Columns of its own that cost no more to tell than the summary does.
+    const BRIEF: &'static [&'static str] = &[];
+
+    /// The same with the row, for when nobody looks at other columns of its own than [`Self::BRIEF`].
+    fn brief(
+        exchange: Exchange<'_, Self::Body>,
+    ) -> (Summary<'_>, <Self::Columns as Columns>::Row<'_>) {
+        Self::record(exchange)
     }
 
     /// Rows in other tables that the exchange gives besides its own.
@@ -246,6 +261,8 @@ pub struct Protocol {
     pub(crate) open: fn(place: usize) -> Box<dyn Work>,
     /// What its rows are made of.
     pub(crate) columns: TypeId,
+    /// See [`Dissect::BRIEF`].
+    pub brief: &'static [&'static str],
     /// The columns beside the envelope's.
     pub(crate) table: fn() -> schema::Table,
 }
@@ -260,6 +277,7 @@ impl Protocol {
             guess: D::guess,
             open: |place| Box::new(Session::<D>::new(builder_of(place))),
             columns: TypeId::of::<D::Columns>(),
+            brief: D::BRIEF,
             table: || D::Columns::TABLE,
         }
     }
@@ -274,6 +292,7 @@ impl Protocol {
             guess: |_| Guess::No,
             open: |_| Box::new(Silence),
             columns: TypeId::of::<C>(),
+            brief: &[],
             table: || C::TABLE,
         }
     }

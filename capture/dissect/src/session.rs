@@ -4,7 +4,7 @@ use crate::exchange::{Exchange, Learned, Message, Moment, Open, Role, Side, Time
 use crate::input::{Input, Stop};
 use crate::limits::Limits;
 use crate::protocol::Dissect;
-use crate::tables::{Also, Tables};
+use crate::tables::{Also, Own, Tables};
 
 /// What a session works with and does not own.
 pub(crate) struct Context<'a> {
@@ -64,6 +64,8 @@ pub(crate) trait Work: Send {
     fn held(&self) -> usize;
     /// How many messages were read.
     fn messages(&self) -> u64;
+    /// When the oldest exchange began of those that have no row yet.
+    fn since(&self) -> Option<i64>;
 }
 
 /// One protocol on one flow.
@@ -136,7 +138,8 @@ impl<D: Dissect> Session<D> {
         while let Some(rest) = bytes.get(done..).filter(|it| !it.is_empty()) {
             let half = self.half(side);
             let (arrivals, offset) = ([half.held_at, at], half.offset);
-            let detailed = cx.tables.keeps_own(self.table) || cx.tables.keeps_others(self.table);
+            let detailed =
+                cx.tables.own(self.table) == Own::All || cx.tables.keeps_others(self.table);
             let mut input = Input::new(rest, cx.datagram, cx.limits)
                 .arrived(earlier.saturating_sub(done), arrivals, offset)
                 .detailed(detailed);
@@ -165,7 +168,7 @@ impl<D: Dissect> Session<D> {
             half.offset += used as u64;
             half.used += used as u64;
             match parsed {
-                Ok(message) if used == 0 && half.used == 0 => {
+                Ok(message) if used == 0 && half.used == 0 && message.becomes.is_none() => {
                     // A message of nothing would come again and again.
                     drop(message);
                     self.stray(cx, side)?;
@@ -176,6 +179,8 @@ impl<D: Dissect> Session<D> {
                     self.message(cx, side, message, begun, at.ts);
                     self.more(cx, side, begun, at.ts);
                     if let Some(name) = becomes {
+                        // What the other side is in the middle of goes no further.
+                        self.end(cx, side.other());
                         let other = self.half(side.other());
                         let other = (std::mem::take(&mut other.held), other.held_at);
                         return Err(Ended::Becomes { name, note, left: bytes.len() - done, other });
@@ -231,6 +236,9 @@ impl<D: Dissect> Session<D> {
     ) {
         self.messages += 1;
         self.strayed = 0;
+        if message.role == Role::Part {
+            return self.part(cx, side, message, begun);
+        }
         cx.learned.extend(D::learned(&message.body));
         let half = self.half(side);
         half.begun = None;
@@ -253,8 +261,33 @@ impl<D: Dissect> Session<D> {
             Role::Notice if message.sender.unwrap_or(side) == Side::Client => {
                 self.row(cx, Some(&it), None)
             }
-            Role::Notice => self.row(cx, None, Some(&it)),
+            Role::Notice | Role::Part => self.row(cx, None, Some(&it)),
         }
+    }
+
+    /// Rows of what has come so far; the message itself goes on.
+    fn part(
+        &mut self,
+        cx: &mut Context<'_>,
+        side: Side,
+        message: Message<D::Body>,
+        begun: Arrival,
+    ) {
+        if !cx.tables.keeps_others(self.table) {
+            return;
+        }
+        let request = self.open.oldest(message.key).filter(|_| side == Side::Server);
+        let occurrence = Occurrence {
+            ts: message.begun.map_or(begun.ts, Moment::ts),
+            duration: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            incomplete: message.incomplete,
+            seq: *cx.seq,
+        };
+        let mut also =
+            Also { tables: &mut *cx.tables, facts: cx.facts, occurrence, seq: &mut *cx.seq };
+        D::also(&Exchange { request, response: Some(&message.body) }, &mut also);
     }
 
     fn ask(&mut self, cx: &mut Context<'_>, request: Waiting<D::Body>) {
@@ -380,15 +413,18 @@ impl<D: Dissect> Session<D> {
         let turned = first.turned.then(|| cx.facts.turned());
         let facts = turned.as_ref().unwrap_or(cx.facts);
         if cx.tables.keeps(self.table) {
-            let (summary, own) = match cx.tables.keeps_own(self.table) {
-                true => {
-                    let (summary, own) = D::record(exchange());
-                    (summary, Some(own))
-                }
-                false => (D::summary(exchange()), None),
+            let row = match cx.tables.own(self.table) {
+                Own::Nothing => None,
+                Own::Brief => Some(D::brief(exchange())),
+                Own::All => Some(D::record(exchange())),
+            };
+            let (summary, own) = match row {
+                Some((summary, own)) => (summary, Some(own)),
+                None => (D::summary(exchange()), None),
             };
             let node = std::sync::Arc::clone(&cx.tables.node);
-            let envelope = Envelope::new(D::SPOKEN, &node, facts, &occurrence, summary);
+            let both = facts.both(cx.tables.names.as_deref(), occurrence.ts);
+            let envelope = Envelope::new(D::SPOKEN, &node, facts, &both, &occurrence, summary);
             cx.tables.push::<D::Columns>(self.table, envelope, own);
         }
         if cx.tables.keeps_others(self.table) {
@@ -520,6 +556,13 @@ impl<D: Dissect> Work for Session<D> {
     fn messages(&self) -> u64 {
         self.messages
     }
+
+    fn since(&self) -> Option<i64> {
+        let asked = self.open.requests.iter().map(|it| it.times.first);
+        let early = self.early.iter().map(|it| it.times.first);
+        let halves = [&self.client, &self.server].into_iter();
+        asked.chain(early).chain(halves.filter_map(|it| Some(it.begun?.ts))).min()
+    }
 }
 
 /// What a protocol does that is never spoken: nothing.
@@ -540,6 +583,9 @@ impl Work for Silence {
     }
     fn messages(&self) -> u64 {
         0
+    }
+    fn since(&self) -> Option<i64> {
+        None
     }
 }
 

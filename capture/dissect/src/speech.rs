@@ -78,6 +78,19 @@ impl Speech {
         work + self.early_bytes
     }
 
+    /// When the oldest exchange began of those that have no row yet.
+    pub(crate) fn since(&self) -> Option<i64> {
+        let work = match &self.state {
+            State::Speaking { work, .. } => work.since(),
+            State::Open | State::Silent => None,
+        };
+        let early = self.early.iter().find_map(|it| match it {
+            Early::Bytes { at, .. } => Some(at.ts),
+            Early::Gap { .. } => None,
+        });
+        [work, early].into_iter().flatten().min()
+    }
+
     /// Which side the first bytes say sent them: `None` if they say nothing.
     pub(crate) fn orient(&self, bytes: &[u8], port: u16, other_port: u16) -> Option<Side> {
         let ask = |side, port| {

@@ -14,6 +14,7 @@ use crate::dissection::Keep;
 use crate::envelope::{Envelope, EnvelopeColumns, Facts, Occurrence};
 use crate::exchange::Summary;
 use crate::loss::LossesColumns;
+use crate::names::Names;
 use crate::packet_row::PacketsColumns;
 use crate::protocol::PROTOCOLS;
 
@@ -129,10 +130,19 @@ struct Slot {
     /// Made with the first of them: most tables have none.
     rows: Option<Box<dyn AnyRows>>,
     filled: bool,
-    /// Whether any of its own columns is, beside the envelope's.
-    own_filled: bool,
+    /// Which of its own columns are, beside the envelope's.
+    own: Own,
     /// Whether others are that an exchange of this one may have a row in, or a number from.
     others_filled: bool,
+}
+
+/// How much of a row is looked at, beside the envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    Nothing,
+    /// No more than [`crate::Dissect::BRIEF`].
+    Brief,
+    All,
 }
 
 /// A builder for each table.
@@ -147,6 +157,8 @@ pub(crate) struct Tables {
     weighed: Cell<(usize, usize)>,
     /// The node that every row names.
     pub(crate) node: Arc<str>,
+    /// Knows the names of both ends, if anybody does.
+    pub(crate) names: Option<Arc<dyn Names>>,
     keep: Keep,
     /// Every table's columns that are filled.
     schemas: Vec<SchemaRef>,
@@ -167,14 +179,19 @@ impl Tables {
             if *builder == protocols.len() {
                 let table = tables().get(*builder).filter(|it| keep.fills(&it.name));
                 let own = table.and_then(|it| it.fields.get(EnvelopeColumns::TABLE.fields.len()..));
-                let mut own = table.into_iter().zip(own).flat_map(|(table, own)| {
-                    own.iter().map(move |it| keep.fills_column(&table.name, &it.name))
+                let own = table.into_iter().zip(own).flat_map(|(table, own)| {
+                    own.iter().filter(move |it| keep.fills_column(&table.name, &it.name))
                 });
+                let own =
+                    own.fold(Own::Nothing, |own, it| match protocol.brief.contains(&&*it.name) {
+                        true if own != Own::All => Own::Brief,
+                        _ => Own::All,
+                    });
                 protocols.push(Slot {
                     columns: protocol.columns,
                     rows: None,
                     filled: table.is_some(),
-                    own_filled: own.any(|it| it),
+                    own,
                     others_filled: false,
                 });
             }
@@ -204,6 +221,7 @@ impl Tables {
             n_rows: 0,
             weighed: Cell::default(),
             node: node.into(),
+            names: None,
             schemas: schemas.collect(),
             keeps_connections: keep.fills(CONNECTIONS),
             keeps_packets: keep.fills(PACKETS),
@@ -216,9 +234,9 @@ impl Tables {
         self.protocols.get(table).is_some_and(|it| it.filled)
     }
 
-    /// Whether more of those rows is than the envelope.
-    pub(crate) fn keeps_own(&self, table: usize) -> bool {
-        self.protocols.get(table).is_some_and(|it| it.own_filled)
+    /// How much of those rows is, beside the envelope.
+    pub(crate) fn own(&self, table: usize) -> Own {
+        self.protocols.get(table).map_or(Own::Nothing, |it| it.own)
     }
 
     /// Whether it matters which rows an exchange of the table gives in others.
@@ -336,7 +354,8 @@ impl Also<'_> {
             return;
         }
         let node = Arc::clone(&self.tables.node);
-        let envelope = Envelope::new(protocol, &node, self.facts, &occurrence, summary);
+        let both = self.facts.both(self.tables.names.as_deref(), occurrence.ts);
+        let envelope = Envelope::new(protocol, &node, self.facts, &both, &occurrence, summary);
         self.tables.push::<C>(table, envelope, Some(row));
     }
 

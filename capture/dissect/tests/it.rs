@@ -9,9 +9,13 @@ mod support;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
-use dissect::{Config, Dissection, Keep, Limits, Link, PROTOCOLS, Packet, tables};
+use arrow_array::cast::AsArray;
+use dissect::{Config, Dissection, FlowId, Keep, Limits, Link, PROTOCOLS, Packet, tables};
 use proptest::prelude::*;
-use support::{Frame, all_rows, by_table, cut, fixtures, payload, read, rows, tcp, timeless};
+use support::{
+    Frame, Row, all_rows, by_place, by_table, cut, fixtures, objects, payload, read, rows, tcp,
+    timeless,
+};
 
 /// Compares with the file, or writes it with `UPDATE=1`.
 fn golden(path: &Path, now: &str) {
@@ -83,10 +87,12 @@ fn who_asks_for_less_is_told_the_same() {
             let columns = &tables().iter().find(|it| it.name == *table).unwrap().fields;
             let names = columns.iter().map(|it| it.name.to_string());
             let shared = columns.iter().position(|it| it.name == "node").unwrap();
-            let questions: [BTreeSet<_>; 4] = [
+            let brief = PROTOCOLS.iter().filter(|it| it.spoken == *table).flat_map(|it| it.brief);
+            let questions: [BTreeSet<_>; 5] = [
                 BTreeSet::new(),
                 names.clone().take(shared).filter(|it| it != "seq").collect(),
                 names.clone().filter(|it| it == "seq" || it == "flow_id").collect(),
+                brief.map(|it| (*it).to_owned()).chain(["verb".to_owned()]).collect(),
                 names.clone().skip(shared).chain(["target".to_owned()]).collect(),
             ];
             for asked in questions {
@@ -363,6 +369,91 @@ fn an_overlay_may_number_each_direction_otherwise() {
         })
         .collect();
     assert_eq!(rows(&wrapped), rows(&frames));
+}
+
+#[test]
+fn packets_read_again_give_the_rows_they_would_have_given_at_once() {
+    for (_, path) in fixtures() {
+        let frames = read(&path);
+        let again: Vec<_> = read_again(&captured(&frames))
+            .into_iter()
+            .filter(|it| it.contains_key("seq"))
+            .collect();
+        assert_eq!(by_place(again), rows(&frames), "{}", path.display());
+    }
+}
+
+#[test]
+fn a_conversation_read_from_its_middle_numbers_its_rows_apart() {
+    let (_, path) = fixtures().into_iter().find(|(protocol, _)| protocol == "redis").unwrap();
+    let packets = captured(&read(&path));
+    let places = |packets: &[(Frame, Option<FlowId>)]| -> HashSet<(String, u64)> {
+        let rows = read_again(packets);
+        let place = |it: &Row| Some((it.get("flow_id")?.to_string(), it.get("seq")?.as_u64()?));
+        rows.iter().filter_map(place).collect()
+    };
+    let whole = places(&packets);
+    // From every packet on: those that read a conversation from its beginning give the same places,
+    // the others give places of their own.
+    for from in 1..packets.len() {
+        let began = packets[from..].iter().filter_map(|it| it.1).collect::<HashSet<_>>();
+        let before = packets[..from].iter().filter_map(|it| it.1).collect::<HashSet<_>>();
+        for (flow, seq) in places(&packets[from..]) {
+            let id = FlowId::parse(flow.trim_matches('"')).unwrap();
+            assert!(began.contains(&id));
+            let middle = before.contains(&id);
+            assert_eq!(whole.contains(&(flow, seq)), !middle, "from packet {from}, {id:?}");
+        }
+    }
+}
+
+#[test]
+fn reading_protocols_can_stop_and_begin_in_the_middle() {
+    for (_, path) in fixtures() {
+        let frames = read(&path);
+        for stop in (0..frames.len()).step_by(7) {
+            let mut dissection = Dissection::new(Config::default());
+            for (at, frame) in frames.iter().enumerate() {
+                dissection.read_protocols(at < stop || at >= stop + 4);
+                dissection.packet(&packet(frame));
+            }
+            dissection.finish();
+            let found: Vec<Row> = dissection.take().iter().flat_map(|it| objects(&it.1)).collect();
+            let places: Vec<_> = found
+                .iter()
+                .filter_map(|it| Some((it.get("flow_id")?.to_string(), it.get("seq")?.as_u64())))
+                .collect();
+            let distinct: HashSet<_> = places.iter().collect();
+            assert_eq!(distinct.len(), places.len(), "{}: two rows in one place", path.display());
+            assert_eq!(dissection.held_bytes(), 0, "{}", path.display());
+        }
+    }
+}
+
+/// Captured while no protocol is read: the packets and what they were found to belong to.
+fn captured(frames: &[Frame]) -> Vec<(Frame, Option<FlowId>)> {
+    let keep = Keep { packets: true, connections: false, protocols: false, ..Keep::default() };
+    let mut dissection = Dissection::new(Config { keep, ..Config::default() });
+    frames.iter().for_each(|it| dissection.packet(&packet(it)));
+    dissection.finish();
+    let batches = dissection.take();
+    let (_, batch) = batches.iter().find(|it| it.0.name == "packets").unwrap();
+    let ids = batch.column_by_name("flow_id").unwrap().as_string_view();
+    let ids = ids.iter().map(|it| Some(FlowId::parse(it?).unwrap()));
+    frames.iter().cloned().zip(ids).collect()
+}
+
+fn read_again(packets: &[(Frame, Option<FlowId>)]) -> Vec<Row> {
+    let keep = Keep { packets: false, connections: false, ..Keep::default() };
+    let mut dissection = Dissection::new(Config { keep, ..Config::default() });
+    packets.iter().for_each(|(frame, id)| dissection.again(&packet(frame), *id));
+    dissection.finish();
+    dissection.take().iter().flat_map(|it| objects(&it.1)).collect()
+}
+
+fn packet(frame: &Frame) -> Packet<'_> {
+    let wire_len = frame.data.len() as u32;
+    Packet { ts: frame.ts, link: Link::Ethernet, interface: 0, wire_len, data: &frame.data }
 }
 
 /// Random numbers, the same for the same seed.

@@ -1,5 +1,4 @@
-//! Where packets come from: capture files, standard input and live interfaces; and the one place they go
-//! to as a file again, [`pcapng::Writer`].
+//! Where packets come from: capture files, standard input and live interfaces.
 //!
 //! Both sources lend each packet out of their own buffer, so that reading copies nothing:
 //!
@@ -13,14 +12,14 @@
 //! # }
 //! ```
 //!
-//! `unsafe` is allowed here and in no other crate: waiting for a descriptor with a time limit (`poll`) has no
-//! safe form in the standard library.
-#![allow(unsafe_code, reason = "poll(2) on a capture's descriptor; see `wait`")]
+//! `unsafe` is allowed here, and in few other places (ARCHITECTURE.md): waiting for a descriptor with a time limit
+//! (`poll`), a thread's priority and a process's limits have no safe form in the standard library.
+#![allow(unsafe_code, reason = "calls of the kernel; see `wait` and `process`")]
 
 mod error;
 mod file;
 mod live;
-pub mod pcapng;
+pub mod process;
 mod wait;
 
 pub use error::Error;

@@ -1,5 +1,6 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
+use api::Dissection;
 use dissect::{Keep, Limits};
 use segment::Options;
 use source::LiveConfig;
@@ -19,6 +20,42 @@ pub struct Config {
     pub keep: Keep,
     /// The store's bounds and retention. For old captures, leave the age open: it is counted from now.
     pub storage: Options,
+    /// When packets are dissected.
+    pub dissection: DissectionConfig,
+    /// Whose TLS is read in the processes themselves.
+    pub tracing: TracingConfig,
+}
+
+/// Whose TLS is read in the processes themselves, and whose names connections get: nobody's, by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TracingConfig {
+    /// Processes of these cgroups and of those below them: folders, or their paths below the root of all cgroups.
+    pub cgroups: Vec<PathBuf>,
+    /// Processes of the pods on this node whose traffic is kept, as the Hub tells.
+    pub pods: bool,
+}
+
+impl TracingConfig {
+    /// Nothing is to be read.
+    pub const fn is_empty(&self) -> bool {
+        self.cgroups.is_empty() && !self.pods
+    }
+}
+
+/// When packets are dissected.
+#[derive(Clone, Copy, Debug)]
+pub struct DissectionConfig {
+    /// The mode to begin with; else the one that the store's folder remembers, else live.
+    pub mode: Option<Dissection>,
+    /// What is dissected on demand is dissected in slices of this length, each once.
+    pub slice: Duration,
+}
+
+impl Default for DissectionConfig {
+    fn default() -> Self {
+        // Short beside what a question is about, long beside what reading a segment costs.
+        Self { mode: None, slice: Duration::from_secs(10) }
+    }
 }
 
 /// Where packets come from.

@@ -1,4 +1,4 @@
-use std::io;
+use std::{io, path::PathBuf};
 
 /// Why a worker can't do its work.
 #[derive(Debug, thiserror::Error)]
@@ -15,8 +15,16 @@ pub enum Error {
     /// There is no place for the rows.
     #[error("can't make a temporary folder for the rows: {0}")]
     Folder(io::Error),
+    /// The mode of dissection can't be remembered.
+    #[error("can't write {}: {source}", path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
     /// The system has no thread left.
-    #[error("can't start the capture thread: {0}")]
+    #[error("can't start a thread: {0}")]
     Thread(io::Error),
     /// The capture thread panicked: a defect.
     #[error("the capture thread stopped unexpectedly")]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, Loss, NodeHealth, Span, TailRequest};
+use api::{ApiError, DissectionChange, Loss, NodeDissection, NodeHealth, Span, TailRequest};
 use futures::stream;
 use link::{Dialer, Hello, Node, Routes, Tail, Work};
 use query::{
@@ -53,7 +53,23 @@ impl Node for Served {
     }
 
     async fn health(&self) -> NodeHealth {
-        self.0.state.health(&self.0.store, &self.0.tails)
+        self.0.health()
+    }
+
+    async fn dissection(&self, change: DissectionChange) -> Result<NodeDissection, ApiError> {
+        let refused = |error: Error| ApiError::new(error.to_string());
+        if let Some(mode) = change.mode {
+            self.0.modes.set(mode).map_err(refused)?;
+        }
+        if let Some(again) = change.again {
+            self.0.demand.again(&again).map_err(refused)?;
+        }
+        Ok(self.0.demand.describe(&self.0.node))
+    }
+
+    async fn identity(&self, update: identity::Update) -> bool {
+        self.0.names.update(update);
+        true
     }
 
     async fn accounting(&self, query_id: &str) -> Option<Work> {
@@ -70,6 +86,8 @@ impl Node for Served {
             newest: cost.newest,
             losses: losses.collect(),
             losses_cut: cost.losses_cut,
+            dissected_packets: cost.dissected_packets,
+            lacks: cost.lacks,
             unfinished: u64::from(!cost.finished),
         })
     }

@@ -11,13 +11,21 @@ use std::{
 };
 
 use api::ApiError;
-use arrow_array::{RecordBatch, cast::AsArray, types::UInt64Type};
+use arrow_array::{
+    RecordBatch,
+    cast::AsArray,
+    types::{TimestampNanosecondType, UInt64Type},
+};
 use dissect::{Dissection, Loss};
 use segment::Store;
 use source::{Drops, FileSource, Live};
 
 use crate::{
     Progress,
+    demand::Arrivals,
+    mode::Modes,
+    packets::PACKETS,
+    processes::Reader,
     state::{State, now_ns},
     tails::Tails,
 };
@@ -41,6 +49,12 @@ pub(crate) struct Pipeline {
     report: Option<Report>,
     /// Closed, or told something, when it is time to stop.
     stop: Receiver<()>,
+    modes: Arc<Modes>,
+    arrivals: Arrivals,
+    /// What is read in processes.
+    processes: Option<Reader>,
+    /// Whether packets are dissected as they come.
+    live: bool,
     /// Packets and their bytes since anyone looked at the clock and at what is pending.
     unseen: (u32, usize),
     published: Instant,
@@ -49,6 +63,14 @@ pub(crate) struct Pipeline {
     last_ts: Option<i64>,
     drops: Drops,
     skipped: u64,
+}
+
+/// What others have to say to the thread, and what it has to say of packets.
+pub(crate) struct Watched {
+    pub(crate) stop: Receiver<()>,
+    pub(crate) modes: Arc<Modes>,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) processes: Option<Reader>,
 }
 
 /// What the counters were when the current second began.
@@ -73,17 +95,23 @@ impl Pipeline {
         state: Arc<State>,
         tails: Arc<Tails>,
         report: Option<Report>,
-        stop: Receiver<()>,
+        watched: Watched,
     ) -> Self {
         let now = Instant::now();
+        let Watched { stop, modes, arrivals, processes } = watched;
+        let live = modes.now() == api::Dissection::Live;
         Self {
-            dissection: Dissection::new(config.clone()),
+            dissection: begun(&config, live),
             config,
             store,
             state,
             tails,
             report,
             stop,
+            modes,
+            arrivals,
+            processes,
+            live,
             unseen: (0, 0),
             published: now,
             second: Second { began: now, packets: 0, bytes: 0, rows: 0 },
@@ -101,6 +129,10 @@ impl Pipeline {
     /// Reads everything, calls `imported`, and keeps the store in order until told to stop.
     pub(crate) fn run(mut self, opened: Opened, imported: impl FnOnce()) {
         match opened {
+            Opened::None if self.processes.is_some() => {
+                while !self.processes(TICK) {}
+                self.finish();
+            }
             Opened::None => {}
             Opened::Files(paths) => {
                 let files = paths.len();
@@ -119,6 +151,7 @@ impl Pipeline {
         }
         self.state.capturing.store(false, Relaxed);
         self.publish();
+        self.state.read(None);
         imported();
         while let Err(RecvTimeoutError::Timeout) = self.stop.recv_timeout(SECOND) {
             self.each_second();
@@ -172,8 +205,9 @@ impl Pipeline {
     fn begin_anew(&mut self) {
         self.finish();
         self.publish();
-        self.dissection = Dissection::new(self.config.clone());
+        self.dissection = begun(&self.config, self.live);
         self.last_ts = None;
+        self.state.read(None);
     }
 
     fn file_failed(&mut self, index: usize, error: &source::Error) {
@@ -212,17 +246,29 @@ impl Pipeline {
             if !due {
                 continue;
             }
-            self.dissection.tick(now_ns());
             if counted.elapsed() >= SECOND {
                 counted = Instant::now();
                 self.kernel_drops(&mut live);
             }
-            if self.tend(None) {
+            if self.processes(Duration::ZERO) {
                 break;
             }
         }
         self.kernel_drops(&mut live);
         self.input(0, |input| input.active = false);
+    }
+
+    /// Takes what processes said meanwhile, and lets time pass; true if it is time to stop.
+    fn processes(&mut self, mut timeout: Duration) -> bool {
+        let plaintext = self.modes.now() != api::Dissection::Off;
+        while let Some(reader) = &mut self.processes
+            && reader.read(timeout, plaintext, &mut self.dissection) > 0
+            && self.dissection.pending_bytes() < PUBLISH_BYTES
+        {
+            timeout = Duration::ZERO;
+        }
+        self.dissection.tick(now_ns());
+        self.tend(None)
     }
 
     /// Takes a packet in; true if it is time to [`tend`](Self::tend).
@@ -238,6 +284,7 @@ impl Pipeline {
     /// Publishes if there is enough or it is old enough; true if it is time to stop.
     fn tend(&mut self, reading: Option<&Reading<'_>>) -> bool {
         self.count();
+        self.switch();
         let patience = if self.tails.is_empty() { PUBLISH_AFTER } else { PUBLISH_AFTER_WATCHED };
         let late = self.published.elapsed() >= patience;
         if late
@@ -255,6 +302,21 @@ impl Pipeline {
         self.stopped()
     }
 
+    /// Dissects, or no longer does, if somebody changed that.
+    fn switch(&mut self) {
+        let live = self.modes.now() == api::Dissection::Live;
+        if live == self.live {
+            return;
+        }
+        // What was dissected so far is told as it was.
+        self.publish();
+        self.live = live;
+        self.dissection.read_protocols(live && self.config.keep.protocols);
+        if let Some(ts) = self.last_ts {
+            self.arrivals.switch(live, ts);
+        }
+    }
+
     /// Ends all conversations; their rows do not all wait at once.
     fn finish(&mut self) {
         while !self.dissection.finish_some(CONVERSATIONS) {
@@ -266,7 +328,20 @@ impl Pipeline {
     fn publish(&mut self) {
         self.count();
         self.published = Instant::now();
-        for (table, batch) in self.dissection.take() {
+        let batches = self.dissection.take();
+        let packets = batches.iter().find(|it| it.0.name == PACKETS);
+        let span = packets.and_then(|it| span(&it.1)).filter(|_| self.config.keep.protocols);
+        if self.state.capturing.load(Relaxed) && span.is_some() {
+            self.state.read(span);
+        }
+        // Before they can be seen, and, as they may be dissected by then, once they can.
+        span.into_iter().for_each(|(from, to)| self.arrivals.note(from, to, self.live));
+        self.append(batches);
+        span.into_iter().for_each(|(from, to)| self.arrivals.note(from, to, self.live));
+    }
+
+    fn append(&self, batches: Vec<(&'static schema::Table, RecordBatch)>) {
+        for (table, batch) in batches {
             let rows = batch.num_rows() as u64;
             if table.name == LOSSES {
                 self.count_losses(&batch);
@@ -289,6 +364,9 @@ impl Pipeline {
         let (packets, bytes) = std::mem::take(&mut self.unseen);
         self.state.packets.fetch_add(packets.into(), Relaxed);
         self.state.bytes.fetch_add(bytes as u64, Relaxed);
+        let counters = self.dissection.counters();
+        self.state.left_out.store(counters.left_out, Relaxed);
+        self.state.copies.store(counters.copies, Relaxed);
     }
 
     fn each_second(&mut self) {
@@ -310,6 +388,10 @@ impl Pipeline {
         self.state.flows.store(self.dissection.live_flows() as u64, Relaxed);
         for loss in self.store.maintain(now_ns()) {
             self.stored_loss(loss);
+        }
+        if let Some(reader) = &mut self.processes {
+            let losses = reader.each_second(&self.state);
+            losses.iter().for_each(|it| self.dissection.loss(it));
         }
         let skipped = self.tails.skipped();
         let more = skipped - std::mem::replace(&mut self.skipped, skipped);
@@ -431,6 +513,19 @@ impl Pipeline {
     fn stopped(&self) -> bool {
         self.stop.try_recv() != Err(TryRecvError::Empty)
     }
+}
+
+/// A dissection from the beginning.
+fn begun(config: &dissect::Config, live: bool) -> Dissection {
+    let mut dissection = Dissection::new(config.clone());
+    dissection.read_protocols(live && config.keep.protocols);
+    dissection
+}
+
+/// The times of the earliest and the latest row.
+fn span(batch: &RecordBatch) -> Option<(i64, i64)> {
+    let times = batch.column_by_name("ts")?.as_primitive_opt::<TimestampNanosecondType>()?;
+    Some((*times.values().iter().min()?, *times.values().iter().max()?))
 }
 
 /// Whether a file that begins at `ts` may go on where another ended, as rotated captures do.

@@ -9,7 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use api::{Input, NodeHealth, TableState};
+use api::{Dissection, Input, NodeHealth, TableState, TracingState};
 use segment::Store;
 
 use crate::tails::Tails;
@@ -23,9 +23,12 @@ pub(crate) struct State {
     pub(crate) flows: AtomicU64,
     pub(crate) dropped_kernel: AtomicU64,
     pub(crate) dropped_interface: AtomicU64,
+    pub(crate) left_out: AtomicU64,
+    pub(crate) copies: AtomicU64,
     pub(crate) capturing: AtomicBool,
     started_ms: i64,
     slow: Mutex<Slow>,
+    open: Mutex<Option<(i64, i64)>>,
 }
 
 /// What changes once a second or less.
@@ -37,6 +40,7 @@ pub(crate) struct Slow {
     pub(crate) packets_per_s: f64,
     pub(crate) bytes_per_s: f64,
     pub(crate) rows_per_s: f64,
+    pub(crate) tracing: Option<TracingState>,
     pub(crate) last_error: Option<String>,
 }
 
@@ -49,10 +53,24 @@ impl State {
             flows: AtomicU64::new(0),
             dropped_kernel: AtomicU64::new(0),
             dropped_interface: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
+            copies: AtomicU64::new(0),
             capturing: AtomicBool::new(false),
             started_ms: now_ns() / 1_000_000,
             slow: Mutex::new(Slow { inputs, ..Slow::default() }),
+            open: Mutex::new(None),
         }
+    }
+
+    /// The times of the first and the latest packet, as long as conversations are followed that began then.
+    pub(crate) fn open(&self) -> Option<(i64, i64)> {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Packets of that span were read, or conversations have ended.
+    pub(crate) fn read(&self, span: Option<(i64, i64)>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = span.map(|(from, to)| open.map_or((from, to), |it| (it.0.min(from), it.1.max(to))));
     }
 
     pub(crate) fn slow(&self) -> MutexGuard<'_, Slow> {
@@ -60,8 +78,9 @@ impl State {
     }
 
     /// Everything about the worker, now.
-    pub(crate) fn health(&self, store: &Store, tails: &Tails) -> NodeHealth {
-        let tables: Vec<_> = store.state().tables.into_iter().map(extent).collect();
+    pub(crate) fn health(&self, store: &Store, tails: &Tails, mode: Dissection) -> NodeHealth {
+        let stored = store.state();
+        let tables: Vec<_> = stored.tables.into_iter().map(extent).collect();
         let disk_bytes = tables.iter().map(|table| table.bytes).sum();
         let slow = self.slow();
         let mut health = NodeHealth {
@@ -71,6 +90,8 @@ impl State {
             bytes: self.bytes.load(Relaxed),
             dropped_kernel: self.dropped_kernel.load(Relaxed),
             dropped_interface: self.dropped_interface.load(Relaxed),
+            left_out: self.left_out.load(Relaxed),
+            copies: self.copies.load(Relaxed),
             losses: slow.losses.clone(),
             packets_per_s: slow.packets_per_s,
             bytes_per_s: slow.bytes_per_s,
@@ -81,7 +102,11 @@ impl State {
             disk_bytes,
             memory_bytes: resident_bytes(),
             started_ms: self.started_ms,
-            last_error: slow.last_error.clone(),
+            dissection: mode,
+            names: None,
+            tracing: slow.tracing.clone(),
+            // The bucket's failure is told for as long as it lasts.
+            last_error: stored.bucket_failing.or_else(|| slow.last_error.clone()),
             empty_because: None,
         };
         health.empty_because = empty_because(&health);
@@ -102,6 +127,13 @@ fn empty_because(health: &NodeHealth) -> Option<String> {
         return None;
     }
     let Some(input) = health.inputs.first() else {
+        if let Some(tracing) = &health.tracing {
+            let nothing = || match tracing.cgroups {
+                0 => "no process is read yet, for none is meant".to_owned(),
+                some => format!("no process of {some} cgroups has said anything within TLS yet"),
+            };
+            return Some(tracing.problem.clone().unwrap_or_else(nothing));
+        }
         return Some("no input was given: capture an interface or read a file".to_owned());
     };
     let failed = health.inputs.iter().find_map(|input| input.error.as_ref());
@@ -118,6 +150,14 @@ fn empty_because(health: &NodeHealth) -> Option<String> {
             format!("the capture on {} has stopped", input.name)
         }
         (false, 0, _) => format!("{} has no packets", input.name),
+        (_, packets, _) if health.dissection != Dissection::Live => {
+            let mode = health.dissection;
+            let how = match mode {
+                Dissection::Off => "`kubeshark dissection on-demand` changes that",
+                _ => "ask for exchanges and they are",
+            };
+            format!("{packets} packets were read and not dissected: dissection is {mode}; {how}")
+        }
         (_, packets, _) => {
             let already = if health.capturing { " so far" } else { "" };
             format!(
@@ -189,6 +229,13 @@ mod tests {
             Some(
                 "7 packets were read so far, and none belongs to an exchange of a protocol that is \
                  understood: see the tables connections and losses",
+            ),
+        );
+        check(
+            |it| (it.packets, it.dissection) = (7, Dissection::OnDemand),
+            Some(
+                "7 packets were read and not dissected: dissection is on-demand; ask for exchanges and \
+                 they are",
             ),
         );
         let table =

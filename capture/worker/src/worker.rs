@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use api::{Input, InputKind, NodeHealth};
+use api::{Dissection, Input, InputKind, NodeHealth};
 use segment::{Recovery, Store};
 use source::Live;
 use tempfile::TempDir;
@@ -16,7 +16,11 @@ use tokio::sync::watch;
 
 use crate::{
     Config, Error, Inputs,
-    pipeline::{Opened, Pipeline, Report},
+    demand::Demand,
+    mode::Modes,
+    names::Names,
+    pipeline::{Opened, Pipeline, Report, Watched},
+    processes::{self, Chooser},
     state::State,
     tails::Tails,
 };
@@ -33,9 +37,13 @@ pub(crate) struct Shared {
     pub(crate) state: Arc<State>,
     pub(crate) tails: Arc<Tails>,
     pub(crate) engine: query::node::Service,
+    pub(crate) modes: Arc<Modes>,
+    pub(crate) demand: Arc<Demand>,
+    pub(crate) names: Arc<Names>,
     recovery: Recovery,
     imported: watch::Receiver<bool>,
     thread: Mutex<Option<Thread>>,
+    chooser: Mutex<Option<Chooser>>,
     /// A temporary store's folder.
     folder: Mutex<Option<TempDir>>,
 }
@@ -62,7 +70,7 @@ impl Worker {
     /// Opens the store and the interface and begins. A file that can't be read is no error here: it is told by
     /// [`imported`](Self::imported) and in the worker's state.
     pub fn start(config: Config, report: Option<Report>) -> Result<Self, Error> {
-        let Config { node, store, inputs, limits, keep, mut storage } = config;
+        let Config { node, store, inputs, limits, keep, mut storage, dissection, tracing } = config;
         if matches!(inputs, Inputs::Files(_)) {
             // A file waits for a slow disk; an interface doesn't.
             storage.append_wait = storage.append_wait.max(PATIENCE);
@@ -95,22 +103,47 @@ impl Worker {
             .map(TempDir::path)
             .or(store.as_deref())
             .unwrap_or_else(|| Path::new("."));
+        let kept = store.is_some();
         let (store, recovery) = Store::open(path, &keep.tables(), storage)?;
-        let engine = query::node::Service::new(store.clone(), &query::Options::default())?;
+        let modes = Modes::open(kept.then(|| store.dir()), dissection.mode)?;
+        let modes = Arc::new(modes);
 
         let state = Arc::new(State::new(inputs));
-        state.capturing.store(!matches!(opened, Opened::None), Relaxed);
         let tails = Arc::new(Tails::default());
         let (stop, stopped) = mpsc::channel();
         let (done, imported) = watch::channel(false);
-        let config = dissect::Config { node: node.clone(), limits, keep };
+        let names = Arc::new(Names::default());
+        let (reader, chooser) = processes::start(tracing, &node, &names, &state)?.unzip();
+        state.capturing.store(reader.is_some() || !matches!(opened, Opened::None), Relaxed);
+        let config = dissect::Config {
+            node: node.clone(),
+            limits,
+            keep,
+            names: Some(Arc::clone(&names) as _),
+            merge_copies: matches!(opened, Opened::Live(_)),
+        };
+        let demand = Demand::start(
+            store.clone(),
+            &config,
+            Arc::clone(&modes),
+            Arc::clone(&state),
+            dissection.slice,
+        )?;
+        let supply: Arc<dyn query::Supply> = Arc::clone(&demand) as _;
+        let options = query::Options::default();
+        let engine = query::node::Service::supplied(store.clone(), Some(supply), &options)?;
         let mut pipeline = Pipeline::new(
             config,
             store.clone(),
             Arc::clone(&state),
             Arc::clone(&tails),
             report,
-            stopped,
+            Watched {
+                stop: stopped,
+                modes: Arc::clone(&modes),
+                arrivals: demand.arrivals(),
+                processes: reader,
+            },
         );
         pipeline.inherit(recovery.losses.clone());
         let handle = std::thread::Builder::new()
@@ -119,14 +152,42 @@ impl Worker {
             .map_err(Error::Thread)?;
         let thread = Mutex::new(Some(Thread { handle, stop }));
         let folder = Mutex::new(folder);
-        let shared =
-            Shared { node, store, state, tails, engine, recovery, imported, thread, folder };
+        let shared = Shared {
+            node,
+            store,
+            state,
+            tails,
+            engine,
+            modes,
+            demand,
+            names,
+            recovery,
+            imported,
+            thread,
+            chooser: Mutex::new(chooser),
+            folder,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Its node's name.
     pub fn node_name(&self) -> &str {
         &self.shared.node
+    }
+
+    /// When it dissects packets.
+    pub fn dissection(&self) -> Dissection {
+        self.shared.modes.now()
+    }
+
+    /// Changes when it dissects packets, from the next packets on.
+    pub fn set_dissection(&self, mode: Dissection) -> Result<(), Error> {
+        self.shared.modes.set(mode)
+    }
+
+    /// What makes rows of packets that were not dissected, for an engine on this worker's store.
+    pub fn supply(&self) -> Arc<dyn query::Supply> {
+        Arc::clone(&self.shared.demand) as _
     }
 
     /// Its rows.
@@ -141,7 +202,7 @@ impl Worker {
 
     /// How it does, now.
     pub fn health(&self) -> NodeHealth {
-        self.shared.state.health(&self.shared.store, &self.shared.tails)
+        self.shared.health()
     }
 
     /// Waits until all files are read (or the capture has ended) and every row of them can be asked for.
@@ -166,8 +227,10 @@ impl Worker {
     pub fn stop(&self) -> Result<(), Error> {
         let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Thread { handle, stop }) = thread else { return Ok(()) };
+        drop(self.shared.chooser.lock().unwrap_or_else(PoisonError::into_inner).take());
         drop(stop);
         let joined = handle.join();
+        self.shared.demand.stop();
         let folder = self.shared.folder.lock().unwrap_or_else(PoisonError::into_inner).take();
         match folder {
             Some(folder) => drop(folder),
@@ -191,6 +254,13 @@ impl Worker {
             rows: state.rows.load(Relaxed),
             errors,
         }
+    }
+}
+
+impl Shared {
+    pub(crate) fn health(&self) -> NodeHealth {
+        let health = self.state.health(&self.store, &self.tails, self.modes.now());
+        NodeHealth { names: self.names.health(), ..health }
     }
 }
 

@@ -17,13 +17,39 @@ pub(crate) struct Hub {
     /// What workers and callers must know.
     #[arg(long, env = "KUBESHARK_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Watch the Kubernetes cluster that this runs in, or that of the kubeconfig, and have workers name
+    /// pods, workloads, Services and nodes beside their addresses.
+    #[arg(long)]
+    cluster: bool,
+    /// The ConfigMap that says whose traffic is kept, in the Hub's namespace.
+    #[arg(long, env = "KUBESHARK_SETTINGS", value_name = "NAME", requires = "cluster")]
+    settings: Option<String>,
+    /// The Hub's namespace.
+    #[arg(long, env = "KUBESHARK_NAMESPACE", value_name = "NAMESPACE", default_value = "default")]
+    namespace: String,
 }
 
 impl Hub {
     pub(crate) fn run(self) -> Result<Outcome> {
         runtime()?.block_on(async {
+            let cluster = match self.cluster {
+                true => match cluster::connect().await {
+                    Ok(client) => Some(match &self.settings {
+                        Some(name) => cluster::Cluster::watch_with(&client, &self.namespace, name),
+                        None => cluster::Cluster::watch(&client),
+                    }),
+                    Err(error) => {
+                        complain(format_args!(
+                            "no cluster is watched, so nothing is named: {error}"
+                        ));
+                        None
+                    }
+                },
+                false => None,
+            };
             let mut hub = server::start(server::Config {
                 token: self.token,
+                cluster,
                 ..server::Config::new(self.listen)
             })
             .await?;

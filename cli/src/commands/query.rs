@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use api::{Accounting, NodeState, QueryRequest};
+use api::{Accounting, Conversations, NodeState, QueryRequest};
 use arrow_array::cast::AsArray;
 use arrow_array::temporal_conversions::timestamp_ms_to_datetime;
 use arrow_array::{BooleanArray, RecordBatch};
@@ -55,22 +55,40 @@ pub(crate) struct Query {
     format: Format,
     /// The file to write to; else standard output.
     #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
     /// How many rows at most; a filter gives the newest.
     #[arg(long, value_name = "ROWS")]
     limit: Option<u64>,
     /// A filter's rows from then on: an RFC 3339 time, or an age such as `15m`.
     #[arg(long, value_name = "TIME")]
-    since: Option<String>,
+    pub(super) since: Option<String>,
     /// A filter's rows until then: an RFC 3339 time, or an age such as `5m`.
     #[arg(long, value_name = "TIME")]
-    until: Option<String>,
+    pub(super) until: Option<String>,
     /// When to give up, such as `30s`.
     #[arg(long, value_name = "TIME")]
-    deadline: Option<Age>,
+    pub(super) deadline: Option<Age>,
 }
 
 impl Query {
+    /// For packets: of the conversations that have such rows.
+    pub(super) fn packets_of(filter: String, hub: Hub) -> Self {
+        Self {
+            question: None,
+            read: Vec::new(),
+            hub,
+            body_bytes: Size(0),
+            filter: Some(filter),
+            columns: Vec::new(),
+            format: Format::Pcapng,
+            output: None,
+            limit: None,
+            since: None,
+            until: None,
+            deadline: None,
+        }
+    }
+
     pub(crate) fn run(mut self) -> Result<Outcome> {
         self.take_question_from_files();
         if self.format.is_binary() && self.output.is_none() && io::stdout().is_terminal() {
@@ -118,8 +136,7 @@ impl Query {
                 ..QueryRequest::filter(text)
             }
         };
-        request.deadline_ms =
-            self.deadline.map(|it| u64::try_from(it.0.as_millis()).unwrap_or(u64::MAX));
+        request.deadline_ms = self.deadline.map(Age::milliseconds);
         request
     }
 
@@ -145,22 +162,24 @@ impl Query {
             format::rows(Format::Pcapng, &answer.schema(), io::sink(), None)?;
         }
         let mut flows = HashSet::new();
+        let mut listed = Some(Conversations::default());
         while let Some(batch) = answer.next()? {
-            flows.extend(texts(&batch, FLOW)?.into_iter().flatten());
+            for flow in texts(&batch, FLOW)?.into_iter().flatten() {
+                if listed.as_mut().is_some_and(|it| !it.insert(&flow)) {
+                    listed = None;
+                }
+                flows.insert(flow);
+            }
         }
         let first = judge(answer.accounting()?.as_ref(), self.limit.is_some(), &request);
-        let listed = (flows.len() <= LISTED).then(|| {
-            let list: Vec<_> = flows.iter().map(|it| api::quote_text(it)).collect();
-            format!(
-                " where {FLOW} in ({})",
-                if list.is_empty() { "null".to_owned() } else { list.join(", ") }
-            )
-        });
-        let sql = format!(
-            "select {}, {FLOW} from packets{} order by ts",
-            pcapng::COLUMNS.join(", "),
-            listed.unwrap_or_default()
-        );
+        let sql = match &listed {
+            Some(it) => it.sql(),
+            // Too many to name: all packets are read and sifted here.
+            None => format!(
+                "select {}, {FLOW}, node from packets order by ts",
+                pcapng::COLUMNS.join(", ")
+            ),
+        };
         let request = QueryRequest { deadline_ms: request.deadline_ms, ..QueryRequest::sql(sql) };
         let second = self.write(place.ask(&request)?, |batch| {
             let wanted = texts(&batch, FLOW)?;
@@ -195,7 +214,11 @@ impl Query {
 }
 
 /// Says what is missing from an answer, if anything.
-fn judge(accounting: Option<&Accounting>, limited: bool, request: &QueryRequest) -> Outcome {
+pub(super) fn judge(
+    accounting: Option<&Accounting>,
+    limited: bool,
+    request: &QueryRequest,
+) -> Outcome {
     let Some(accounting) = accounting else { return Outcome::Done };
     let mut outcome = Outcome::Done;
     for node in accounting.nodes.iter().filter(|it| it.state != NodeState::Answered) {
@@ -203,6 +226,12 @@ fn judge(accounting: Option<&Accounting>, limited: bool, request: &QueryRequest)
         let reason = node.reason.as_deref().unwrap_or("it did not say why");
         complain(format_args!("{} {state}: {reason}", node.node));
         outcome = Outcome::Incomplete;
+    }
+    for node in accounting.nodes.iter().filter(|it| it.state == NodeState::Answered) {
+        if let Some(reason) = &node.reason {
+            complain(format_args!("{}: {reason}", node.node));
+            outcome = Outcome::Incomplete;
+        }
     }
     if let Some(error) = &accounting.error {
         let asked = request.sql.as_deref().or(request.filter.as_deref());
@@ -243,6 +272,10 @@ fn footer(rows: usize, accounting: Option<&Accounting>) {
             stages.scanning_us / 1_000,
             stages.merging_us / 1_000
         ));
+        let dissected: u64 = it.nodes.iter().map(|it| it.dissected_packets).sum();
+        if dissected > 0 {
+            text.push_str(&format!("; dissected {dissected} packets"));
+        }
     }
     complain(format_args!("{text}"));
     for sentence in accounting.map(coverage).unwrap_or_default() {
@@ -312,7 +345,7 @@ fn texts(batch: &RecordBatch, name: &str) -> Result<Vec<Option<String>>> {
 }
 
 /// The columns of a filter's rows that fit a terminal.
-const MAIN: [&str; 8] =
+pub(super) const MAIN: [&str; 8] =
     ["ts", "client_ip", "server_ip", "server_port", "verb", "target", "status", "duration"];
 /// How a statement may begin; those that change something are refused by the engine, in its words.
 const STATEMENTS: [&str; 18] = [
@@ -324,8 +357,6 @@ const FLOW: &str = "flow_id";
 const LATE_MS: i64 = 60_000;
 /// As many as fit a line.
 const NAMED: usize = 3;
-/// Conversations that are named in a statement; for more of them, all packets are read and sifted here.
-const LISTED: usize = 2_000;
 
 #[cfg(test)]
 mod tests {

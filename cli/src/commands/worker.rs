@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use worker::Worker as Running;
 
-use super::{complain, interrupted, readable, runtime};
+use super::{complain, interrupted, readable, runtime_beside_capture};
 use crate::Outcome;
 use crate::capture::Capture;
 use crate::progress;
@@ -27,7 +27,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn run(self) -> Result<Outcome> {
         readable(&self.capture.read)?;
-        runtime()?.block_on(async {
+        runtime_beside_capture()?.block_on(async {
             // The link is not for its own eyes.
             let port =
                 self.hub.rsplit(':').next().and_then(|it| it.trim_end_matches('/').parse().ok());

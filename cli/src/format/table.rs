@@ -10,7 +10,6 @@ use arrow_array::types::Int64Type;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{DataType, Schema, SchemaRef};
 use schema::{Field, Kind};
-use server::cells;
 use unicode_width::UnicodeWidthChar;
 
 use super::{Error, Rows};
@@ -37,13 +36,34 @@ enum Layout {
 impl<W: Write> Table<W> {
     pub(super) fn new(out: W, schema: &Schema, width: Option<usize>) -> Self {
         let fields = schema.fields().iter().map(|it| Field::from_arrow(it)).collect();
-        let flat = cells::flat_schema(schema);
+        let flat = formats::flat_schema(schema);
         Self { out, fields, flat, width, waiting: Vec::new(), layout: None, rows: 0 }
+    }
+
+    /// A table of rows that have no end: the columns are as wide as such values are, as a rule.
+    pub(super) fn endless(out: W, schema: &Schema, width: Option<usize>) -> Result<Self, Error> {
+        let mut table = Self::new(out, schema, width);
+        let wide = |it: &Field| columns(&it.name).max(usual(it.kind));
+        let mut widths = table.fields.iter().map(wide).collect::<Vec<_>>();
+        if let Some(room) = width {
+            // Whatever does not fit is cut.
+            fit(&mut widths, room);
+        }
+        table.head(&widths)?;
+        table.layout = Some(Layout::Columns(widths));
+        Ok(table)
+    }
+
+    fn head(&mut self, widths: &[usize]) -> Result<(), Error> {
+        let names: Vec<_> = self.fields.iter().map(|it| it.name.to_string()).collect();
+        line(&mut self.out, &names, widths, &self.fields)?;
+        let rule: Vec<_> = widths.iter().map(|it| "─".repeat(*it)).collect();
+        Ok(writeln!(self.out, "{}", rule.join("  "))?)
     }
 
     fn cells(&self, batch: &RecordBatch) -> Result<Vec<Vec<String>>, Error> {
         let options = FormatOptions::default().with_display_error(true);
-        let flat = cells::flat(batch, &self.flat)?;
+        let flat = formats::flat(batch, &self.flat)?;
         let mut rows = vec![Vec::with_capacity(self.fields.len()); batch.num_rows()];
         for (column, field) in flat.columns().iter().zip(&self.fields) {
             let format = ArrayFormatter::try_new(column, &options)?;
@@ -79,10 +99,7 @@ impl<W: Write> Table<W> {
             _ => Layout::Columns(widths),
         };
         if let Layout::Columns(widths) = &layout {
-            let names: Vec<_> = self.fields.iter().map(|it| it.name.to_string()).collect();
-            line(&mut self.out, &names, widths, &self.fields)?;
-            let rule: Vec<_> = widths.iter().map(|it| "─".repeat(*it)).collect();
-            writeln!(self.out, "{}", rule.join("  "))?;
+            self.head(widths)?;
         }
         self.layout = Some(layout);
         waiting.iter().try_for_each(|row| self.print(row))
@@ -167,6 +184,9 @@ fn fit(widths: &mut [usize], room: usize) -> bool {
 
 /// The value without what would move the cursor.
 fn shown(value: &str) -> String {
+    if value.len() <= LONGEST && value.bytes().all(|it| matches!(it, b' '..=b'~')) {
+        return value.to_owned();
+    }
     let mut text = String::with_capacity(value.len().min(4 * CELL));
     for c in value.chars() {
         match c {
@@ -218,7 +238,22 @@ fn cut(text: &str, room: usize) -> String {
 }
 
 fn columns(text: &str) -> usize {
+    if text.bytes().all(|it| matches!(it, b' '..=b'~')) {
+        return text.len();
+    }
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
+}
+
+/// How wide a value of that kind is, as a rule.
+const fn usual(kind: Kind) -> usize {
+    match kind {
+        Kind::Time => 30,
+        Kind::Address => 15,
+        Kind::Duration => 9,
+        Kind::Port | Kind::Code | Kind::Flag => 5,
+        Kind::Label | Kind::Count | Kind::Size => 8,
+        _ => 40,
+    }
 }
 
 fn is_number(kind: Kind) -> bool {

@@ -73,6 +73,56 @@ fn what_real_programs_send_on_loopback_is_seen() {
     assert_eq!(failed["rows"].as_array().unwrap().len(), 1, "INCR of a text fails: {failed:#}");
 }
 
+#[test]
+fn a_tail_shows_rows_as_they_come() {
+    let folder = TempDir::new().unwrap();
+    let Some(tap) = tap_loopback(folder.path()) else { return };
+    let web = Web::start(folder.path());
+    let filter = format!("http.status = 404 and server_port = {}", web.port);
+    let tail = |arguments: &[&str]| {
+        let mut command = kubeshark();
+        command.args(["tail", "--hub", &tap.url, &filter]).args(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let table = tail(&["--limit", "3"]);
+    let lines = tail(&["--limit", "5", "--format", "ndjson", "--columns", "target,status"]);
+    wait_until("both listen", || tap.get("/api/health")["tails_open"] == 2);
+    curl(&format!("http://127.0.0.1:{}/hello.txt", web.port), &[]);
+    curl(&format!("http://127.0.0.1:{}/missing/[1-7]", web.port), &[]);
+    let output = lines.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let wanted = (1..=5).map(|n| json!({ "target": format!("/missing/{n}"), "status": 404 }));
+    assert_eq!(crate::processes::json_lines(&output), wanted.collect::<Vec<_>>());
+    let output = table.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    // A header, a rule, and a line each.
+    assert_eq!(text.lines().count(), 5, "{text}");
+    assert!(text.lines().last().unwrap().contains("/missing/3"), "{text}");
+
+    let wrong = run(kubeshark().args(["tail", "--hub", &tap.url, "statu = 1"]));
+    let stderr = String::from_utf8_lossy(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("no column statu"), "{stderr}");
+}
+
+#[test]
+fn capture_goes_before_questions() {
+    let folder = TempDir::new().unwrap();
+    let Some(tap) = tap_loopback(folder.path()) else { return };
+    tap.ask(&json!({ "sql": "select count(*) from packets" }));
+    let threads = tap.process.threads();
+    let of = |name: &str| {
+        let found: Vec<_> =
+            threads.iter().filter(|it| it.0.starts_with(name)).map(|it| it.1).collect();
+        assert!(!found.is_empty(), "no thread named {name} in {threads:?}");
+        found
+    };
+    // Whatever this test runs at, what answers comes behind what captures and what writes.
+    let capture = of("capture");
+    assert_eq!(capture, of("segments"));
+    assert!(of("tokio").iter().all(|it| *it > capture[0]), "{threads:?}");
+}
+
 /// `kubeshark tap -i lo`; nothing where this process may not capture, except in CI, where that is a failure.
 pub(crate) fn tap_loopback(folder: &Path) -> Option<Hub> {
     let probe =

@@ -7,13 +7,17 @@
     reason = "a test asks where it runs, shows what programs said, and fails by panicking"
 )]
 
+mod chart;
 mod crash;
+mod demand;
 mod fleet;
 mod live;
 mod memory;
 mod page;
+mod pods;
 mod processes;
 mod query;
+mod traced;
 mod traffic;
 mod transcripts;
 mod truth;

@@ -68,6 +68,68 @@ fn traffic_appears_a_filter_narrows_it_and_a_row_opens() {
     });
 }
 
+#[test]
+fn from_a_spike_to_the_guilty_request_and_on_to_charts_dashboards_and_the_map() {
+    let folder = TempDir::new().unwrap();
+    let Some(tap) = tap_loopback(folder.path()) else { return };
+    let web = Web::start(folder.path());
+    let ask = || {
+        curl(&format!("http://127.0.0.1:{}/hello.txt?n=[1-3]", web.port), &[]);
+        curl(&format!("http://127.0.0.1:{}/missing?who=me", web.port), &[]);
+    };
+    ask();
+    let browser = Browser::start(folder.path());
+    browser.open(&tap.url);
+    wait_until("rows are counted over time", || {
+        ask();
+        browser.texts("[data-testid=histogram]").concat().contains("failed")
+            && !browser.texts(ROW).is_empty()
+    });
+
+    // What could come next is offered, with the values there are.
+    browser.fill("[data-testid=filter]", "target like '/mis");
+    wait_until("values of the column are offered", || {
+        browser.texts("[data-testid=filter-offers]").concat().contains("/missing")
+    });
+
+    // A time that is over: the list and the address say so, and the same address shows the same again.
+    let filter = format!("failed and server_port = {}", web.port);
+    browser.open(&format!(
+        "{}/?filter={}&from=15m&to=0s&sort=-duration",
+        tap.url,
+        filter.replace(' ', "%20")
+    ));
+    wait_until("the rows of that time are listed", || {
+        let rows = browser.texts(ROW);
+        !rows.is_empty()
+            && rows.iter().all(|it| it.contains("/missing"))
+            && browser.texts("[data-testid=line]").concat().contains("not live")
+    });
+    browser.click(ROW);
+    wait_until("the row's parameters are told by name", || {
+        let detail = browser.texts("[data-testid=detail]").concat();
+        detail.contains("who") && detail.contains("request")
+    });
+
+    // SQL as a chart.
+    let sql =
+        "SELECT date_bin(INTERVAL '1 second', ts) AS t, count(*) AS n FROM traffic GROUP BY t";
+    browser.open(&format!("{}/sql?q={}&view=line", tap.url, sql.replace(' ', "%20")));
+    browser.wait_for(".figure svg path");
+
+    // A dashboard, and the map.
+    browser.open(&format!("{}/dashboards?name=Overview", tap.url));
+    wait_until("every panel has its answer", || {
+        let panels = browser.texts("[data-testid=panel]");
+        panels.len() > 5 && panels.iter().all(|it| !it.contains("Asking"))
+    });
+    assert!(browser.texts("[data-testid=panel] [role=alert]").is_empty());
+    browser.open(&format!("{}/map", tap.url));
+    wait_until("who calls whom is drawn", || {
+        browser.texts("[data-testid=map-facts]").concat().contains("127.0.0.1")
+    });
+}
+
 /// A browser with one page, spoken to as WebDriver has it.
 struct Browser {
     driver: Child,

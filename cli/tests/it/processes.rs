@@ -56,6 +56,11 @@ pub(crate) fn json_lines(output: &Output) -> Vec<Value> {
 pub(crate) struct Process(Child);
 
 impl Process {
+    /// One that was started elsewhere.
+    pub(crate) fn of(child: Child) -> Self {
+        Self(child)
+    }
+
     /// Starts it; what it prints is read away.
     pub(crate) fn start(command: &mut Command) -> Self {
         Self(
@@ -85,6 +90,18 @@ impl Process {
     /// Whether it runs.
     pub(crate) fn is_running(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
+    }
+
+    /// Its threads: each one's name, and by how much it gives way to others.
+    pub(crate) fn threads(&self) -> Vec<(String, i32)> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
+        let stats =
+            tasks.filter_map(|it| std::fs::read_to_string(it.unwrap().path().join("stat")).ok());
+        let thread = |stat: String| {
+            let (name, rest) = stat.split_once(" (").unwrap().1.rsplit_once(") ").unwrap();
+            (name.to_owned(), rest.split(' ').nth(16).unwrap().parse().unwrap())
+        };
+        stats.map(thread).collect()
     }
 
     /// The most memory it ever had resident, in bytes.
@@ -202,7 +219,7 @@ pub(crate) fn corpus() -> Option<PathBuf> {
     None
 }
 
-fn said_url(stderr: ChildStderr) -> String {
+pub(crate) fn said_url(stderr: ChildStderr) -> String {
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
         let mut said = String::new();

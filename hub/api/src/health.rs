@@ -1,6 +1,6 @@
 //! How the Hub and its Workers do. Times are milliseconds since 1970, UTC.
 
-use crate::ApiError;
+use crate::{ApiError, Dissection};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -25,6 +25,90 @@ pub struct Health {
     /// Why there is nothing to see, if so: one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub empty_because: Option<String>,
+    /// How the Kubernetes cluster is known, if it is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterState>,
+}
+
+/// How a Kubernetes cluster is known, whose pods and Services are named in rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ClusterState {
+    /// All was listed once, so that names can be told to Workers.
+    pub ready: bool,
+    /// Pods that have an address.
+    pub pods: u64,
+    /// Services.
+    pub services: u64,
+    /// Of those, the ones whose traffic is kept, if not that of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tapped: Option<u64>,
+    /// What is wrong with the settings: those before are in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<String>,
+    /// Addresses behind Services.
+    pub endpoints: u64,
+    /// Nodes.
+    pub nodes: u64,
+    /// Since when names may be out of date, as the API server does not tell what changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_since_ms: Option<i64>,
+    /// What is not told, and why: one sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What a Worker knows of a cluster's names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NameState {
+    /// Pods, Services, endpoints and nodes, those gone lately included.
+    pub objects: u64,
+    /// Those gone long ago that were forgotten to have room.
+    pub forgotten: u64,
+    /// Those not taken, for want of room or because they make no sense.
+    pub refused: u64,
+    /// Since when names may be out of date.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_since_ms: Option<i64>,
+}
+
+/// What a Worker reads in processes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TracingState {
+    /// Why nothing is read, or not all that could be: one sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Cgroups whose processes are read.
+    pub cgroups: u64,
+    /// Reads and writes of those processes in their TLS libraries.
+    pub calls: u64,
+    /// Bytes of plaintext that were read.
+    pub bytes: u64,
+    /// Bytes of plaintext that were not.
+    pub lost_bytes: u64,
+    /// The TLS libraries of those processes.
+    pub libraries: Vec<TracedLibrary>,
+}
+
+/// A file whose functions processes call to read and write within TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TracedLibrary {
+    /// Its path, in its processes' file system.
+    pub path: String,
+    /// `openssl` (and its kin), `gnutls` or `go`.
+    pub kind: String,
+    /// How many of the processes have it loaded.
+    pub processes: u64,
+    /// Why it can't be read, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// Every Worker that dialled since the Hub started, by name.
@@ -92,6 +176,11 @@ pub struct NodeHealth {
     pub dropped_kernel: u64,
     /// Packets the interface or its driver dropped.
     pub dropped_interface: u64,
+    /// Packets of which nothing was kept, as they are nobody's whose traffic is to be.
+    pub left_out: u64,
+    /// Packets that were captured before, on another interface or before an address was translated: nothing more of them
+    /// was kept.
+    pub copies: u64,
     /// Everything else not seen or not kept since the start, by stage: rows, packets or gaps, as the stage counts.
     pub losses: BTreeMap<String, u64>,
     /// Packets in the last second.
@@ -112,6 +201,14 @@ pub struct NodeHealth {
     pub memory_bytes: u64,
     /// When it started.
     pub started_ms: i64,
+    /// When it dissects packets.
+    pub dissection: Dissection,
+    /// What it knows of the cluster's names, if a Hub told it of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<NameState>,
+    /// What it reads in processes, if it was told to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<TracingState>,
     /// The last thing that went wrong, one sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,

@@ -6,6 +6,7 @@
 //! Two things are not JSON: rows asked for as [`media::ARROW`], and the rows of a live tail. Both are
 //! one Arrow IPC stream (schema first, then record batches) whose field metadata carries `doc` and `kind`.
 
+mod dissection;
 mod error;
 mod health;
 mod query;
@@ -13,16 +14,20 @@ mod sql;
 mod tables;
 mod tail;
 
+pub use dissection::{
+    Again, Dissection, DissectionChange, DissectionRequest, Dissections, NodeDissection,
+};
 pub use error::{ApiError, Span};
 pub use health::{
-    Health, Input, InputKind, NodeHealth, TableState, WorkerState, WorkerStatus, Workers,
+    ClusterState, Health, Input, InputKind, NameState, NodeHealth, TableState, TracedLibrary,
+    TracingState, WorkerState, WorkerStatus, Workers,
 };
 pub use query::{
     Accounting, AnswerLine, Format, JsonAnswer, Loss, NodeAccounting, NodeState, QueryRequest,
     Stages,
 };
 pub use schema::{Field, Kind, Table};
-pub use sql::{RowKey, quote_name, quote_text};
+pub use sql::{Conversations, RowKey, quote_name, quote_text};
 pub use tables::{RefusedTable, Tables};
 pub use tail::{TailRequest, TailStatus};
 
@@ -40,6 +45,8 @@ pub mod route {
     pub const TABLES: &str = "/api/tables";
     /// `GET` the [`Workers`](crate::Workers) and how they do.
     pub const WORKERS: &str = "/api/workers";
+    /// `GET` the [`Dissections`](crate::Dissections), or change them: `PUT` a [`DissectionRequest`](crate::DissectionRequest).
+    pub const DISSECTION: &str = "/api/dissection";
     /// `GET` the Hub's own [`Health`](crate::Health).
     pub const HEALTH: &str = "/api/health";
     /// `GET` the OpenAPI description of all this.
@@ -66,6 +73,8 @@ pub mod media {
     pub const CSV: &str = "text/csv";
     /// An Arrow IPC stream.
     pub const ARROW: &str = "application/vnd.apache.arrow.stream";
+    /// A capture file.
+    pub const PCAPNG: &str = "application/x-pcapng";
 }
 
 /// Header names.

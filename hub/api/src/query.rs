@@ -66,11 +66,13 @@ pub enum Format {
     Csv,
     /// An Arrow IPC stream.
     Arrow,
+    /// The packets themselves: those that are the rows, or of the conversations that the rows name by `flow_id`.
+    Pcapng,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow];
+    pub const ALL: [Self; 5] = [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow, Self::Pcapng];
 
     /// Its media type.
     #[must_use]
@@ -80,6 +82,7 @@ impl Format {
             Self::Ndjson => crate::media::NDJSON,
             Self::Csv => crate::media::CSV,
             Self::Arrow => crate::media::ARROW,
+            Self::Pcapng => crate::media::PCAPNG,
         }
     }
 
@@ -169,7 +172,7 @@ pub struct NodeAccounting {
     pub node: String,
     /// What came of it.
     pub state: NodeState,
-    /// Why it failed or is missing.
+    /// Why it failed or is missing, or why it could not give all it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Rows read there.
@@ -198,6 +201,13 @@ pub struct NodeAccounting {
     /// Losses longer ago are not among them: there were too many to read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub losses_cut: bool,
+    /// Packets it dissected because the question asked for their rows.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dissected_packets: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// What was lost at one stage: see the table `losses`.

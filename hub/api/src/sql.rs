@@ -1,5 +1,6 @@
 //! SQL that is the same for everyone who asks the Hub.
 
+use schema::FlowId;
 use serde::{Deserialize, Serialize};
 
 /// What makes a row the one it is, over all nodes.
@@ -34,6 +35,24 @@ impl RowKey {
         )
     }
 
+    /// The statement that fetches the packets of the row's conversation; with the row's time and duration, those of
+    /// that time only.
+    #[must_use]
+    pub fn packets_sql(&self, during: Option<(i64, i64)>) -> String {
+        let (node, flow) = (quote_text(&self.node), quote_text(&self.flow_id));
+        let (from, to) = match during {
+            Some((ts, duration)) => (Some(ts), Some(ts.saturating_add(duration.max(0)))),
+            None => (FlowId::parse(&self.flow_id).map(|it| it.began()), None),
+        };
+        let from = from.map(|it| format!(" AND ts >= to_timestamp_nanos({it})"));
+        let to = to.map(|it| format!(" AND ts <= to_timestamp_nanos({it})"));
+        format!(
+            "SELECT {PACKET} FROM packets WHERE node = {node} AND flow_id = {flow}{}{} ORDER BY ts",
+            from.unwrap_or_default(),
+            to.unwrap_or_default()
+        )
+    }
+
     /// The statement that fetches the conversation the row belongs to, from `connections`.
     #[must_use]
     pub fn connection_sql(&self) -> String {
@@ -44,6 +63,49 @@ impl RowKey {
         )
     }
 }
+
+/// Conversations whose packets are wanted. A bounded number: a statement names each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conversations {
+    flows: std::collections::BTreeSet<String>,
+}
+
+impl Conversations {
+    /// How many may be named.
+    pub const MOST: usize = 2_000;
+
+    /// Adds one; false if there are too many.
+    pub fn insert(&mut self, flow_id: &str) -> bool {
+        self.flows.contains(flow_id)
+            || (self.flows.len() < Self::MOST && self.flows.insert(flow_id.to_owned()))
+    }
+
+    /// The statement that fetches their packets, in the order of time. None of them was captured before the
+    /// first conversation began, which its name says.
+    ///
+    /// ```
+    /// let mut it = api::Conversations::default();
+    /// it.insert("01k9x3v2m00a");
+    /// let wanted = "FROM packets WHERE flow_id IN ('01k9x3v2m00a') AND ts >= to_timestamp_nanos(6886669706000000) ORDER BY ts";
+    /// assert!(it.sql().ends_with(wanted), "{}", it.sql());
+    /// ```
+    #[must_use]
+    pub fn sql(&self) -> String {
+        let list: Vec<_> = self.flows.iter().map(|it| quote_text(it)).collect();
+        let list = if list.is_empty() { "NULL".to_owned() } else { list.join(", ") };
+        let began = self.flows.iter().map(|it| FlowId::parse(it).map(|it| it.began()));
+        // One that says nothing may be of any time.
+        let began = began.collect::<Option<Vec<_>>>().and_then(|it| it.into_iter().min());
+        let since = began.map(|it| format!(" AND ts >= to_timestamp_nanos({it})"));
+        format!(
+            "SELECT {PACKET} FROM packets WHERE flow_id IN ({list}){} ORDER BY ts",
+            since.unwrap_or_default()
+        )
+    }
+}
+
+/// The columns that a capture file is made of.
+const PACKET: &str = "ts, link, interface, wire_bytes, data, flow_id, node";
 
 /// A table's or column's name as SQL reads it.
 #[must_use]

@@ -1,8 +1,8 @@
 //! The Hub's side: a pipe that arrived becomes a [`Client`].
 
 use crate::{
-    CHUNK_BYTES, Client, Heartbeat, LINK_WINDOW, MESSAGE_BYTES, Node, PIPE_BYTES, Routes,
-    STREAM_WINDOW,
+    CHUNK_BYTES, Client, Heartbeat, LINK_WINDOW, MESSAGE_BYTES, Node, PIPE_BYTES, READ_BYTES,
+    Routes, STREAM_WINDOW,
     pipe::{self, End, Incoming, Message, State},
     service,
 };
@@ -13,6 +13,7 @@ use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
 };
+use tokio::io::DuplexStream;
 use tonic::transport::{Channel, Endpoint};
 
 /// Takes a Worker that dialled: gives `then` its client once the WebSocket stands.
@@ -25,6 +26,7 @@ where
     F: FnOnce(Client) + Send + 'static,
 {
     let upgrade = upgrade
+        .read_buffer_size(READ_BYTES)
         .max_message_size(MESSAGE_BYTES)
         .max_frame_size(MESSAGE_BYTES)
         .write_buffer_size(CHUNK_BYTES);
@@ -46,17 +48,17 @@ pub fn attach(node: Arc<dyn Node>, engine: Routes) -> Client {
 /// [`attach`] with a heartbeat.
 pub fn attach_with(node: Arc<dyn Node>, engine: Routes, heartbeat: Option<Heartbeat>) -> Client {
     let (near, far) = tokio::io::duplex(PIPE_BYTES);
-    let state = State::new();
-    let client = client(near, Arc::clone(&state), heartbeat);
-    tokio::spawn(async move {
-        service::serve(node, engine, far, None).await;
-        // The far end lives in the served connection from here on and ends with it.
-        state.ended().await;
-    });
-    client
+    tokio::spawn(service::serve(node, engine, far, None));
+    over(near, heartbeat)
 }
 
-fn client(io: tokio::io::DuplexStream, state: Arc<State>, heartbeat: Option<Heartbeat>) -> Client {
+/// The Hub's end of a pipe that has a node at its other, whatever carries the bytes between them: see
+/// [`serve`](crate::serve).
+pub fn over(pipe: DuplexStream, heartbeat: Option<Heartbeat>) -> Client {
+    client(pipe, State::new(), heartbeat)
+}
+
+fn client(io: DuplexStream, state: Arc<State>, heartbeat: Option<Heartbeat>) -> Client {
     // The name is never looked up: whatever is asked for, the connection is this pipe.
     let mut endpoint = Endpoint::from_static("http://node.link")
         .initial_stream_window_size(STREAM_WINDOW)

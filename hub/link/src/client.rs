@@ -3,9 +3,9 @@
 use crate::{
     Hello, Tail, Work,
     pipe::State,
-    service::{ACCOUNTING, HEALTH, HELLO, Skipped},
+    service::{ACCOUNTING, DISSECTION, HEALTH, HELLO, IDENTITY, Skipped},
 };
-use api::{ApiError, NodeHealth, TailRequest};
+use api::{ApiError, DissectionChange, NodeDissection, NodeHealth, TailRequest};
 use arrow_flight::{
     Action, Ticket,
     decode::{DecodedFlightData, DecodedPayload, FlightDataDecoder, FlightRecordBatchStream},
@@ -102,6 +102,20 @@ impl Client {
     /// What did it do for this query? Nothing if it does not know of it.
     pub async fn accounting(&self, query_id: &str) -> Result<Option<Work>, CallError> {
         self.call(ACCOUNTING, query_id.to_owned()).await
+    }
+
+    /// Changes when it dissects packets; without a change, how does that stand?
+    pub async fn dissection(&self, change: &DissectionChange) -> Result<NodeDissection, CallError> {
+        let change =
+            serde_json::to_string(change).map_err(|error| CallError::Odd(error.to_string()))?;
+        self.call(DISSECTION, change).await
+    }
+
+    /// Tells it what is known of the cluster. False if it has no use for that.
+    pub async fn identity(&self, update: &identity::Update) -> Result<bool, CallError> {
+        let update =
+            serde_json::to_string(update).map_err(|error| CallError::Odd(error.to_string()))?;
+        self.call(IDENTITY, update).await
     }
 
     /// Rows from now on that match. Dropping the tail ends it on the node too.

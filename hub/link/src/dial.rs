@@ -1,7 +1,7 @@
 //! The Worker's side of the WebSocket: dial, serve, and dial again.
 
 use crate::{
-    CHUNK_BYTES, Heartbeat, MESSAGE_BYTES, Node, PIPE_BYTES, Routes,
+    CHUNK_BYTES, Heartbeat, MESSAGE_BYTES, Node, PIPE_BYTES, READ_BYTES, Routes,
     pipe::{self, Incoming, Message, State},
     service,
 };
@@ -141,6 +141,7 @@ impl Dialer {
 
     async fn dial(&self) -> Result<Socket, Refusal> {
         let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BYTES)
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES))
             .write_buffer_size(CHUNK_BYTES);

@@ -26,11 +26,11 @@ mod node;
 mod pipe;
 mod service;
 
-pub use accept::{accept, attach, attach_with};
+pub use accept::{accept, attach, attach_with, over};
 pub use client::{CallError, Client, Traffic};
 pub use dial::{DialError, DialState, Dialer};
 pub use node::{Hello, Node, Tail, Work};
-pub use service::compact;
+pub use service::{compact, serve};
 pub use tonic::{service::Routes, transport::Channel};
 
 use std::time::Duration;
@@ -61,6 +61,8 @@ const LINK_WINDOW: u32 = 16 << 20;
 const PIPE_BYTES: usize = 256 << 10;
 /// The largest piece put into one WebSocket message.
 const CHUNK_BYTES: usize = 64 << 10;
+/// Bytes a WebSocket reads at a time: held per link, also by one that is idle.
+const READ_BYTES: usize = 16 << 10;
 /// The largest WebSocket message taken: a few pieces, so that another version may choose larger ones.
 const MESSAGE_BYTES: usize = 1 << 20;
 /// Calls at once on one link.

@@ -1,6 +1,6 @@
 //! What a Worker is to its Hub, besides the query engine.
 
-use api::{ApiError, Loss, NodeHealth, Table, TailRequest};
+use api::{ApiError, DissectionChange, Loss, NodeDissection, NodeHealth, Table, TailRequest};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::stream::BoxStream;
@@ -21,6 +21,22 @@ pub trait Node: Send + Sync + 'static {
 
     /// What it did for a query; nothing if it does not know the query.
     async fn accounting(&self, query_id: &str) -> Option<Work>;
+
+    /// Changes when it dissects packets, and says how that stands. Without a change it only says so.
+    async fn dissection(&self, change: DissectionChange) -> Result<NodeDissection, ApiError> {
+        let DissectionChange { mode, again } = change;
+        match (mode, again) {
+            (None, None) => Ok(NodeDissection::default()),
+            _ => Err(ApiError::new("this node does not dissect packets")),
+        }
+    }
+
+    /// Takes what the Hub knows of the cluster: updates come in order, one after the other. False if it
+    /// has no use for them.
+    async fn identity(&self, update: identity::Update) -> bool {
+        drop(update);
+        false
+    }
 
     /// Rows from now on that match; the error says where the filter is wrong.
     async fn tail(&self, request: TailRequest) -> Result<Tail, ApiError>;
@@ -59,6 +75,10 @@ pub struct Work {
     pub losses: Vec<Loss>,
     /// Whether losses longer ago are not among them.
     pub losses_cut: bool,
+    /// Packets dissected because the query asked for their rows.
+    pub dissected_packets: u64,
+    /// Why rows are lacking that could be made of packets, if they are.
+    pub lacks: Option<String>,
     /// Parts of the query that still run here; a cancelled query comes to zero.
     pub unfinished: u64,
 }

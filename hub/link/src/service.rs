@@ -23,6 +23,8 @@ use tonic::{Code, Request, Response, Status, Streaming, transport::Server};
 pub(crate) const HELLO: &str = "hello";
 pub(crate) const HEALTH: &str = "health";
 pub(crate) const ACCOUNTING: &str = "accounting";
+pub(crate) const DISSECTION: &str = "dissection";
+pub(crate) const IDENTITY: &str = "identity";
 
 /// Rides on a tail's batches, as JSON: rows left out since its start.
 #[derive(Serialize, Deserialize)]
@@ -30,8 +32,9 @@ pub(crate) struct Skipped {
     pub(crate) skipped: u64,
 }
 
-/// Serves the node and its engine on one pipe. Returns at once; what it serves ends with the pipe.
-pub(crate) async fn serve(
+/// Serves the node and its engine on one pipe, whose other end is a Hub's: see [`over`](crate::over).
+/// Returns at once; what it serves ends with the pipe.
+pub async fn serve(
     node: Arc<dyn Node>,
     engine: Routes,
     io: DuplexStream,
@@ -79,6 +82,16 @@ impl FlightService for Service {
                     .map_err(|_| Status::invalid_argument("a query id is text"))?;
                 json(&self.node.accounting(query_id).await)?
             }
+            DISSECTION => {
+                let change = serde_json::from_slice(&body)
+                    .map_err(|error| refuse(&ApiError::new(format!("not a change: {error}"))))?;
+                json(&self.node.dissection(change).await.map_err(|error| refuse(&error))?)?
+            }
+            IDENTITY => {
+                let update = serde_json::from_slice(&body)
+                    .map_err(|error| refuse(&ApiError::new(format!("not an update: {error}"))))?;
+                json(&self.node.identity(update).await)?
+            }
             other => {
                 return Err(Status::unimplemented(format!("no action {other:?} in this version")));
             }
@@ -121,6 +134,8 @@ impl FlightService for Service {
             (HELLO, "the node's name, version and tables"),
             (HEALTH, "how it does"),
             (ACCOUNTING, "what it did for a query; the body is the query's id"),
+            (DISSECTION, "changes when it dissects packets; the body is the change as JSON"),
+            (IDENTITY, "takes what is known of the cluster; the body is an update as JSON"),
         ];
         let actions = actions.map(|(name, doc)| {
             Ok(ActionType { r#type: name.to_owned(), description: doc.to_owned() })

@@ -177,6 +177,7 @@ fn node(it: query::NodeReport) -> NodeAccounting {
             .map(|it| Loss { stage: it.stage, count: it.count, bytes: it.bytes })
             .collect(),
         losses_cut: cost.losses_cut,
+        dissected_packets: cost.dissected_packets,
     }
 }
 
@@ -239,12 +240,14 @@ fn cost(work: link::Work) -> query::node::NodeAccounting {
             .map(|it| query::node::Loss { stage: it.stage, count: it.count, bytes: it.bytes })
             .collect(),
         losses_cut: work.losses_cut,
+        dissected_packets: work.dissected_packets,
+        lacks: work.lacks,
         finished: work.unfinished == 0,
     }
 }
 
 /// An RFC 3339 time, or an age such as `15m`, as nanoseconds since 1970.
-fn moment(text: &str) -> Result<i64, Error> {
+pub(crate) fn moment(text: &str) -> Result<i64, Error> {
     let text = text.trim();
     if let Some(age) = age(text) {
         return Ok(now_ms().saturating_mul(1_000_000).saturating_sub(age));
@@ -333,7 +336,8 @@ mod tests {
             truncated: false,
         };
         assert!(accounting_with(engine.clone(), &Merged::default()).complete);
-        let merged = Merged { missing: vec![("n1".into(), "hung".into())], ..Merged::default() };
+        let mut merged = Merged::default();
+        merged.missing.push(("n1".into(), "hung".into()));
         let accounting = accounting_with(engine, &merged);
         assert!(!accounting.complete);
         assert_eq!(accounting.nodes[0].reason.as_deref(), Some("hung"));

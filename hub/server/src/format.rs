@@ -2,14 +2,11 @@
 
 use api::{Accounting, AnswerLine, ApiError, Format, Table};
 use arrow_array::RecordBatch;
-use arrow_csv::writer::WriterBuilder as CsvBuilder;
 use arrow_ipc::writer::StreamWriter;
-use arrow_json::writer::LineDelimited;
 use arrow_schema::{ArrowError, SchemaRef};
 use bytes::Bytes;
+use formats::{csv, csv_header, flat_schema, json_items, json_lines};
 use std::sync::Arc;
-
-use crate::cells::{self, flat, flat_schema};
 
 /// Turns the batches of one answer into bytes.
 pub(crate) struct Writer {
@@ -24,6 +21,7 @@ enum Form {
     Ndjson(bool),
     Csv(SchemaRef),
     Arrow(Box<StreamWriter<Vec<u8>>>),
+    Pcapng(Box<pcapng::Rows<Vec<u8>>>),
 }
 
 impl Writer {
@@ -38,6 +36,9 @@ impl Writer {
             Format::Ndjson => Form::Ndjson(accounting),
             Format::Csv => Form::Csv(flat_schema(schema)),
             Format::Arrow => Form::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
+            Format::Pcapng => {
+                Form::Pcapng(Box::new(pcapng::Rows::new(Vec::new(), schema).map_err(unfit)?))
+            }
         };
         Ok(Self { form, schema: Arc::clone(schema), rows: 0 })
     }
@@ -53,8 +54,9 @@ impl Writer {
                 out.into()
             }
             Form::Ndjson(_) => Bytes::new(),
-            Form::Csv(schema) => csv(&RecordBatch::new_empty(Arc::clone(schema)), true)?,
+            Form::Csv(schema) => csv_header(schema)?.into(),
             Form::Arrow(writer) => std::mem::take(writer.get_mut()).into(),
+            Form::Pcapng(writer) => std::mem::take(writer.get_mut()).into(),
         })
     }
 
@@ -64,20 +66,15 @@ impl Writer {
         let mut out = Vec::new();
         for piece in pieces(&batch) {
             let bytes = match &mut self.form {
-                Form::Json => {
-                    let mut lines = lines(&piece)?;
-                    // No value holds a bare line feed: in a text it is escaped.
-                    lines.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b',');
-                    lines.pop();
-                    if self.rows > 0 {
-                        lines.insert(0, b',');
-                    }
-                    lines.into()
-                }
-                Form::Ndjson(_) => lines(&piece)?.into(),
-                Form::Csv(schema) => csv(&flat(&piece, schema)?, false)?,
+                Form::Json => json_items(&piece, self.rows > 0)?.into(),
+                Form::Ndjson(_) => json_lines(&piece)?.into(),
+                Form::Csv(schema) => csv(&piece, schema)?.into(),
                 Form::Arrow(writer) => {
                     writer.write(&link::compact(&piece))?;
+                    std::mem::take(writer.get_mut()).into()
+                }
+                Form::Pcapng(writer) => {
+                    writer.write(&piece).map_err(unfit)?;
                     std::mem::take(writer.get_mut()).into()
                 }
             };
@@ -110,7 +107,7 @@ impl Writer {
                 }
                 out.into()
             }
-            Form::Csv(_) => Bytes::new(),
+            Form::Csv(_) | Form::Pcapng(_) => Bytes::new(),
             Form::Arrow(writer) => {
                 writer.finish()?;
                 std::mem::take(writer.get_mut()).into()
@@ -129,6 +126,13 @@ pub(crate) fn broken(error: &ApiError) -> std::io::Error {
     std::io::Error::other(error.to_string())
 }
 
+fn unfit(error: pcapng::Error) -> ArrowError {
+    match error {
+        pcapng::Error::Values(error) => error,
+        other => ArrowError::InvalidArgumentError(other.to_string()),
+    }
+}
+
 fn to_json<T: serde::Serialize + ?Sized>(value: &T) -> Vec<u8> {
     // Our own types: maps with text keys, no custom code that could fail.
     serde_json::to_vec(value).unwrap_or_else(|_| b"null".to_vec())
@@ -138,22 +142,6 @@ fn line(line: &AnswerLine) -> Vec<u8> {
     let mut line = to_json(line);
     line.push(b'\n');
     line
-}
-
-fn lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-    let mut writer = cells::json().build::<_, LineDelimited>(Vec::new());
-    writer.write(batch)?;
-    writer.finish()?;
-    Ok(writer.into_inner())
-}
-
-fn csv(batch: &RecordBatch, header: bool) -> Result<Bytes, ArrowError> {
-    let mut out = Vec::new();
-    {
-        let mut writer = CsvBuilder::new().with_header(header).build(&mut out);
-        writer.write(batch)?;
-    }
-    Ok(out.into())
 }
 
 /// Parts of about a mebibyte, so that no answer needs memory in proportion to a batch's widest column.

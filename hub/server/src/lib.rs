@@ -16,7 +16,6 @@
 mod accounts;
 mod auth;
 mod callers;
-pub mod cells;
 mod engine;
 mod error;
 mod format;
@@ -44,13 +43,21 @@ pub struct Config {
     pub limits: Limits,
     /// What one query may cost.
     pub bounds: Bounds,
+    /// The Kubernetes cluster whose names Workers are told, if there is one.
+    pub cluster: Option<cluster::Cluster>,
 }
 
 impl Config {
     /// A Hub at that address, without a token.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, token: None, limits: Limits::default(), bounds: Bounds::default() }
+        Self {
+            listen,
+            token: None,
+            limits: Limits::default(),
+            bounds: Bounds::default(),
+            cluster: None,
+        }
     }
 }
 
@@ -63,6 +70,7 @@ impl std::fmt::Debug for Config {
             .field("token", &token)
             .field("limits", &self.limits)
             .field("bounds", &self.bounds)
+            .field("cluster", &self.cluster.is_some())
             .finish()
     }
 }
@@ -173,7 +181,7 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
 
 /// The Hub without its socket: for tests, and to put it behind another one.
 pub fn router(config: &Config) -> (axum::Router, Registry) {
-    let workers = Registry::new();
+    let workers = Registry::new(config.cluster.clone());
     let server = Server(Arc::new(Shared {
         workers: workers.clone(),
         guard: auth::Guard::new(config.token.as_deref(), config.listen.ip().is_loopback()),

@@ -145,6 +145,12 @@ impl Collector for OfWorkers {
         counter("worker_dropped_kernel", "Packets the node's kernel dropped", &|it| {
             it.health.dropped_kernel
         })?;
+        counter("worker_copies", "Packets captured before, elsewhere on the node", &|it| {
+            it.health.copies
+        })?;
+        counter("worker_left_out", "Packets that are nobody's whose traffic is kept", &|it| {
+            it.health.left_out
+        })?;
         counter("worker_dropped_interface", "Packets the node's interface dropped", &|it| {
             it.health.dropped_interface
         })?;
@@ -155,6 +161,24 @@ impl Collector for OfWorkers {
             it.link_sent_bytes
         })?;
 
+        if let Some(cluster) = self.0.cluster() {
+            let stale = cluster.stale_since_ms.map_or(0, |it| crate::workers::now_ms() - it);
+            for (name, help, value) in [
+                ("cluster_pods", "Pods that have an address", signed(cluster.pods)),
+                ("cluster_services", "Services", signed(cluster.services)),
+                ("cluster_endpoints", "Addresses behind Services", signed(cluster.endpoints)),
+                ("cluster_nodes", "Nodes of the cluster", signed(cluster.nodes)),
+                ("cluster_ready", "1 once all was listed", i64::from(cluster.ready)),
+                (
+                    "cluster_stale_milliseconds",
+                    "How long the API server has not told what changes; 0 if it does",
+                    stale,
+                ),
+            ] {
+                let family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+                ConstGauge::new(value).encode(family)?;
+            }
+        }
         let mut family = encoder.encode_descriptor(
             "worker_losses",
             "What was not seen or not kept, by stage",

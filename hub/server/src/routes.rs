@@ -1,5 +1,6 @@
 //! Every route, and what stands before it.
 
+mod dissection;
 mod query;
 mod state;
 mod tail;
@@ -36,6 +37,7 @@ pub(crate) fn router(server: Server) -> Router {
         .routes(routes!(query::get, query::post))
         .routes(routes!(query::accounting))
         .routes(routes!(tail::tail))
+        .routes(routes!(dissection::get, dissection::put))
         .routes(routes!(state::tables))
         .routes(routes!(state::workers))
         .routes(routes!(state::health))

@@ -1,7 +1,8 @@
 //! Who is linked, what tables they have, and how they do.
 
-use api::{NodeHealth, RefusedTable, Table, WorkerState, WorkerStatus, Workers};
-use link::{Client, Hello};
+use api::{ClusterState, NodeHealth, RefusedTable, Table, WorkerState, WorkerStatus, Workers};
+use cluster::Cluster;
+use link::{CallError, Client, Hello};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -22,12 +23,15 @@ pub struct Registry(Arc<Inner>);
 struct Inner {
     workers: RwLock<BTreeMap<String, Entry>>,
     tables: watch::Sender<Arc<Merged>>,
+    cluster: Option<Cluster>,
 }
 
 #[derive(Debug)]
 struct Entry {
     link: u64,
-    hello: Hello,
+    version: String,
+    /// The same as of every node with the same tables: a thousand nodes have a few sets.
+    tables: Arc<Vec<Table>>,
     /// The link, as long as it stands.
     client: Option<Client>,
     gone: Option<(Instant, String)>,
@@ -46,6 +50,9 @@ pub(crate) struct Merged {
     pub(crate) members: Vec<Member>,
     /// Who should be there and is not, or cannot be asked, with the reason.
     pub(crate) missing: Vec<(String, String)>,
+    /// The sets that `tables` was made of, and where they disagree.
+    sets: Vec<Arc<Vec<Table>>>,
+    conflicts: Vec<query::Conflict>,
 }
 
 /// A linked Worker that can be asked.
@@ -59,8 +66,37 @@ pub(crate) struct Member {
 }
 
 impl Registry {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Inner { workers: RwLock::default(), tables: watch::Sender::default() }))
+    pub(crate) fn new(cluster: Option<Cluster>) -> Self {
+        let tables = watch::Sender::default();
+        Self(Arc::new(Inner { workers: RwLock::default(), tables, cluster }))
+    }
+
+    /// How the cluster is known, if it is watched.
+    pub(crate) fn cluster(&self) -> Option<ClusterState> {
+        let state = self.0.cluster.as_ref()?.state();
+        let cluster::State {
+            ready,
+            pods,
+            tapped,
+            services,
+            endpoints,
+            nodes,
+            stale_since,
+            reason,
+            settings,
+            ..
+        } = state;
+        Some(ClusterState {
+            ready,
+            pods: pods as u64,
+            tapped: tapped.map(|it| it as u64),
+            settings,
+            services: services as u64,
+            endpoints: endpoints as u64,
+            nodes: nodes as u64,
+            stale_since_ms: stale_since.map(|it| it / 1_000_000),
+            reason,
+        })
     }
 
     /// Takes a Worker that runs in this process: see [`link::attach`].
@@ -84,7 +120,7 @@ impl Registry {
             let traffic = entry.client.as_ref().map_or(entry.traffic, Client::traffic);
             WorkerState {
                 node: node.clone(),
-                version: entry.hello.version.clone(),
+                version: entry.version.clone(),
                 status: if entry.client.is_some() {
                     WorkerStatus::Connected
                 } else {
@@ -94,7 +130,7 @@ impl Registry {
                     .gone
                     .as_ref()
                     .map(|(_, reason)| reason.clone())
-                    .or_else(|| other_version(&entry.hello)),
+                    .or_else(|| other_version(&entry.version)),
                 connected_since_ms: entry.since_ms,
                 last_heard_ms: entry.heard_ms,
                 address: entry.address.map(|address| address.to_string()),
@@ -165,9 +201,11 @@ impl Registry {
                 client.end("this hub has as many workers as it takes");
                 return;
             }
+            let tables = shared(&workers, hello.tables);
             let entry = Entry {
                 link,
-                hello,
+                version: hello.version,
+                tables,
                 client: Some(client.clone()),
                 gone: None,
                 since_ms,
@@ -182,6 +220,8 @@ impl Registry {
         }
         info!(node, ?address, "a worker is linked");
         self.publish();
+        let told = self.0.cluster.clone();
+        let told = told.map(|it| tokio::spawn(tell(it, client.clone(), node.clone())));
 
         let reason = loop {
             if let Ok(health) = client.health().await {
@@ -195,6 +235,9 @@ impl Registry {
                 () = tokio::time::sleep(HEALTH_EVERY) => {}
             }
         };
+        if let Some(told) = told {
+            told.abort();
+        }
         info!(node, reason, "a worker is gone");
         self.update(&node, link, |entry| {
             entry.client = None;
@@ -226,24 +269,28 @@ impl Registry {
 
     fn publish(&self) {
         let workers = self.0.workers.read().unwrap_or_else(PoisonError::into_inner);
-        let merged = Arc::new(Merged::of(&workers));
+        let merged = Arc::new(Merged::of(&workers, &self.merged()));
         // Under the lock, so that an older picture cannot overtake a newer one.
         self.0.tables.send_replace(merged);
     }
 }
 
 impl Merged {
-    fn of(workers: &BTreeMap<String, Entry>) -> Self {
+    /// `before` is what was the case until now: often somebody comes or goes, seldom a table.
+    fn of(workers: &BTreeMap<String, Entry>, before: &Self) -> Self {
         let mut merged = Self::default();
-        let mut tables: Vec<(&str, &[Table])> = Vec::new();
+        let mut sets: Vec<(&Arc<Vec<Table>>, Vec<&str>)> = Vec::new();
         for (node, entry) in workers {
             let reason = match (&entry.client, &entry.gone) {
-                (Some(client), _) => match other_version(&entry.hello) {
+                (Some(client), _) => match other_version(&entry.version) {
                     None => {
-                        tables.push((node.as_str(), entry.hello.tables.as_slice()));
+                        match sets.iter_mut().find(|(set, _)| Arc::ptr_eq(set, &entry.tables)) {
+                            Some((_, nodes)) => nodes.push(node),
+                            None => sets.push((&entry.tables, vec![node])),
+                        }
                         merged.members.push(Member {
                             node: node.clone(),
-                            version: entry.hello.version.clone(),
+                            version: entry.version.clone(),
                             link: entry.link,
                             client: client.clone(),
                         });
@@ -256,26 +303,37 @@ impl Merged {
             };
             merged.missing.push((node.clone(), reason));
         }
-        let (all, conflicts) = query::Tables::merge(tables);
-        for conflict in conflicts {
+        let same = sets.len() == before.sets.len()
+            && sets.iter().zip(&before.sets).all(|((set, _), other)| Arc::ptr_eq(set, other));
+        (merged.tables, merged.conflicts) = if same {
+            (before.tables.clone(), before.conflicts.clone())
+        } else {
+            // Of nodes with the same tables one speaks for all; its number stands for its name.
+            let names: Vec<_> = (0..sets.len()).map(|set| set.to_string()).collect();
+            let sets = names.iter().map(String::as_str).zip(sets.iter().map(|it| it.0.as_slice()));
+            query::Tables::merge(sets)
+        };
+        for conflict in &merged.conflicts {
             let reason =
                 format!("its column {} is of another kind than on other nodes", conflict.column);
-            merged.missing.push((
-                conflict.node.clone(),
-                format!("its table {} differs: {reason}", conflict.table),
-            ));
-            merged.refused.push(RefusedTable {
-                node: conflict.node,
-                table: conflict.table,
-                reason,
-            });
+            let set = conflict.node.parse::<usize>().ok().and_then(|it| sets.get(it));
+            for node in set.into_iter().flat_map(|it| &it.1) {
+                let differs = format!("its table {} differs: {reason}", conflict.table);
+                merged.missing.push(((*node).to_owned(), differs));
+                merged.refused.push(RefusedTable {
+                    node: (*node).to_owned(),
+                    table: conflict.table.clone(),
+                    reason: reason.clone(),
+                });
+            }
         }
+        merged.sets = sets.into_iter().map(|(set, _)| Arc::clone(set)).collect();
         // Who has a table that differs is not asked at all: one plan goes to every node.
         merged
             .members
             .retain(|member| merged.refused.iter().all(|refused| refused.node != member.node));
+        merged.missing.sort_by(|a, b| a.0.cmp(&b.0));
         merged.missing.dedup_by(|a, b| a.0 == b.0);
-        merged.tables = all;
         merged
     }
 }
@@ -295,12 +353,49 @@ fn check(hello: &Hello) -> Result<(), String> {
     Ok(())
 }
 
-/// Why this node cannot be sent plans, if so.
-fn other_version(hello: &Hello) -> Option<String> {
+/// These tables, or those of another node if they are the same.
+fn shared(workers: &BTreeMap<String, Entry>, tables: Vec<Table>) -> Arc<Vec<Table>> {
+    let mut seen: Vec<&Arc<Vec<Table>>> = Vec::new();
+    for entry in workers.values() {
+        if seen.iter().any(|it| Arc::ptr_eq(it, &entry.tables)) {
+            continue;
+        }
+        if *entry.tables == tables {
+            return Arc::clone(&entry.tables);
+        }
+        seen.push(&entry.tables);
+    }
+    Arc::new(tables)
+}
+
+/// Why a node of that version cannot be sent plans, if so.
+fn other_version(version: &str) -> Option<String> {
     let ours = query::version();
-    (hello.version != ours).then(|| {
-        format!("it runs version {}, this hub {ours}: upgrade the older one", hello.version)
-    })
+    (version != ours)
+        .then(|| format!("it runs version {version}, this hub {ours}: upgrade the older one"))
+}
+
+/// Tells a Worker what is known of the cluster, as long as it is there and has a use for it.
+async fn tell(cluster: Cluster, client: Client, node: String) {
+    loop {
+        let mut told = cluster.subscribe();
+        while let Some(update) = told.next().await {
+            match client.identity(&update).await {
+                Ok(true) => {}
+                Ok(false) | Err(CallError::Gone(_)) => return,
+                Err(error @ CallError::Odd(_)) => {
+                    info!(node, %error, "a worker has no use for names");
+                    return;
+                }
+                Err(error) => {
+                    warn!(node, %error, "a worker was not told who has which address");
+                    break;
+                }
+            }
+        }
+        // What it has taken of that isn't known: again from the beginning.
+        tokio::time::sleep(TELL_AGAIN).await;
+    }
 }
 
 pub(crate) fn now_ms() -> i64 {
@@ -310,6 +405,7 @@ pub(crate) fn now_ms() -> i64 {
 }
 
 static NEXT_LINK: AtomicU64 = AtomicU64::new(0);
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 /// How long the linked Worker of a name has to answer before a newcomer takes the name.
 const HOLDER: Duration = Duration::from_secs(1);

@@ -62,7 +62,7 @@ impl Live {
 
     fn matching(&self, table: &str, batch: &RecordBatch) -> Result<Option<RecordBatch>> {
         let Some(branch) = self.tables.get(table) else { return Ok(None) };
-        let mut batch = adapt(batch, &branch.schema)?;
+        let mut batch = adapt(batch, &branch.schema, None)?;
         if let Some(condition) = &branch.condition {
             let mask = condition.evaluate(&batch)?.into_array(batch.num_rows())?;
             let Some(mask) = mask.as_boolean_opt() else { return Ok(None) };
@@ -79,7 +79,7 @@ impl Live {
             return Ok(None);
         }
         let rows = batch.num_rows();
-        let mut columns = adapt(&batch, &envelope(&self.output))?.columns().to_vec();
+        let mut columns = adapt(&batch, &envelope(&self.output), None)?.columns().to_vec();
         columns.push(Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(table, rows))));
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let output = Arc::clone(&self.output);

@@ -20,7 +20,7 @@ async fn a_query_over_a_flipped_bit_names_the_file_or_is_right() {
         expected.push(table_of(&ask(&engine, sql(text)).await.unwrap().0));
     }
     let segment = data.store.snapshot("http").segments.remove(0);
-    let file = File::options().read(true).write(true).open(segment.path()).unwrap();
+    let file = File::options().read(true).write(true).open(segment.path().unwrap()).unwrap();
     let mut named = [0; QUERIES.len()];
     for at in (0..segment.bytes).step_by(173) {
         let mut byte = [0];

@@ -1,8 +1,11 @@
 //! Many nodes answer as one with everything would.
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
+use datafusion::arrow::ipc::CompressionType;
+use datafusion::arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use futures::StreamExt;
 use query::fleet::Fleet;
 use query::{Engine, Error, NodeState, Tables};
@@ -41,6 +44,21 @@ const QUERIES: &[&str] = &[
     "select count(*) from traffic t join tables on t.table_name = tables.table_name",
     "select 1 + 1",
     "select count(*) from traffic where http.status >= 500",
+    // the first rows, whole: their keys are fetched first
+    "select * from http order by duration desc, node, flow_id, seq limit 20",
+    "select node, seq, request_headers, response_body from http order by duration nulls first, node, flow_id, seq limit 40",
+    "select * from http where status = 404 order by status, client_namespace desc, node, flow_id, seq limit 30 offset 7",
+    "select upper(target), response_body from http order by length(target), upper(target) desc, node, flow_id, seq limit 50",
+    "select * from traffic where failed order by ts desc, node, flow_id, seq limit 60",
+    // a traffic table, connections, and a small table of names
+    "select n.name, c.state, count(*), sum(c.bytes) from traffic t join connections c on t.flow_id = c.flow_id and t.node = c.node join (values ('node-0', 'a'), ('node-1', 'b'), ('node-2', 'c')) n(node, name) on n.node = t.node group by 1, 2",
+    "with names as (select 200 as status, 'fine' as name union all select 500, 'broken') select name, count(*) from http join names using (status) group by 1",
+    "select t.table_name, c.state is null, count(*) from traffic t left join connections c on t.flow_id = c.flow_id and t.node = c.node and c.state = 'open' group by 1, 2",
+    // protocols, united by hand
+    "select target, count(*) from (select target from http union all select target from dns union all select target from redis) group by 1",
+    "select protocol, count(*) from (select protocol, status from http union all select protocol, status from dns) where status > 0 group by 1",
+    "select table_name, protocol, count(*) from traffic where table_name in ('http', 'redis') and status is distinct from 404 group by 1, 2",
+    "select distinct table_name from traffic where table_name <> 'dns'",
 ];
 
 async fn agree(place: Where) {
@@ -148,6 +166,66 @@ async fn the_newest_exchanges_of_all_nodes_come_first() {
         assert!(count(&one) > 0, "{text}");
         assert_eq!(table_of(&one), table_of(&many), "{text}");
     }
+}
+
+/// What the answer itself takes, as Arrow IPC.
+fn ipc(batches: &[RecordBatch]) -> u64 {
+    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD));
+    let schema = batches[0].schema();
+    let mut written =
+        StreamWriter::try_new_with_options(Vec::new(), &schema, options.unwrap()).unwrap();
+    let all = datafusion::arrow::compute::concat_batches(&schema, batches).unwrap();
+    written.write(&all).unwrap();
+    written.into_inner().unwrap().len() as u64
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn little_more_is_moved_than_the_answer() {
+    let (nodes, engine) = fleet(3000, Where::Mixed);
+    let bytes = || nodes.iter().map(|it| it.wire.bytes()).sum::<u64>();
+    // Of all envelopes, the keys that are asked for first weigh as much as the rows.
+    let envelopes = "select * from traffic order by ts desc, node, flow_id, seq limit 100";
+    for text in [
+        "select * from http where flow_id = '010000000007'",
+        "select status, count(*), sum(request_bytes), max(duration) from http group by status",
+        "select protocol, count(*) from traffic group by protocol",
+        "select * from http order by duration desc, node, flow_id, seq limit 100",
+        envelopes,
+        "select ts, target from http order by ts desc limit 10",
+    ] {
+        let before = bytes();
+        let (rows, cost) = ask(&engine, sql(text)).await.unwrap();
+        // The streams are closed in the background.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let moved = bytes() - before;
+        let answer = if rows.is_empty() { 0 } else { ipc(&rows) };
+        let factor = if text == envelopes { 2.0 } else { 1.25 };
+        let most = (answer as f64 * factor) as u64 + 3 * (2 << 10);
+        println!(
+            "{moved:6} of {most:6} bytes, counted {:6}, answer {answer:6}: {text}",
+            cost.bytes_moved
+        );
+        assert!(moved <= most, "{text}: {moved} bytes moved of {most}, the answer has {answer}");
+        // What is counted is what is sent, but for the frames of HTTP/2.
+        assert!(cost.bytes_moved <= moved && cost.bytes_moved * 2 > moved, "{text}: {cost:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_goes_while_rows_are_fetched_late_does_not_cost_others_rows() {
+    let text = "select * from http order by duration desc, node, flow_id, seq limit 100";
+    let (nodes, engine) = fleet(3000, Where::Mixed);
+    let whole = ask(&engine, sql(text)).await.unwrap();
+    assert!(whole.1.complete);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Keys are few bytes: it breaks while it sends its rows.
+    let sent = nodes[0].wire.from_node.load(Relaxed);
+    nodes[0].wire.breaks_at.store(sent + sent * 3 / 4, Relaxed);
+    let (rows, cost) = ask(&engine, sql(text)).await.unwrap();
+    assert_eq!(count(&rows), 100);
+    assert!(!cost.complete);
+    let (expected, _) = ask(&over(&nodes[1..]), sql(text)).await.unwrap();
+    assert_eq!(table_of(&rows), table_of(&expected));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

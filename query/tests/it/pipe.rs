@@ -1,7 +1,7 @@
 //! A node behind a pipe that can be cut or stalled.
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,9 +19,25 @@ pub(crate) struct Node {
     pub(crate) service: Service,
     pub(crate) member: Member,
     pub(crate) stalled: Arc<AtomicBool>,
+    pub(crate) wire: Arc<Wire>,
     pub(crate) tasks: Vec<AbortHandle>,
     #[expect(dead_code, reason = "the rows go when it is dropped")]
     data: Data,
+}
+
+/// What went over a node's pipe, framing and all.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) to_node: AtomicU64,
+    pub(crate) from_node: AtomicU64,
+    /// The pipe breaks once the node has sent that many bytes.
+    pub(crate) breaks_at: AtomicU64,
+}
+
+impl Wire {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.to_node.load(Relaxed) + self.from_node.load(Relaxed)
+    }
 }
 
 impl Node {
@@ -30,13 +46,29 @@ impl Node {
         let (near, near_end) = tokio::io::duplex(1 << 20);
         let (far, far_end) = tokio::io::duplex(1 << 20);
         let stalled = Arc::new(AtomicBool::new(false));
+        let wire = Arc::new(Wire {
+            to_node: AtomicU64::new(0),
+            from_node: AtomicU64::new(0),
+            breaks_at: AtomicU64::new(u64::MAX),
+        });
         let (near_read, near_write) = tokio::io::split(near_end);
         let (far_read, far_write) = tokio::io::split(far_end);
         let server = Server::builder().add_service(service.server());
         let served = server.serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(far)));
         let tasks = vec![
-            tokio::spawn(pump(near_read, far_write, Arc::clone(&stalled))).abort_handle(),
-            tokio::spawn(pump(far_read, near_write, Arc::clone(&stalled))).abort_handle(),
+            tokio::spawn(pump(near_read, far_write, Arc::clone(&stalled), {
+                let wire = Arc::clone(&wire);
+                move |n| {
+                    wire.to_node.fetch_add(n, Relaxed);
+                    true
+                }
+            }))
+            .abort_handle(),
+            tokio::spawn(pump(far_read, near_write, Arc::clone(&stalled), {
+                let wire = Arc::clone(&wire);
+                move |n| wire.from_node.fetch_add(n, Relaxed) + n < wire.breaks_at.load(Relaxed)
+            }))
+            .abort_handle(),
             tokio::spawn(async move {
                 served.await.ok();
             })
@@ -56,7 +88,7 @@ impl Node {
             channel: Channel::new(channel),
             version: query::version(),
         };
-        Self { service, member, stalled, tasks, data }
+        Self { service, member, stalled, wire, tasks, data }
     }
 
     pub(crate) fn kill(&self) {
@@ -72,11 +104,12 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     stalled: Arc<AtomicBool>,
+    goes_on: impl Fn(u64) -> bool,
 ) {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let Ok(n) = from.read(&mut buffer).await else { return };
-        if n == 0 {
+        if n == 0 || !goes_on(n as u64) {
             return;
         }
         while stalled.load(Relaxed) {

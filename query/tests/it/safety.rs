@@ -9,7 +9,7 @@ use schema::{Field, Kind};
 
 use crate::fixture::{
     Where, ask, batch, count, engine, fill, filter, local, open, open_with, options, rows, sql,
-    tables,
+    table_of, tables,
 };
 use crate::pipe::fleet;
 
@@ -136,6 +136,27 @@ async fn a_question_that_needs_too_much_memory_fails_alone() {
     let error = ask(&engine, query).await.unwrap_err();
     assert!(matches!(error, Error::Memory(_)), "{error:?}");
     assert!(ask(&engine, sql("select count(*) from http")).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_wide_rows_the_first_ones_are_held_and_no_others() {
+    let (_data, engine) = local(40_000, Where::Segments);
+    let order = "from http order by duration desc, flow_id, seq limit 20";
+    let mut query = sql(&format!("select * {order}"));
+    // A batch of whole rows takes more.
+    query.limits.memory = 4 << 20;
+    let (rows, _) = ask(&engine, query).await.unwrap();
+    let (keys, _) =
+        ask(&engine, sql(&format!("select duration, flow_id, seq {order}"))).await.unwrap();
+    let keys_of = |batches: &[RecordBatch]| {
+        let chosen = batches.iter().map(|it| {
+            let at = ["duration", "flow_id", "seq"].map(|name| it.schema().index_of(name).unwrap());
+            it.project(&at).unwrap()
+        });
+        table_of(&chosen.collect::<Vec<_>>())
+    };
+    assert_eq!(count(&rows), 20);
+    assert_eq!(keys_of(&rows), keys_of(&keys));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,11 +7,13 @@ extern crate self as schema;
 
 use std::borrow::Cow;
 
+pub use flow_id::FlowId;
 pub use schema_derive::Record;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "arrow")]
 mod arrow;
+mod flow_id;
 #[cfg(feature = "arrow")]
 pub mod value;
 

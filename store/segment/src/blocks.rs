@@ -16,6 +16,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use twox_hash::XxHash64;
 
+use crate::footers::Footer;
 use crate::{Error, Segment};
 
 /// The part of a file before the page index, and what it must be.
@@ -41,7 +42,7 @@ impl Blocks {
     }
 
     /// The whole blocks that a range lies in; none if the range is not in the rows' part.
-    fn around(&self, range: &Range<u64>) -> Option<Range<u64>> {
+    pub(crate) fn around(&self, range: &Range<u64>) -> Option<Range<u64>> {
         if range.start > range.end || range.end > self.len {
             return None;
         }
@@ -50,10 +51,14 @@ impl Blocks {
     }
 
     /// Whether `bytes`, which begin a block at `from`, are what was written there.
-    fn match_at(&self, from: u64, bytes: &[u8]) -> bool {
+    pub(crate) fn match_at(&self, from: u64, bytes: &[u8]) -> bool {
         let first = usize::try_from(from / BLOCK_BYTES).unwrap_or(usize::MAX);
         let mut sums = self.sums.iter().skip(first);
         bytes.chunks(BLOCK_BYTES as usize).all(|block| sums.next() == Some(&sum(block)))
+    }
+
+    pub(crate) fn memory_size(&self) -> usize {
+        size_of_val(&*self.sums)
     }
 }
 
@@ -107,18 +112,19 @@ fn sum(block: &[u8]) -> u32 {
 impl Segment {
     /// Bytes of the rows' part of the file, which `file` is. They are compared with their checksums;
     /// if they differ, the segment is set aside when the store is next maintained.
-    pub fn bytes_at(&self, file: &File, range: Range<u64>) -> Result<Bytes, Error> {
-        let outside = || Error::Damaged {
-            path: self.path().to_path_buf(),
-            reason: format!("it has no bytes {} to {}", range.start, range.end),
-        };
-        let around = self.blocks.around(&range).ok_or_else(outside)?;
-        let at = |it: u64| usize::try_from(it - around.start).map_err(|_| outside());
+    pub(crate) fn bytes_at(
+        &self,
+        file: &File,
+        blocks: &Blocks,
+        range: Range<u64>,
+    ) -> Result<Bytes, Error> {
+        let around = blocks.around(&range).ok_or_else(|| self.outside(&range))?;
+        let at = |it: u64| usize::try_from(it - around.start).map_err(|_| self.outside(&range));
         let mut bytes = vec![0; at(around.end)?];
         let read = file.read_exact_at(&mut bytes, around.start);
-        let read = read.map_err(Error::io("read", self.path()));
+        let read = read.map_err(Error::io("read", &self.named()));
         let read = read.and_then(|()| {
-            if self.blocks.match_at(around.start, &bytes) { Ok(()) } else { Err(self.mismatch()) }
+            if blocks.match_at(around.start, &bytes) { Ok(()) } else { Err(self.mismatch()) }
         });
         read.inspect_err(|it| self.suspect_after(it))?;
         Ok(Bytes::from(bytes).slice(at(range.start)?..at(range.end)?))
@@ -126,20 +132,26 @@ impl Segment {
 
     /// Reads the whole file and compares it with its checksums.
     pub fn verify(&self) -> Result<(), Error> {
-        let file = File::open(self.path()).map_err(Error::io("open", self.path()))?;
-        self.load(&file)?;
+        let path = self.disk()?;
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        let blocks = self.load(&file, path)?.blocks;
         let mut at = 0;
-        while at < self.blocks.len {
-            let end = self.blocks.len.min(at + VERIFIED_BYTES);
-            self.bytes_at(&file, at..end)?;
+        while at < blocks.len {
+            let end = blocks.len.min(at + VERIFIED_BYTES);
+            self.bytes_at(&file, &blocks, at..end)?;
             at = end;
         }
         Ok(())
     }
 
-    fn mismatch(&self) -> Error {
+    pub(crate) fn outside(&self, range: &Range<u64>) -> Error {
+        let reason = format!("it has no bytes {} to {}", range.start, range.end);
+        Error::Damaged { path: self.named(), reason }
+    }
+
+    pub(crate) fn mismatch(&self) -> Error {
         let reason = "its rows don't match their checksum".to_owned();
-        Error::Damaged { path: self.path().to_path_buf(), reason }
+        Error::Damaged { path: self.named(), reason }
     }
 }
 
@@ -148,12 +160,18 @@ impl Segment {
 pub(crate) struct Checked {
     segment: Arc<Segment>,
     file: Arc<File>,
+    footer: Arc<Footer>,
 }
 
 impl Checked {
     pub(crate) fn open(segment: &Arc<Segment>) -> Result<Self, Error> {
-        let file = File::open(segment.path()).map_err(Error::io("open", segment.path()))?;
-        Ok(Self { segment: Arc::clone(segment), file: Arc::new(file) })
+        let path = segment.disk()?;
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        Ok(Self { segment: Arc::clone(segment), file: Arc::new(file), footer: segment.footer()? })
+    }
+
+    fn bytes(&self, range: Range<u64>) -> Result<Bytes, Error> {
+        self.segment.bytes_at(&self.file, &self.footer.blocks, range)
     }
 }
 
@@ -172,7 +190,7 @@ impl ChunkReader for Checked {
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         let range = start..start.saturating_add(length as u64);
-        let bytes = self.segment.bytes_at(&self.file, range);
+        let bytes = self.bytes(range);
         bytes.map_err(|it| ParquetError::External(Box::new(it)))
     }
 }
@@ -189,8 +207,8 @@ impl Read for From {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.block.is_empty() {
             let end = (self.at + 1).next_multiple_of(BLOCK_BYTES);
-            let end = end.min(self.file.segment.blocks.len).max(self.at);
-            let block = self.file.segment.bytes_at(&self.file.file, self.at..end);
+            let end = end.min(self.file.footer.blocks.len).max(self.at);
+            let block = self.file.bytes(self.at..end);
             self.block = block.map_err(io::Error::other)?;
             self.at = end;
         }

@@ -1,24 +1,26 @@
 //! Which segments exist, and what is known of each without touching its file.
-use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
-use std::hash::Hasher;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::{Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
-use twox_hash::XxHash64;
+use parquet::file::metadata::ParquetMetaData;
 
 use crate::Error;
-use crate::blocks::Blocks;
+use crate::blocks::Checked;
+use crate::bloom::Blooms;
+use crate::bucket::Objects;
+use crate::footers::{self, Footer, Footers, Wrong, footer_bytes, keys, pair};
+use crate::name::{Covers, Name, Seals};
 
-/// A Parquet file on this node. It never changes; when it expires, the file goes once the last
-/// holder of the segment has let go, so a scan that has begun can finish.
+/// A Parquet file of this node, on its disk or in the bucket. It never changes; when it expires,
+/// the file goes once the last holder of the segment has let go, so a scan that has begun can
+/// finish.
 pub struct Segment {
     /// The table whose rows these are.
     pub table: String,
@@ -34,31 +36,53 @@ pub struct Segment {
     pub max_ts: i64,
     /// The columns, with docs and kinds, as they were when the segment was written.
     pub schema: SchemaRef,
-    /// When the segment was sealed, nanoseconds since 1970.
+    /// When the segment was sealed, nanoseconds since 1970; of merged ones, when the last was.
     pub sealed_at: i64,
-    pub(crate) seq: u64,
-    path: PathBuf,
-    pub(crate) blocks: Blocks,
-    checks: Checks,
+    pub(crate) name: Name,
+    pub(crate) seals: Seals,
+    /// The store that numbered them.
+    pub(crate) origin: u64,
+    pub(crate) place: Place,
+    /// The length of its rows' part: the rest is page index and footer.
+    pub(crate) data: u64,
+    /// It is being merged or uploaded.
+    pub(crate) taken: AtomicBool,
+    /// Its rows are about to be replaced: it is neither merged nor uploaded.
+    pub(crate) wanted: AtomicBool,
+    /// It will not be merged with others any more: it was with all that were old enough.
+    pub(crate) ripe: AtomicBool,
+    /// The bucket may have it, though nobody said so.
+    pub(crate) tried: AtomicBool,
+    /// The bucket has it, or had it.
+    pub(crate) uploaded: AtomicBool,
+    /// The bucket had it for as long as it keeps segments.
+    pub(crate) outlived: AtomicBool,
+    key: u64,
     footers: Arc<Footers>,
     expired: AtomicBool,
     /// Something that was read of it was damaged.
     suspect: AtomicBool,
 }
 
-/// The key-value pairs of a segment's footer.
-pub mod keys {
-    /// The table's name.
-    pub const TABLE: &str = "kubeshark.table";
-    /// The earliest `ts`, nanoseconds since 1970.
-    pub const MIN_TS: &str = "kubeshark.min_ts";
-    /// The latest `ts`.
-    pub const MAX_TS: &str = "kubeshark.max_ts";
-    /// When the segment was sealed, nanoseconds since 1970.
-    pub const SEALED_AT: &str = "kubeshark.sealed_at";
-    /// The length of what comes before the page index, the length of its blocks, and of each block
-    /// the lower half of its XXH64 (hex): `LENGTH:BLOCK:SUMS`.
-    pub const BLOCKS: &str = "kubeshark.blocks";
+/// Where a segment's bytes are.
+pub(crate) enum Place {
+    Disk(PathBuf),
+    Bucket(Arc<Objects>),
+}
+
+/// What is known of a segment from elsewhere than its file.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) table: String,
+    pub(crate) name: Name,
+    pub(crate) bytes: u64,
+    pub(crate) min_ts: i64,
+    pub(crate) max_ts: i64,
+    pub(crate) schema: SchemaRef,
+    pub(crate) sealed_at: i64,
+    pub(crate) seals: Seals,
+    pub(crate) origin: u64,
+    pub(crate) data: u64,
 }
 
 impl Segment {
@@ -83,71 +107,141 @@ impl Segment {
         let name = Name::parse(name).ok_or_else(|| damaged("it has not the name of a segment"))?;
         let file = File::open(path).map_err(Error::io("open", path))?;
         let bytes = file.metadata().map_err(Error::io("read", path))?.len();
-        let (metadata, blocks) = load(&file, path, bytes, name.checks)?;
-        let pairs = metadata.file_metadata().key_value_metadata();
-        let number = |key| pair(pairs, key)?.parse::<i64>().ok();
-        if pair(pairs, keys::TABLE) != Some(table) {
-            return Err(damaged("it is of another table"));
-        }
-        let min_ts = number(keys::MIN_TS).ok_or_else(|| damaged("its footer has no first time"))?;
-        let max_ts = number(keys::MAX_TS).ok_or_else(|| damaged("its footer has no last time"))?;
-        let sealed_at = number(keys::SEALED_AT);
-        let sealed_at = sealed_at.ok_or_else(|| damaged("its footer has no time of sealing"))?;
-        let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or_default();
-        if rows != name.rows {
-            return Err(damaged("its name has another number of rows"));
-        }
-        let metadata = Arc::new(metadata);
-        let arrow = ArrowReaderMetadata::try_new(Arc::clone(&metadata), ArrowReaderOptions::new());
-        let arrow = arrow.map_err(Error::parquet(path))?;
-        // The footer's own pairs are no part of what the table is.
-        let mut found = Schema::clone(arrow.schema());
-        found.metadata.retain(|key, _| !key.starts_with("kubeshark."));
-        let schema = match known {
-            Some(known) if **known == found => Arc::clone(known),
-            _ => Arc::new(found),
-        };
-        footers.put(name.seq, metadata);
-        Ok(Self {
-            table: table.to_owned(),
-            file: format!("{table}/{name}"),
-            bytes,
-            rows,
-            min_ts,
-            max_ts,
-            schema,
-            sealed_at,
-            seq: name.seq,
-            path: path.to_path_buf(),
-            blocks,
-            checks: name.checks,
+        let footer = load(&file, path, bytes, name)?;
+        let known = Known::read(&footer, table, name, bytes, known);
+        let known = known.map_err(|it| it.of(path))?;
+        let segment = Self::new(known, Place::Disk(path.to_path_buf()), footers);
+        footers.put(segment.key, Arc::new(footer));
+        Ok(segment)
+    }
+
+    pub(crate) fn new(known: Known, place: Place, footers: &Arc<Footers>) -> Self {
+        Self {
+            file: format!("{}/{}", known.table, known.name),
+            table: known.table,
+            bytes: known.bytes,
+            rows: known.name.rows,
+            min_ts: known.min_ts,
+            max_ts: known.max_ts,
+            schema: known.schema,
+            sealed_at: known.sealed_at,
+            name: known.name,
+            seals: known.seals,
+            origin: known.origin,
+            uploaded: AtomicBool::new(matches!(place, Place::Bucket(_))),
+            tried: AtomicBool::new(false),
+            outlived: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
+            ripe: AtomicBool::new(false),
+            place,
+            data: known.data,
+            taken: AtomicBool::new(false),
+            key: footers.key(),
             footers: Arc::clone(footers),
             expired: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
+        }
+    }
+
+    /// What [`Segment::new`] was told.
+    pub(crate) fn known(&self) -> Known {
+        Known {
+            table: self.table.clone(),
+            name: self.name,
+            bytes: self.bytes,
+            min_ts: self.min_ts,
+            max_ts: self.max_ts,
+            schema: Arc::clone(&self.schema),
+            sealed_at: self.sealed_at,
+            seals: self.seals.clone(),
+            origin: self.origin,
+            data: self.data,
+        }
+    }
+
+    /// The same segment, to be read from the bucket only.
+    pub(crate) fn in_bucket(&self, objects: &Arc<Objects>) -> Self {
+        let segment = Self::new(self.known(), Place::Bucket(Arc::clone(objects)), &self.footers);
+        if let Some(footer) = self.cached_footer() {
+            self.footers.put(segment.key, footer);
+        }
+        segment
+    }
+
+    /// The file on this node's disk; none if only the bucket has it.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Disk(path) => Some(path),
+            Place::Bucket(_) => None,
+        }
+    }
+
+    /// Whether the segment is on this node's disk.
+    pub fn is_local(&self) -> bool {
+        self.path().is_some()
+    }
+
+    /// Whether it may be merged or uploaded.
+    pub(crate) fn is_free(&self) -> bool {
+        let flags = [&self.taken, &self.wanted, &self.ripe, &self.tried, &self.uploaded];
+        self.is_local() && flags.into_iter().all(|it| !it.load(Ordering::Relaxed))
+    }
+
+    /// Whether it can be read from the bucket.
+    pub(crate) fn is_in_bucket(&self) -> bool {
+        self.uploaded.load(Ordering::Relaxed) && !self.outlived.load(Ordering::Relaxed)
+    }
+
+    /// The file, where only one on the disk will do.
+    pub(crate) fn disk(&self) -> Result<&Path, Error> {
+        self.path().ok_or_else(|| Error::Bucket {
+            url: self.file.clone(),
+            reason: "it is in the bucket, and read from there by a Reader only".to_owned(),
         })
     }
 
-    /// The file's path.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Its name in an error.
+    pub(crate) fn named(&self) -> PathBuf {
+        self.path().map_or_else(|| PathBuf::from(&self.file), Path::to_path_buf)
+    }
+
+    pub(crate) fn covers(&self) -> Covers {
+        self.name.covers
     }
 
     /// The footer with the page index, parsed. It is cached: a footer is parsed again only if the
-    /// store has more of them than its bound.
+    /// store has more of them than its bound. Of a segment in the bucket, ask a
+    /// [`Reader`](crate::Reader).
     pub fn metadata(&self) -> Result<Arc<ParquetMetaData>, Error> {
-        if let Some(metadata) = self.footers.find(self.seq) {
-            return Ok(metadata);
-        }
-        let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
-        let metadata = Arc::new(self.load(&file)?);
-        self.footers.put(self.seq, Arc::clone(&metadata));
-        Ok(metadata)
+        Ok(Arc::clone(&self.footer()?.metadata))
     }
 
-    /// Parses footer and page index again.
-    pub(crate) fn load(&self, file: &File) -> Result<ParquetMetaData, Error> {
-        let loaded = load(file, &self.path, self.bytes, self.checks);
-        Ok(loaded.inspect_err(|it| self.suspect_after(it))?.0)
+    /// The bloom filters of its ids, from the file the first time. They are kept with the footer. Of
+    /// a segment in the bucket there are none here.
+    pub fn blooms(self: &Arc<Self>) -> Result<Arc<Blooms>, Error> {
+        let path = self.disk()?;
+        let footer = self.footer()?;
+        if let Some(blooms) = footer.blooms.get() {
+            return Ok(Arc::clone(blooms));
+        }
+        let file = Checked::open(self)?;
+        let blooms = Blooms::read(&file, &footer.metadata).map_err(Error::parquet(path))?;
+        Ok(Arc::clone(footer.blooms.get_or_init(|| Arc::new(blooms))))
+    }
+
+    pub(crate) fn footer(&self) -> Result<Arc<Footer>, Error> {
+        if let Some(footer) = self.cached_footer() {
+            return Ok(footer);
+        }
+        let path = self.disk()?;
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        Ok(self.keep_footer(self.load(&file, path)?))
+    }
+
+    /// Reads and parses the end of the file again.
+    pub(crate) fn load(&self, file: &File, path: &Path) -> Result<Footer, Error> {
+        let loaded = load(file, path, self.bytes, self.name);
+        loaded.inspect_err(|it| self.suspect_after(it))
     }
 
     /// Notes that the file may be damaged, if that is what the error says.
@@ -162,19 +256,82 @@ impl Segment {
         self.suspect.swap(false, Ordering::AcqRel)
     }
 
+    pub(crate) fn cached_footer(&self) -> Option<Arc<Footer>> {
+        self.footers.find(self.key)
+    }
+
+    pub(crate) fn keep_footer(&self, footer: Footer) -> Arc<Footer> {
+        let footer = Arc::new(footer);
+        self.footers.put(self.key, Arc::clone(&footer));
+        footer
+    }
+
+    /// Whether the file goes with the last holder.
+    pub(crate) fn is_expired(&self) -> bool {
+        self.expired.load(Ordering::Acquire)
+    }
+
     /// The file goes with the last holder.
     pub(crate) fn expire(&self) {
         self.expired.store(true, Ordering::Release);
     }
 }
 
+impl Known {
+    /// What a parsed footer says, if it is of the segment that its name says.
+    pub(crate) fn read(
+        footer: &Footer,
+        table: &str,
+        name: Name,
+        bytes: u64,
+        known: Option<&SchemaRef>,
+    ) -> Result<Self, Wrong> {
+        let metadata = &footer.metadata;
+        let pairs = metadata.file_metadata().key_value_metadata();
+        let number = |key| pair(pairs, key)?.parse::<i64>().ok();
+        if pair(pairs, keys::TABLE) != Some(table) {
+            return Err(Wrong::Said("it is of another table"));
+        }
+        let min_ts = number(keys::MIN_TS).ok_or(Wrong::Said("its footer has no first time"))?;
+        let max_ts = number(keys::MAX_TS).ok_or(Wrong::Said("its footer has no last time"))?;
+        let sealed_at = number(keys::SEALED_AT);
+        let sealed_at = sealed_at.ok_or(Wrong::Said("its footer has no time of sealing"))?;
+        let origin = pair(pairs, keys::STORE).and_then(|it| u64::from_str_radix(it, 16).ok());
+        let origin = origin.ok_or(Wrong::Said("its footer does not name its store"))?;
+        let seals = pair(pairs, keys::SEALS).and_then(Seals::parse);
+        let seals = seals.filter(|it| it.covers() == Some(name.covers));
+        let seals = seals.ok_or(Wrong::Said("its name has other seals"))?;
+        let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or_default();
+        if rows != name.rows {
+            return Err(Wrong::Said("its name has another number of rows"));
+        }
+        let arrow = ArrowReaderMetadata::try_new(Arc::clone(metadata), ArrowReaderOptions::new());
+        let arrow = arrow.map_err(Wrong::Parquet)?;
+        // The footer's own pairs are no part of what the table is.
+        let mut found = Schema::clone(arrow.schema());
+        found.metadata.retain(|key, _| !key.starts_with("kubeshark."));
+        let schema = match known {
+            Some(known) if **known == found => Arc::clone(known),
+            _ => Arc::new(found),
+        };
+        let (table, data) = (table.to_owned(), footer.blocks.len);
+        Ok(Self { table, name, bytes, min_ts, max_ts, schema, sealed_at, seals, origin, data })
+    }
+}
+
 impl Drop for Segment {
     fn drop(&mut self) {
-        self.footers.forget(self.seq);
-        if *self.expired.get_mut()
-            && let Err(error) = std::fs::remove_file(&self.path)
-        {
-            tracing::warn!(path = %self.path.display(), %error, "could not delete a segment");
+        self.footers.forget(self.key);
+        if !*self.expired.get_mut() {
+            return;
+        }
+        match &self.place {
+            Place::Disk(path) => {
+                if let Err(error) = std::fs::remove_file(path) {
+                    tracing::warn!(path = %path.display(), %error, "could not delete a segment");
+                }
+            }
+            Place::Bucket(objects) => objects.forget(&self.known()),
         }
     }
 }
@@ -191,58 +348,8 @@ impl fmt::Debug for Segment {
     }
 }
 
-/// A segment's file name: what must be known of it even when its content is damaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Name {
-    /// The earliest `ts`; times before 1970 stand as 0.
-    pub(crate) min_ts: i64,
-    pub(crate) seq: u64,
-    pub(crate) rows: u64,
-    pub(crate) checks: Checks,
-}
-
-/// Checksums of what is read before a query, and so is checked before it is parsed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Checks {
-    pub(crate) footer: u32,
-    pub(crate) index: u32,
-}
-
-impl Name {
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        let mut parts = name.strip_suffix(".parquet")?.split('-');
-        let min_ts = parts.next()?.parse().ok()?;
-        let seq = parts.next()?.parse().ok()?;
-        let rows = parts.next()?.parse().ok()?;
-        let checks = u64::from_str_radix(parts.next()?, 16).ok()?;
-        let (footer, index) = ((checks >> 32) as u32, checks as u32);
-        let found = Self { min_ts, seq, rows, checks: Checks { footer, index } };
-        (parts.next().is_none() && found.to_string() == name).then_some(found)
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { min_ts, seq, rows, checks: Checks { footer, index } } = self;
-        let min_ts = (*min_ts).max(0);
-        write!(f, "{min_ts:020}-{seq:08}-{rows}-{footer:08x}{index:08x}.parquet")
-    }
-}
-
-/// The checksums of a file's end: `tail` starts where the page index does.
-pub(crate) fn checks(tail: &[u8]) -> Option<Checks> {
-    let footer = tail.len().checked_sub(footer_bytes(tail)?)?;
-    let (index, footer) = tail.split_at(footer);
-    Some(Checks { footer: check(footer), index: check(index) })
-}
-
-/// Reads footer and page index, which are checked before they are parsed.
-fn load(
-    file: &File,
-    path: &Path,
-    size: u64,
-    expected: Checks,
-) -> Result<(ParquetMetaData, Blocks), Error> {
+/// Reads footer and page index, each checked before it is parsed.
+fn load(file: &File, path: &Path, size: u64, name: Name) -> Result<Footer, Error> {
     let damaged = |reason: &str| Error::Damaged { path: path.to_path_buf(), reason: reason.into() };
     let read = |from: u64, to: u64| {
         let mut bytes = vec![0; usize::try_from(to - from).unwrap_or_default()];
@@ -259,100 +366,12 @@ fn load(
         return Err(damaged("its footer is cut short"));
     }
     let footer = read(size - footer_len, size)?;
-    if expected.footer != check(&footer) {
-        return Err(damaged("its footer does not match its name"));
+    let decoded = footers::decode(&footer, name.checks).map_err(|it| it.of(path))?;
+    let data = decoded.1.len;
+    if data > size - footer_len {
+        return Err(damaged("its footer is of a longer file"));
     }
-    let metadata = ParquetMetaDataReader::decode_metadata(&footer[..footer.len() - 8]);
-    let metadata = metadata.map_err(Error::parquet(path))?;
-    let blocks = pair(metadata.file_metadata().key_value_metadata(), keys::BLOCKS);
-    let blocks = blocks.and_then(Blocks::parse).filter(|it| it.len <= size - footer_len);
-    let blocks = blocks.ok_or_else(|| damaged("its footer has no checksums of its rows"))?;
-    let index = read(blocks.len, size - footer_len)?;
-    if expected.index != check(&index) {
-        return Err(damaged("its page index does not match its name"));
-    }
+    let index = read(data, size - footer_len)?;
     let tail = Bytes::from([index, footer].concat());
-    let mut reader = ParquetMetaDataReader::new_with_metadata(metadata)
-        .with_page_index_policy(PageIndexPolicy::Optional);
-    reader.read_page_indexes_sized(&tail, size).map_err(Error::parquet(path))?;
-    let metadata = reader.finish().map_err(Error::parquet(path))?;
-    Ok((metadata, blocks))
-}
-
-/// The length of footer and trailer, from the trailer at the end of `tail`.
-fn footer_bytes(tail: &[u8]) -> Option<usize> {
-    let [len, magic] = tail.last_chunk::<8>()?.as_chunks::<4>().0 else { return None };
-    (magic == b"PAR1").then(|| u32::from_le_bytes(*len) as usize + 8)
-}
-
-fn check(bytes: &[u8]) -> u32 {
-    let mut hasher = XxHash64::with_seed(0);
-    hasher.write(bytes);
-    hasher.finish() as u32
-}
-
-fn pair<'a>(
-    pairs: Option<&'a Vec<parquet::file::metadata::KeyValue>>,
-    key: &str,
-) -> Option<&'a str> {
-    pairs?.iter().find(|it| it.key == key)?.value.as_deref()
-}
-
-/// Parsed footers, up to a bound in bytes; the one not asked for longest goes first.
-#[derive(Debug)]
-pub(crate) struct Footers {
-    bound: usize,
-    held: Mutex<Held>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    bytes: usize,
-    asked: u64,
-    footers: HashMap<u64, Footer>,
-}
-
-#[derive(Debug)]
-struct Footer {
-    metadata: Arc<ParquetMetaData>,
-    bytes: usize,
-    asked: u64,
-}
-
-impl Footers {
-    pub(crate) fn new(bound: usize) -> Arc<Self> {
-        Arc::new(Self { bound, held: Mutex::default() })
-    }
-
-    fn find(&self, seq: u64) -> Option<Arc<ParquetMetaData>> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.asked += 1;
-        let asked = held.asked;
-        let footer = held.footers.get_mut(&seq)?;
-        footer.asked = asked;
-        Some(Arc::clone(&footer.metadata))
-    }
-
-    fn put(&self, seq: u64, metadata: Arc<ParquetMetaData>) {
-        let bytes = metadata.memory_size();
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.asked += 1;
-        let footer = Footer { metadata, bytes, asked: held.asked };
-        held.bytes += bytes;
-        if let Some(before) = held.footers.insert(seq, footer) {
-            held.bytes -= before.bytes;
-        }
-        while held.bytes > self.bound && held.footers.len() > 1 {
-            let oldest = held.footers.iter().min_by_key(|it| it.1.asked).map(|it| *it.0);
-            let Some(gone) = oldest.and_then(|it| held.footers.remove(&it)) else { return };
-            held.bytes -= gone.bytes;
-        }
-    }
-
-    fn forget(&self, seq: u64) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(gone) = held.footers.remove(&seq) {
-            held.bytes -= gone.bytes;
-        }
-    }
+    footers::complete(decoded, &tail, size, name.checks).map_err(|it| it.of(path))
 }

@@ -63,6 +63,15 @@ impl Disk {
         file.write(bytes.get(..taken).unwrap_or(bytes))
     }
 
+    pub(crate) fn write_all(&self, file: &File, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = self.write(file, bytes)?;
+            let left = bytes.get(written..).filter(|_| written > 0);
+            bytes = left.ok_or(io::ErrorKind::WriteZero)?;
+        }
+        Ok(())
+    }
+
     /// Writes over what was written before.
     pub(crate) fn overwrite(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         let Some(faults) = &self.faults else { return file.write_all_at(bytes, at) };

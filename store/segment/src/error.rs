@@ -62,6 +62,14 @@ pub enum Error {
         /// What Parquet says.
         source: ParquetError,
     },
+    /// The bucket is named wrongly, or does not do what is asked of it.
+    #[error("bucket {url}: {reason}")]
+    Bucket {
+        /// As it was named.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The operating system refused.
     #[error("could not {doing} {}: {source}", path.display())]
     Io {
@@ -105,7 +113,9 @@ impl Error {
     /// Whether the file's content is at fault, and not the process or the machine.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
-            Self::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
+            }
             Self::Damaged { .. } | Self::Parquet { .. } => true,
             _ => false,
         }

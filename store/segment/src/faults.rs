@@ -1,18 +1,23 @@
 //! Disks that fail, and what the store must still do on them.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{ArrayRef, RecordBatch, StringViewArray, TimestampNanosecondArray, UInt64Array};
+use futures::TryStreamExt;
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use schema::{Field, Kind, Table};
 
+mod objects;
+
+pub(crate) use self::objects::Moody;
 use crate::disk::{Faults, Step};
-use crate::{Loss, Options, Store};
+use crate::{Bucket, Layout, Loss, Options, Reader, Segment, Store};
 
 /// A disk of so many bytes.
 #[derive(Debug)]
@@ -58,8 +63,8 @@ struct Failing {
     journal_fails: bool,
     /// How many of them failed.
     journal: AtomicU64,
-    /// The segment that could not be read last.
-    unread: Mutex<PathBuf>,
+    /// The segments that could not be read.
+    unread: Mutex<HashSet<PathBuf>>,
     /// Whether there was one that could then not be removed either: its rows are lost until it is
     /// found again.
     given_up: AtomicBool,
@@ -92,8 +97,8 @@ impl Faults for Failing {
             return Ok(());
         }
         match step {
-            Step::Read => *self.unread.lock().unwrap() = path.to_path_buf(),
-            Step::Remove if *self.unread.lock().unwrap() == path => {
+            Step::Read => drop(self.unread.lock().unwrap().insert(path.to_path_buf())),
+            Step::Remove if self.unread.lock().unwrap().contains(path) => {
                 self.given_up.store(true, Relaxed);
             }
             _ => {}
@@ -180,9 +185,13 @@ struct Life {
     faults: Arc<Failing>,
     random: Random,
     options: Options,
+    bucket: Arc<Moody>,
+    runtime: tokio::runtime::Runtime,
     /// Rows appended to each table: those numbered below.
     appended: BTreeMap<String, u64>,
     lost: BTreeMap<String, u64>,
+    /// Segments that were merged into others.
+    merged: u64,
 }
 
 impl Life {
@@ -204,16 +213,34 @@ impl Life {
             seal_after: Duration::from_secs(3600),
             append_wait: Duration::from_secs(10),
             keep_bytes_records: [40 << 10, 4 << 30][random.below(2) as usize],
-            row_group_rows: 64,
+            sealed: Layout { row_group_rows: 64, ..Layout::SEALED },
+            merged: Layout { row_group_rows: 100, zstd_level: 1, ..Layout::MERGED },
+            merge_bytes: [0, 32 << 20][random.below(2) as usize],
+            merge_inputs: [2, 4][random.below(2) as usize],
+            merge_share: 1.0,
+            bucket: (random.below(3) == 0).then(|| Bucket {
+                url: "memory:///".to_owned(),
+                settings: Vec::new(),
+                node: "node-1".to_owned(),
+                after: Duration::from_millis(random.below(40)),
+                keep_age: None,
+                keep_bytes: None,
+                cache_bytes: 1 << 20,
+            }),
             ..Options::default()
         };
+        let faults = Arc::new(faults);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Self {
             dir: tempfile::tempdir().unwrap(),
-            faults: Arc::new(faults),
+            bucket: Arc::new(Moody { failing: Some(Arc::clone(&faults)), ..Moody::default() }),
+            runtime: runtime.unwrap(),
+            faults,
             random,
             options,
             appended: BTreeMap::new(),
             lost: BTreeMap::new(),
+            merged: 0,
         }
     }
 
@@ -224,7 +251,8 @@ impl Life {
     fn open(&mut self) -> Store {
         let open = |it: &Self| {
             let faults = Arc::clone(&it.faults) as Arc<dyn Faults>;
-            Store::open_on(it.dir.path(), &tables(), it.options.clone(), Some(faults))
+            let bucket = Arc::clone(&it.bucket) as Arc<dyn object_store::ObjectStore>;
+            Store::open_on(it.dir.path(), &tables(), it.options.clone(), Some(faults), Some(bucket))
         };
         // A disk that fails at the start may keep the store closed, but may not harm it.
         let opened = open(self).or_else(|_| {
@@ -260,6 +288,7 @@ impl Life {
             }
             (10, Some(store)) => drop(self.check(store)),
             _ => {
+                self.merged += store.as_ref().map_or(0, |it| it.state().merged_segments);
                 *store = None;
                 *store = Some(self.open());
                 self.failing(true);
@@ -272,11 +301,12 @@ impl Life {
         let mut served = BTreeMap::new();
         for (table, appended) in &self.appended {
             let snapshot = store.snapshot(table);
-            let segments = snapshot.segments.iter().flat_map(|it| it.read(None).unwrap());
-            let batches = snapshot.hot.into_iter().map(Ok).chain(segments);
+            let mut batches = snapshot.hot;
+            for segment in &snapshot.segments {
+                batches.extend(self.read(segment));
+            }
             let mut found = Vec::new();
             for rows in batches {
-                let rows = rows.unwrap();
                 let numbers = rows.column(1).as_primitive::<UInt64Type>().values().to_vec();
                 assert_eq!(rows.columns(), batch(&numbers).columns(), "a torn row");
                 found.extend(numbers);
@@ -289,13 +319,42 @@ impl Life {
         served
     }
 
+    fn read(&self, segment: &Arc<Segment>) -> Vec<RecordBatch> {
+        if segment.is_local() {
+            return segment.read(None).unwrap().collect::<Result<_, _>>().unwrap();
+        }
+        let read = async {
+            let reader = Reader::new(Arc::clone(segment));
+            let batches = ParquetRecordBatchStreamBuilder::new(reader).await?.build()?;
+            batches.try_collect::<Vec<_>>().await
+        };
+        let read = self.runtime.block_on(read);
+        // A bucket that fails says so; it serves nothing else.
+        assert!(read.is_ok() || self.faults.on.load(Relaxed), "{read:?}");
+        read.unwrap_or_default()
+    }
+
+    /// Waits until it is known what the bucket has.
+    fn wait(&self, store: &Store) {
+        let until = Instant::now() + Duration::from_secs(60);
+        let settled = |it: &crate::StoreState| it.bucket_listed && it.doubtful_rows == 0;
+        while !settled(&store.state()) {
+            assert!(Instant::now() < until, "{:?}", store.state());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn live(&mut self) {
         let mut store = Some(self.open());
         self.failing(true);
         for _ in 0..40 {
             self.step(&mut store);
         }
-        // The disk is well again: capture goes on, and everything comes to its sum.
+        self.recover(store);
+    }
+
+    /// The disk is well again: capture goes on, and everything comes to its sum.
+    fn recover(&mut self, store: Option<Store>) {
         self.failing(false);
         drop(store);
         let store = self.open();
@@ -303,13 +362,18 @@ impl Life {
         *next += 1;
         store.append("http", batch(&[*next - 1])).unwrap();
         store.seal().unwrap();
+        self.wait(&store);
         let losses = store.maintain(0);
         self.count(losses);
         let kept = self.check(&store);
         drop(store);
         let store = self.open();
+        self.wait(&store);
         let served = self.check(&store);
         assert_eq!(served, kept, "what is sealed stays");
+        // What expired while somebody read it is told now.
+        let losses = store.maintain(0);
+        self.count(losses);
         assert!(store.append("http", batch(&[])).is_ok());
         for (table, served) in served {
             let appended = self.appended[&table];
@@ -334,7 +398,7 @@ fn on_a_failing_disk_nothing_torn_is_served_and_every_row_is_there_or_counted() 
         }
         Err(_) => 0..300,
     };
-    let (mut failed, mut exact) = (0, 0);
+    let (mut failed, mut exact, mut merged, mut moved) = (0, 0, 0, 0);
     for seed in seeds.clone() {
         let mut life = Life::new(seed);
         let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| life.live()));
@@ -344,6 +408,57 @@ fn on_a_failing_disk_nothing_torn_is_served_and_every_row_is_there_or_counted() 
         }
         failed += life.faults.failed.load(Relaxed);
         exact += u64::from(life.faults.journal.load(Relaxed) == 0);
+        merged += life.merged;
+        moved += life.runtime.block_on(life.bucket.objects()).len();
     }
-    println!("{failed} steps failed in {} lives; in {exact} the journal never did", seeds.count());
+    println!(
+        "{failed} steps failed in {} lives; in {exact} the journal never did; {merged} segments were merged, and {moved} \
+         objects are in buckets",
+        seeds.clone().count()
+    );
+    assert!(seeds.count() < 300 || (failed > 0 && exact > 0 && merged > 0 && moved > 0));
+}
+
+#[test]
+fn a_disk_that_fails_while_segments_are_merged_costs_no_row() {
+    let (mut failed, mut merged, mut given_up) = (0, 0, 0);
+    for seed in 1000..1030 {
+        let mut life = Life::new(seed);
+        life.options.merge_bytes = 0;
+        life.options.keep_bytes_records = 4 << 30;
+        let store = life.open();
+        for part in 0..12 {
+            store.append("http", batch(&(part * 50..part * 50 + 50).collect::<Vec<_>>())).unwrap();
+            store.seal().unwrap();
+        }
+        life.appended.insert("http".to_owned(), 600);
+        drop(store);
+        life.options.merge_bytes = 32 << 20;
+        for _ in 0..6 {
+            // Nothing fails while it opens: this is about merging.
+            let store = life.open();
+            life.failing(true);
+            // On a busy machine it takes its time.
+            let until = Instant::now() + Duration::from_millis(500);
+            let before = life.faults.failed.load(Relaxed);
+            while store.state().merged_segments < 3
+                && life.faults.failed.load(Relaxed) < before + 4
+                && Instant::now() < until
+            {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            life.check(&store);
+            merged += store.state().merged_segments;
+            drop(store);
+            life.failing(false);
+        }
+        life.recover(None);
+        failed += life.faults.failed.load(Relaxed);
+        given_up += u64::from(life.faults.given_up.load(Relaxed));
+        assert!(life.lost.is_empty() || life.options.bucket.is_some(), "{:?}", life.lost);
+    }
+    println!(
+        "{failed} steps failed, {merged} segments were merged, {given_up} files were given up"
+    );
+    assert!(failed > 50 && merged > 50, "{failed} {merged}");
 }

@@ -18,7 +18,7 @@ use crate::Error;
 use crate::disk::Disk;
 
 /// Rows of one table that are in memory only, or were lost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) table: String,
     /// The segment they are being sealed into.
@@ -27,6 +27,15 @@ pub(crate) struct Entry {
     /// The stage at which they were lost.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) lost: Option<Cow<'static, str>>,
+    /// The name of their segment, where the bucket may have it or its file may not be gone yet.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) file: Option<String>,
+    /// Whether they are lost even if the bucket has it.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub(crate) sure: bool,
+    /// The store that numbered that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) origin: Option<u64>,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
     pub(crate) from: i64,
@@ -134,13 +143,11 @@ fn parse(slot: &[u8]) -> Option<(u64, Vec<Entry>)> {
 /// All entries as one, of no table: less is known, but the number is right.
 fn sum(entries: &[Entry]) -> Entry {
     Entry {
-        table: String::new(),
-        seq: None,
-        lost: None,
         rows: entries.iter().map(|it| it.rows).sum(),
         bytes: entries.iter().map(|it| it.bytes).sum(),
         from: entries.iter().map(|it| it.from).min().unwrap_or_default(),
         to: entries.iter().map(|it| it.to).max().unwrap_or_default(),
+        ..Entry::default()
     }
 }
 
@@ -150,8 +157,8 @@ fn hash(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// Enough for more than a hundred tables.
-const SLOT: usize = 16 << 10;
+/// Enough for more than a hundred tables, and a hundred segments that expire at once.
+const SLOT: usize = 64 << 10;
 /// `checksum generation length\n`.
 const HEAD: usize = 16 + 1 + 16 + 1 + 8 + 1;
 
@@ -160,15 +167,8 @@ mod tests {
     use super::*;
 
     fn entry(table: &str, rows: u64) -> Entry {
-        Entry {
-            table: table.to_owned(),
-            seq: None,
-            lost: None,
-            rows,
-            bytes: 10 * rows,
-            from: 1,
-            to: 2,
-        }
+        let table = table.to_owned();
+        Entry { table, rows, bytes: 10 * rows, from: 1, to: 2, ..Entry::default() }
     }
 
     #[test]
@@ -209,9 +209,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::new(dir.path(), None);
         let (mut journal, _) = Journal::open(&disk).unwrap();
-        let entries = (0..1000).map(|it| entry(&format!("table{it}"), 3)).collect::<Vec<_>>();
+        let entries = (0..4000).map(|it| entry(&format!("table{it}"), 3)).collect::<Vec<_>>();
         journal.write(&entries);
         let (_, Last::Said(said)) = Journal::open(&disk).unwrap() else { panic!() };
-        assert_eq!(said, [entry("", 3000)]);
+        assert_eq!(said, [entry("", 12_000)]);
     }
 }

@@ -1,15 +1,18 @@
 //! What the last process left: whole segments are catalogued, everything else is set aside.
-use std::collections::{BTreeMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow_schema::SchemaRef;
 
-use crate::catalog::{Footers, Name};
 use crate::disk::{Disk, Step};
+use crate::footers::Footers;
 use crate::journal::{Entry, Last};
-use crate::{Error, Loss, Options, Segment, stage};
+use crate::name::{Covers, Name};
+use crate::{Error, Loss, Options, Segment, merge, stage};
 
 /// What was found when a store was opened.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +57,29 @@ pub(crate) struct Found {
     pub(crate) segments: Vec<Arc<Segment>>,
     /// The segments whose rows are yet to be checked.
     pub(crate) unverified: Vec<Arc<Segment>>,
-    pub(crate) next_seq: u64,
+    /// The highest number of a seal of each table.
+    pub(crate) last_seqs: HashMap<String, u64>,
+    /// This store's own number.
+    pub(crate) origin: u64,
+    /// What is lost unless the bucket has it; nothing without a bucket.
+    pub(crate) doubts: Vec<Doubt>,
+    has_bucket: bool,
+}
+
+/// A segment that is gone from the disk, and may be in the bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    pub(crate) name: Name,
+    /// The store that numbered it.
+    pub(crate) origin: u64,
+    /// What is lost if it is not.
+    pub(crate) loss: Loss,
+}
+
+impl Doubt {
+    pub(crate) fn of(segment: &Segment, loss: Loss) -> Self {
+        Self { name: segment.name, origin: segment.origin, loss }
+    }
 }
 
 /// Looks through the folders of the declared tables, and through others that hold segments of ours
@@ -63,6 +88,7 @@ pub(crate) struct Found {
 pub(crate) fn recover(
     disk: &Disk,
     tables: &BTreeMap<String, SchemaRef>,
+    origin: u64,
     last: Last,
     footers: &Arc<Footers>,
     options: &Options,
@@ -71,9 +97,12 @@ pub(crate) fn recover(
         recovery: Recovery::default(),
         segments: Vec::new(),
         unverified: Vec::new(),
-        next_seq: 1,
+        last_seqs: HashMap::new(),
+        origin,
+        doubts: Vec::new(),
+        has_bucket: options.bucket.is_some(),
     };
-    let mut torn_seqs = HashSet::new();
+    let mut broken = Vec::new();
     for entry in list(&disk.dir)? {
         let Ok(folder) = entry.file_name().into_string() else { continue };
         if folder == TORN || !entry.path().is_dir() {
@@ -82,27 +111,40 @@ pub(crate) fn recover(
         let known = tables.get(&folder);
         for entry in list(&entry.path())? {
             let path = entry.path();
-            let name = entry.file_name().into_string().ok();
-            let name = name.as_deref().and_then(Name::parse);
+            let text = entry.file_name().into_string().ok();
+            let name = text.as_deref().and_then(Name::parse);
+            if known.is_some() && text.as_deref().is_some_and(merge::is_unfinished) {
+                // What was being merged is there as it was.
+                if let Err(error) = disk.remove(&path) {
+                    tracing::warn!(%error, "an unfinished merge is left behind");
+                }
+                continue;
+            }
             if name.is_none() && known.is_none() {
                 continue;
             }
             if let Some(name) = name {
-                found.next_seq = found.next_seq.max(name.seq.saturating_add(1));
+                let last = found.last_seqs.entry(folder.clone()).or_default();
+                *last = name.covers.last.max(*last);
             }
             let read = disk.may(Step::Read, &path);
             match read.and_then(|()| Segment::catalogue(&path, &folder, known, footers)) {
                 Ok(segment) => found.segments.push(Arc::new(segment)),
-                Err(error) => {
-                    torn_seqs.extend(name.map(|it| it.seq));
-                    found.set_aside(disk, &folder, &path, name, &reason(&error));
-                }
+                Err(error) => broken.push((folder.clone(), path, name, reason(&error))),
             }
         }
     }
-    found.segments.sort_by_key(|it| (it.sealed_at, it.seq));
-    found.verify(disk, options, &mut torn_seqs);
-    found.count_lost(last, &torn_seqs);
+    // The widest first, so that the rows of what lies within it are counted once.
+    broken.sort_by_key(|it| it.2.map(|it| widest_first(it.covers)));
+    let mut torn = Torns::default();
+    for (table, path, name, reason) in broken {
+        found.set_aside(disk, &table, &path, name, &reason, &torn);
+        torn.extend(name.map(|it| (table, it)));
+    }
+    found.settle_merges(disk, &mut torn);
+    found.segments.sort_by_key(|it| (it.sealed_at, it.covers().first));
+    found.verify(disk, options, &mut torn);
+    found.count_lost(last, &torn);
     let recovery = &mut found.recovery;
     recovery.segments = found.segments.len();
     recovery.rows = found.segments.iter().map(|it| it.rows).sum();
@@ -110,9 +152,57 @@ pub(crate) fn recover(
     Ok(found)
 }
 
+/// What was set aside, by table.
+type Torns = HashSet<(String, Name)>;
+
 impl Found {
+    /// Where the process died between finishing a merged segment and deleting what was merged into
+    /// it, only one of the two may stay: the merged one, if it is whole.
+    fn settle_merges(&mut self, disk: &Disk, torn: &mut Torns) {
+        let mut merged = self.segments.clone();
+        merged.retain(|it| it.covers().first < it.covers().last);
+        // The widest first: it may have come of others that were merged before.
+        merged.sort_by_key(|it| widest_first(it.covers()));
+        for segment in merged {
+            let inside = self.inside(&segment.table, |it| {
+                let other = it.origin == segment.origin && !Arc::ptr_eq(it, &segment);
+                other && segment.seals.contain_all(&it.seals)
+            });
+            let gone = !self.segments.iter().any(|it| Arc::ptr_eq(it, &segment));
+            if gone || inside.is_empty() {
+                continue;
+            }
+            let Err(error) = segment.verify() else {
+                for it in inside {
+                    it.expire();
+                    self.segments.retain(|other| !Arc::ptr_eq(other, &it));
+                }
+                continue;
+            };
+            torn.insert((segment.table.clone(), segment.name));
+            self.segments.retain(|it| !Arc::ptr_eq(it, &segment));
+            let (aside, loss) = retire(disk, &segment, &reason(&error));
+            if loss.is_none() {
+                keep_apart(&inside);
+            }
+            self.recovery.torn.push(aside);
+            if let Some(mut loss) = loss {
+                loss.rows = loss.rows.saturating_sub(rows_once(&inside));
+                self.lose(segment.name, segment.origin, loss);
+            }
+        }
+    }
+
+    /// A table's segments that were merged into another one, widest first.
+    fn inside(&self, table: &str, is_inside: impl Fn(&Arc<Segment>) -> bool) -> Vec<Arc<Segment>> {
+        let of = |it: &&Arc<Segment>| it.table == table && is_inside(it);
+        let mut inside = self.segments.iter().filter(of).cloned().collect::<Vec<_>>();
+        inside.sort_by_key(|it| widest_first(it.covers()));
+        inside
+    }
+
     /// Checks the newest rows now, up to a bound; the rest is for the background.
-    fn verify(&mut self, disk: &Disk, options: &Options, torn_seqs: &mut HashSet<u64>) {
+    fn verify(&mut self, disk: &Disk, options: &Options, torn: &mut Torns) {
         let mut left = options.verify_bytes;
         let mut damaged = Vec::new();
         for segment in self.segments.iter().rev() {
@@ -126,11 +216,13 @@ impl Found {
             }
         }
         for (segment, reason) in damaged {
-            torn_seqs.insert(segment.seq);
-            self.segments.retain(|it| it.seq != segment.seq || it.file != segment.file);
-            let (torn, loss) = retire(disk, &segment, &reason);
-            self.recovery.torn.push(torn);
-            self.recovery.losses.extend(loss);
+            torn.insert((segment.table.clone(), segment.name));
+            self.segments.retain(|it| !Arc::ptr_eq(it, &segment));
+            let (aside, loss) = retire(disk, &segment, &reason);
+            self.recovery.torn.push(aside);
+            if let Some(loss) = loss {
+                self.lose(segment.name, segment.origin, loss);
+            }
         }
     }
 
@@ -142,24 +234,55 @@ impl Found {
         path: &Path,
         name: Option<Name>,
         reason: &str,
+        before: &Torns,
     ) {
         let torn = set_aside(disk, table, path, reason);
-        if let Some(name) = name.filter(|_| torn.is_aside()) {
-            self.recovery.losses.push(Loss {
-                table: table.to_owned(),
-                from_ts: name.min_ts,
-                to_ts: name.min_ts,
-                stage: stage::TORN,
-                rows: name.rows,
-                bytes: torn.bytes,
-                detail: format!("{}: {reason}", torn.file),
+        if let Some(name) = name {
+            // Died while merging: what was merged into it may be there still.
+            let inside = self.inside(table, |it| {
+                it.covers() != name.covers && name.covers.contains(it.covers())
             });
+            if !torn.is_aside() {
+                keep_apart(&inside);
+            } else if !self.has(table, name.covers, before) {
+                let loss = Loss {
+                    table: table.to_owned(),
+                    from_ts: name.min_ts,
+                    to_ts: name.min_ts,
+                    stage: stage::TORN,
+                    rows: name.rows.saturating_sub(rows_once(&inside)),
+                    bytes: torn.bytes,
+                    detail: format!("{}: {reason}", torn.file),
+                };
+                self.lose(name, self.origin, loss);
+            }
         }
         self.recovery.torn.push(torn);
     }
 
+    fn lose(&mut self, name: Name, origin: u64, loss: Loss) {
+        if loss.rows == 0 {
+            return;
+        }
+        if self.has_bucket {
+            self.doubts.push(Doubt { name, origin, loss });
+        } else {
+            self.recovery.losses.push(loss);
+        }
+    }
+
+    /// Whether the rows of a segment with these numbers are in another one, that is whole or was
+    /// counted.
+    fn has(&self, table: &str, covers: Covers, torn: &Torns) -> bool {
+        let mut own = self.segments.iter().filter(|it| it.origin == self.origin);
+        let whole =
+            own.any(|it| it.table == table && it.covers() != covers && it.seals.contain(covers));
+        let mut torn = torn.iter().filter(|it| it.0 == table && it.1.covers != covers);
+        whole || torn.any(|it| it.1.covers.contains(covers))
+    }
+
     /// Rows that were in memory are lost, but for those whose segment was finished.
-    fn count_lost(&mut self, last: Last, torn_seqs: &HashSet<u64>) {
+    fn count_lost(&mut self, last: Last, torn: &Torns) {
         let entries = match last {
             Last::New => return,
             Last::Said(entries) => entries,
@@ -176,16 +299,30 @@ impl Found {
                 return;
             }
         };
-        let sealed = self.segments.iter().map(|it| it.seq).collect::<HashSet<_>>();
-        let is_sealed = |it: &Entry| {
-            it.seq.is_some_and(|seq| sealed.contains(&seq) || torn_seqs.contains(&seq))
+        // A segment that was to go may not have gone.
+        let is_there = |entry: &Entry| {
+            let of_table = self.segments.iter().filter(|it| it.table == entry.table);
+            let mut torn = torn.iter().filter(|it| it.0 == entry.table).map(|it| it.1);
+            if let Some(name) = entry.file.as_deref().and_then(Name::parse) {
+                let of_store = |it: &Segment| Some(it.origin) == entry.origin;
+                of_table
+                    .clone()
+                    .any(|it| it.name == name || of_store(it) && it.seals.contain(name.covers))
+                    || torn.any(|it| it == name)
+            } else if let Some(seal) = entry.seq.map(Covers::one) {
+                of_table.clone().any(|it| it.seals.contain(seal))
+                    || torn.any(|it| it.covers.contains(seal))
+            } else {
+                false
+            }
         };
-        for entry in entries.into_iter().filter(|it| it.rows > 0 && !is_sealed(it)) {
+        let entries = entries.into_iter().filter(|it| it.rows > 0 && !is_there(it));
+        for entry in entries.collect::<Vec<_>>() {
             let (stage, detail) = match &entry.lost {
                 None => (stage::CRASH, "in memory when the process died"),
                 Some(stage) => (stage::known(stage), "not yet told when the process died"),
             };
-            self.recovery.losses.push(Loss {
+            let loss = Loss {
                 detail: detail.to_owned(),
                 table: entry.table,
                 from_ts: entry.from,
@@ -193,14 +330,45 @@ impl Found {
                 stage,
                 rows: entry.rows,
                 bytes: entry.bytes,
-            });
+            };
+            match entry.file.as_deref().and_then(Name::parse) {
+                Some(name) if !entry.sure => {
+                    self.lose(name, entry.origin.unwrap_or(self.origin), loss)
+                }
+                _ => self.recovery.losses.push(loss),
+            }
         }
     }
 }
 
+/// The rows of segments sorted by where they begin, widest first, without those of segments that
+/// lie within others.
+fn rows_once(segments: &[Arc<Segment>]) -> u64 {
+    let mut end = None;
+    let rows = segments.iter().map(|it| {
+        if end.is_some_and(|end| it.covers().last <= end) {
+            return 0;
+        }
+        end = Some(it.covers().last);
+        it.rows
+    });
+    rows.sum()
+}
+
+/// What contains others comes before them.
+fn widest_first(covers: Covers) -> (u64, Reverse<u64>) {
+    (covers.first, Reverse(covers.last))
+}
+
+/// Their rows are also in a file that is not served and yet stays where it is. It may be read one
+/// day, and then takes the place of just those: they are not merged with others.
+fn keep_apart(segments: &[Arc<Segment>]) {
+    segments.iter().for_each(|it| it.ripe.store(true, Ordering::Relaxed));
+}
+
 /// Sets a catalogued segment aside, and says what is lost with it once it is.
 pub(crate) fn retire(disk: &Disk, segment: &Segment, reason: &str) -> (Torn, Option<Loss>) {
-    let torn = set_aside(disk, &segment.table, segment.path(), reason);
+    let torn = set_aside(disk, &segment.table, &segment.named(), reason);
     let loss = torn.is_aside().then(|| Loss {
         table: segment.table.clone(),
         from_ts: segment.min_ts,

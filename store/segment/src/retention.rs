@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Options, Segment};
+use crate::{Bucket, Options, Segment};
 
 /// What is kept and expires together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl Class {
         if table == "packets" { Self::Packets } else { Self::Records }
     }
 
-    fn quota(self, options: &Options) -> u64 {
+    pub(crate) fn quota(self, options: &Options) -> u64 {
         match self {
             Self::Records => options.keep_bytes_records,
             Self::Packets => options.keep_bytes_packets,
@@ -38,7 +38,8 @@ pub(crate) fn expired(
     options: &Options,
     now: i64,
 ) -> Vec<(Arc<Segment>, &'static str)> {
-    segments.sort_by_key(|it| (it.sealed_at, it.seq));
+    segments.retain(|it| it.is_local());
+    segments.sort_by_key(|it| (it.sealed_at, it.covers().first));
     let mut gone = Vec::new();
     if let Some(age) = options.keep_age {
         let before = now.saturating_sub(nanoseconds(age));
@@ -60,6 +61,33 @@ pub(crate) fn expired(
     gone
 }
 
+/// The segments of the bucket that are older, or more, than it is to keep at `now`, with the
+/// reason. The one sealed first goes first.
+pub(crate) fn expired_in_bucket(
+    mut segments: Vec<Arc<Segment>>,
+    bucket: &Bucket,
+    now: i64,
+) -> Vec<(Arc<Segment>, &'static str)> {
+    segments.retain(|it| it.is_in_bucket());
+    segments.sort_by_key(|it| (it.sealed_at, it.covers().first));
+    let mut gone = Vec::new();
+    if let Some(age) = bucket.keep_age {
+        let before = now.saturating_sub(nanoseconds(age));
+        let old = segments.extract_if(.., |it| it.sealed_at < before);
+        gone.extend(old.map(|it| (it, "older than the bucket keeps")));
+    }
+    let kept = segments.iter().map(|it| it.bytes).sum::<u64>();
+    let mut over = kept.saturating_sub(bucket.keep_bytes.unwrap_or(u64::MAX));
+    for segment in segments {
+        if over == 0 {
+            break;
+        }
+        over = over.saturating_sub(segment.bytes);
+        gone.push((segment, "more than the bucket keeps"));
+    }
+    gone
+}
+
 /// Segments to give up so that `bytes` fit on a full disk: of the class that takes the larger part
 /// of its quota, the one sealed first goes first. One that a scan holds frees nothing now, and
 /// stays. `segments` are clones of what the store holds.
@@ -68,8 +96,8 @@ pub(crate) fn shed(
     options: &Options,
     bytes: u64,
 ) -> Vec<Arc<Segment>> {
-    segments.retain(|it| Arc::strong_count(it) <= 2);
-    segments.sort_by_key(|it| (it.sealed_at, it.seq));
+    segments.retain(|it| Arc::strong_count(it) <= 2 && it.is_local());
+    segments.sort_by_key(|it| (it.sealed_at, it.covers().first));
     let mut gone = Vec::new();
     let mut freed = 0;
     while freed < bytes && !segments.is_empty() {
@@ -88,6 +116,7 @@ pub(crate) fn shed(
     gone
 }
 
-fn nanoseconds(duration: Duration) -> i64 {
+/// As many as there are, or as fit.
+pub(crate) fn nanoseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }

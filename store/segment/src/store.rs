@@ -1,27 +1,42 @@
 //! The store: rows in memory, rows in segments, and the thread that moves them from one to the
 //! other.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
 use schema::Table;
+use tokio::sync::Notify;
 
-use crate::catalog::Footers;
+mod replace;
+mod state;
+mod tier;
+
+pub use self::replace::Replacement;
+
+use self::replace::Covering;
+use self::state::{Failure, Held, IDLE, Job, State, bytes_of};
+use self::tier::Tier;
+use crate::bucket::{Bucket, Objects};
+use crate::coverage::{self, Coverage};
 use crate::disk::{Disk, Faults, Step};
+use crate::footers::Footers;
 use crate::hot::Rows;
-use crate::journal::{Entry, Journal};
+use crate::journal::Journal;
+use crate::merge::{self, Merge};
 use crate::recover::{self, Found, Recovery};
-use crate::writer::{self, Draft};
-use crate::{Error, Loss, Segment, hot, retention, stage};
+use crate::writer::{self, Draft, Target};
+use crate::{Error, Layout, Loss, Segment, hot, retention, stage};
 
 /// How much the store keeps, where, and for how long.
 #[derive(Clone, Debug)]
@@ -39,17 +54,24 @@ pub struct Options {
     pub keep_bytes_packets: u64,
     /// Segments are kept this long from sealing; `None`: as long as the quota allows.
     pub keep_age: Option<Duration>,
-    /// Zstandard's level.
-    pub zstd_level: i32,
+    /// How sealed segments are laid out.
+    pub sealed: Layout,
+    /// How merged segments are laid out.
+    pub merged: Layout,
     /// The store goes with the process: segments are written to be read soon, neither compressed
     /// nor indexed nor synced.
     pub scratch: bool,
-    /// A row group has at most this many rows.
-    pub row_group_rows: usize,
-    /// A row group has about at most this many bytes; one is held in memory while it is written.
-    pub row_group_bytes: usize,
+    /// Small segments are merged in the background into ones of up to about this many bytes; 0
+    /// merges none. Merging takes about twice that in memory, and once on the disk.
+    pub merge_bytes: u64,
+    /// It takes this many small segments to merge them: more make less work and more files.
+    pub merge_inputs: usize,
+    /// Merging takes at most this share of one core's time.
+    pub merge_share: f64,
     /// Parsed footers take at most this many bytes of memory.
     pub footer_bytes: usize,
+    /// Where sealed segments go for long.
+    pub bucket: Option<Bucket>,
     /// How many bytes of the newest segments are compared with their checksums before the store
     /// opens; the rest is checked in the background.
     pub verify_bytes: u64,
@@ -64,11 +86,14 @@ impl Default for Options {
             keep_bytes_records: 4 << 30,
             keep_bytes_packets: 4 << 30,
             keep_age: None,
-            zstd_level: 3,
+            sealed: Layout::SEALED,
+            merged: Layout::MERGED,
             scratch: false,
-            row_group_rows: 128 << 10,
-            row_group_bytes: 32 << 20,
+            merge_bytes: 32 << 20,
+            merge_inputs: 16,
+            merge_share: 0.25,
             footer_bytes: 32 << 20,
+            bucket: None,
             verify_bytes: 256 << 20,
         }
     }
@@ -99,8 +124,20 @@ pub struct StoreState {
     pub tables: Vec<TableState>,
     /// Bytes of rows in memory.
     pub hot_bytes: u64,
-    /// Bytes of segments.
+    /// Bytes of segments on this node's disk.
     pub segment_bytes: u64,
+    /// Segments that were merged into others since the store was opened.
+    pub merged_segments: u64,
+    /// Their bytes.
+    pub merged_bytes: u64,
+    /// Bytes of segments in the bucket.
+    pub bucket_bytes: u64,
+    /// Whether the rows that only the bucket has can be read already; always, without a bucket.
+    pub bucket_listed: bool,
+    /// Rows that are gone from the disk, and lost unless the bucket turns out to have them.
+    pub doubtful_rows: u64,
+    /// Why the bucket does not do what is asked of it, until it does.
+    pub bucket_failing: Option<String>,
     /// Why the last segment could not be written, until one is.
     pub failing: Option<String>,
 }
@@ -116,8 +153,10 @@ pub struct TableState {
     pub hot_rows: u64,
     /// Bytes of rows in memory.
     pub hot_bytes: u64,
-    /// Bytes of segments.
+    /// Bytes of segments on this node's disk.
     pub bytes: u64,
+    /// Bytes of segments in the bucket.
+    pub bucket_bytes: u64,
     /// The number of segments.
     pub segments: usize,
     /// The earliest `ts`, nanoseconds since 1970.
@@ -131,7 +170,7 @@ impl Store {
     /// process left. Only one process can have it open. `tables` are the tables to append to; the
     /// others found on disk are served and expire all the same.
     pub fn open(dir: &Path, tables: &[Table], options: Options) -> Result<(Self, Recovery), Error> {
-        Self::open_on(dir, tables, options, None)
+        Self::open_on(dir, tables, options, None, None)
     }
 
     /// [`Store::open`] on a disk that may fail.
@@ -140,10 +179,12 @@ impl Store {
         tables: &[Table],
         options: Options,
         faults: Option<Arc<dyn Faults>>,
+        store: Option<Arc<dyn object_store::ObjectStore>>,
     ) -> Result<(Self, Recovery), Error> {
         create_private(dir)?;
         let dir = dir.canonicalize().map_err(Error::io("open", dir))?;
         let lock = lock(&dir)?;
+        let tier = tier(options.bucket.as_ref(), &dir, store)?;
         let mut declared = BTreeMap::new();
         let mut states = BTreeMap::new();
         for table in tables {
@@ -155,40 +196,78 @@ impl Store {
         }
         let disk = Disk::new(&dir, faults);
         disk.sync_dir(&dir)?;
+        let folders = declared.keys().cloned().collect::<Vec<_>>();
+        let mut coverage = Coverage::open(&disk, &folders)?;
         let (journal, last) = Journal::open(&disk)?;
         let footers = Footers::new(options.footer_bytes);
-        let found = recover::recover(&disk, &declared, last, &footers, &options)?;
-        let Found { recovery, segments, unverified, next_seq } = found;
+        let Identity { origin, lives } = Identity::next(&disk);
+        let found = recover::recover(&disk, &declared, origin, last, &footers, &options)?;
+        let Found { recovery, segments, unverified, last_seqs, doubts, .. } = found;
+        // What was lost, or may be.
+        let lost = recovery.losses.iter().chain(doubts.iter().map(|it| &it.loss));
+        if coverage.lose(&lost.collect::<Vec<_>>(), PACKETS) {
+            coverage.save(&disk, !options.scratch)?;
+        }
         for segment in segments {
             let held = states.entry(segment.table.clone());
             let held = held.or_insert_with(|| Held::new(Arc::clone(&segment.schema), None));
             held.segments.push(segment);
         }
+        // The clock may have been set back between two of them.
+        states.values_mut().for_each(|it| it.segments.sort_by_key(|it| it.covers().first));
+        for (name, held) in &mut states {
+            let last = last_seqs.get(name).copied().unwrap_or_default();
+            held.next_seq = last.max(lives.saturating_mul(LIFE_SEALS)).saturating_add(1);
+        }
         let state = State {
             tables: states,
             journal,
             hot_bytes: 0,
-            next_seq,
             waiting: 0,
             failure: None,
             failures: 0,
             losses: Vec::new(),
+            doubts,
+            leaving: Vec::new(),
             unverified: unverified.iter().map(Arc::downgrade).collect(),
+            merge_at: Instant::now(),
+            merged: (0, 0),
+            objects: tier.as_ref().map(|it| Arc::clone(&it.readers)),
+            tier_failure: None,
+            tier_listed: false,
             closing: false,
         };
         let shared = Arc::new(Shared {
             disk,
             options,
             footers,
+            origin,
             state: Mutex::new(state),
+            covering: Mutex::new(Covering::new(coverage)),
+            saving: Mutex::new(()),
             work: Condvar::new(),
             room: Condvar::new(),
+            sealed: Condvar::new(),
+            replaced: Condvar::new(),
+            changed: Notify::new(),
+            closes: Notify::new(),
         });
-        let thread = std::thread::Builder::new().name("segments".to_owned());
-        let sealer = Arc::clone(&shared);
-        let thread = thread.spawn(move || sealer.run());
-        let thread = thread.map_err(Error::io("start the writer of", &shared.disk.dir))?;
-        let owner = Owner { shared, thread: Mutex::new(Some(thread)), lock };
+        let mut owner = Owner { shared: Arc::clone(&shared), threads: Vec::new(), lock };
+        let start = |name: &str, run: fn(&Shared)| {
+            let (thread, shared) = (std::thread::Builder::new(), Arc::clone(&shared));
+            thread.name(name.to_owned()).spawn(move || run(&shared))
+        };
+        let failed = || Error::io("start the writer of", &shared.disk.dir);
+        owner.threads.push(start("segments", Shared::run).map_err(failed())?);
+        if shared.options.merge_bytes > 0 && !shared.options.scratch {
+            owner.threads.push(start("merge", Shared::run_merges).map_err(failed())?);
+        }
+        if let Some(tier) = tier {
+            let shared = Arc::clone(&shared);
+            let thread = std::thread::Builder::new().name("bucket".to_owned());
+            let thread = thread.spawn(move || shared.run_tier(&tier));
+            owner.threads.push(thread.map_err(failed())?);
+        }
         Ok((Self { owner: Arc::new(owner) }, recovery))
     }
 
@@ -200,16 +279,16 @@ impl Store {
 
     /// A table's rows as of now. A table that isn't there has none.
     pub fn snapshot(&self, table: &str) -> Snapshot {
+        self.owner.shared.lock().snapshot(table)
+    }
+
+    /// The rows of several tables, all as of one moment.
+    pub fn snapshots<'a>(
+        &self,
+        tables: impl IntoIterator<Item = &'a str>,
+    ) -> BTreeMap<String, Snapshot> {
         let state = self.owner.shared.lock();
-        let Some(held) = state.tables.get(table) else {
-            let schema = Arc::new(Schema::empty());
-            return Snapshot { schema, hot: Vec::new(), segments: Vec::new() };
-        };
-        Snapshot {
-            schema: Arc::clone(&held.schema),
-            hot: held.in_memory().map(|it| it.batch.clone()).collect(),
-            segments: held.segments.clone(),
-        }
+        tables.into_iter().map(|it| (it.to_owned(), state.snapshot(it))).collect()
     }
 
     /// Every table's declaration: those given when the store was opened, and those found on disk.
@@ -244,15 +323,11 @@ impl Store {
     }
 
     /// Expires what is not to be kept at `now` (nanoseconds since 1970), and hands over what was
-    /// lost since the last call, by whatever cause. Call it every few seconds.
+    /// lost since the last call, by whatever cause; what expires is lost once nobody reads it any
+    /// more and its file is gone. Call it every few seconds.
     pub fn maintain(&self, now: i64) -> Vec<Loss> {
         self.owner.shared.retain(now);
-        let mut state = self.owner.shared.lock();
-        let losses = std::mem::take(&mut state.losses);
-        if !losses.is_empty() {
-            state.write_journal();
-        }
-        losses
+        self.owner.shared.lock().take_losses(self.dir())
     }
 
     /// The store in numbers.
@@ -262,6 +337,12 @@ impl Store {
         StoreState {
             hot_bytes: state.hot_bytes as u64,
             segment_bytes: tables.iter().map(|it| it.bytes).sum(),
+            bucket_bytes: tables.iter().map(|it| it.bucket_bytes).sum(),
+            bucket_listed: state.objects.is_none() || state.tier_listed,
+            doubtful_rows: state.doubts.iter().map(|it| it.loss.rows).sum(),
+            bucket_failing: state.tier_failure.clone(),
+            merged_segments: state.merged.0,
+            merged_bytes: state.merged.1,
             failing: state.failure.as_ref().map(|it| it.reason.clone()),
             tables,
         }
@@ -271,7 +352,7 @@ impl Store {
 /// Held by every clone of a store; its end is the store's.
 struct Owner {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Vec<JoinHandle<()>>,
     lock: File,
 }
 
@@ -280,9 +361,13 @@ impl Drop for Owner {
         self.shared.lock().closing = true;
         self.shared.work.notify_all();
         self.shared.room.notify_all();
-        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|it| it.join().is_err()) {
-            tracing::error!("the thread that writes segments panicked");
+        self.shared.sealed.notify_all();
+        self.shared.closes.notify_waiters();
+        for thread in self.threads.drain(..) {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                tracing::error!(name, "a thread of the store panicked");
+            }
         }
         // Closing the file would do, but for a child that is being forked just now and has it too.
         if let Err(error) = self.lock.unlock() {
@@ -302,63 +387,23 @@ struct Shared {
     disk: Disk,
     options: Options,
     footers: Arc<Footers>,
+    /// Tells this store's segments from those of one that was here before.
+    origin: u64,
     state: Mutex<State>,
+    covering: Mutex<Covering>,
+    saving: Mutex<()>,
     /// There may be something to seal.
     work: Condvar,
     /// Something was sealed, or failed to be.
     room: Condvar,
-}
-
-struct State {
-    tables: BTreeMap<String, Held>,
-    journal: Journal,
-    /// Bytes of all rows in memory, those being sealed among them.
-    hot_bytes: usize,
-    next_seq: u64,
-    /// How many appends wait for room.
-    waiting: usize,
-    failure: Option<Failure>,
-    /// How often writing failed, ever.
-    failures: u64,
-    losses: Vec<Loss>,
-    unverified: VecDeque<Weak<Segment>>,
-    closing: bool,
-}
-
-/// The last attempt to write failed.
-struct Failure {
-    reason: String,
-    retry_at: Instant,
-}
-
-/// One table.
-struct Held {
-    schema: SchemaRef,
-    /// The index of column `ts`; none if the table can't be appended to.
-    ts: Option<usize>,
-    hot: Vec<Rows>,
-    /// When the first of the rows in memory came.
-    since: Option<Instant>,
-    /// Rows that are being written, and the number of their segment. Until that is in the list of
-    /// segments they are served from here.
-    sealing: Option<(u64, Arc<[Rows]>)>,
-    /// In the order of sealing.
-    segments: Vec<Arc<Segment>>,
-    /// Rows appended, ever.
-    appended: u64,
-    /// Of those, rows that are sealed or lost.
-    settled: u64,
-    /// Rows up to this many are to be sealed at once.
-    seal_to: u64,
-}
-
-/// Rows to seal.
-struct Job {
-    table: String,
-    schema: SchemaRef,
-    ts: usize,
-    seq: u64,
-    rows: Arc<[Rows]>,
+    /// There may be something to merge.
+    sealed: Condvar,
+    /// A replacement was made, or given up.
+    replaced: Condvar,
+    /// There may be something to upload.
+    changed: Notify,
+    /// The store closes.
+    closes: Notify,
 }
 
 impl Shared {
@@ -446,10 +491,15 @@ impl Shared {
     }
 
     fn seal(&self) -> Result<(), Error> {
+        self.seal_where(|_, _| true)
+    }
+
+    /// Seals the rows of those tables.
+    fn seal_where(&self, which: impl Fn(&str, &Held) -> bool) -> Result<(), Error> {
         let mut state = self.lock();
         let failures = state.failures;
         let mut goals = Vec::new();
-        for (name, held) in &mut state.tables {
+        for (name, held) in state.tables.iter_mut().filter(|it| which(it.0, it.1)) {
             held.seal_to = held.appended;
             goals.push((name.clone(), held.appended));
         }
@@ -526,12 +576,11 @@ impl Shared {
 
     fn write_or_panic(&self, job: &Job) -> Result<Segment, Error> {
         let draft = Draft {
-            table: &job.table,
-            schema: &job.schema,
-            ts: job.ts,
+            target: Target { table: &job.table, schema: &job.schema, ts: job.ts },
             rows: &job.rows,
             seq: job.seq,
             sealed_at: now(),
+            origin: self.origin,
         };
         let path = loop {
             match writer::write(&self.disk, &draft, &self.options) {
@@ -600,6 +649,108 @@ impl Shared {
         state.write_journal();
         drop(state);
         self.room.notify_all();
+        self.sealed.notify_one();
+        self.changed.notify_one();
+    }
+
+    /// The thread that merges.
+    fn run_merges(&self) {
+        while let Some(merge) = self.next_merge() {
+            let merged = catch_unwind(AssertUnwindSafe(|| self.merge(&merge)));
+            let merged = merged.unwrap_or_else(|_| {
+                let path = self.disk.dir.join(&merge.table);
+                Err(Error::Damaged { path, reason: "merging panicked".to_owned() })
+            });
+            self.finish_merge(&merge, merged);
+        }
+    }
+
+    /// Waits for segments to merge. None once the store closes.
+    fn next_merge(&self) -> Option<Merge> {
+        let mut state = self.lock();
+        while !state.closing {
+            if let Some(merge) = state.pick_merge(&self.options, Instant::now()) {
+                return Some(merge);
+            }
+            let waited = self.sealed.wait_timeout(state, IDLE);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        None
+    }
+
+    fn merge(&self, merge: &Merge) -> Result<Option<Segment>, Error> {
+        let mut began = Instant::now();
+        let rest = || {
+            let pause = merge::rest(began.elapsed(), self.options.merge_share);
+            let go_on = self.rest(pause);
+            began = Instant::now();
+            // What has expired, or is to be replaced, need not be written once more.
+            let leave = |it: &Arc<Segment>| it.is_expired() || it.wanted.load(Ordering::Relaxed);
+            go_on && !merge.inputs.iter().any(leave)
+        };
+        let path = merge::merge(&self.disk, merge, &self.options, rest)?;
+        let Some(path) = path else { return Ok(None) };
+        let read = self.disk.may(Step::Read, &path);
+        let merged = read.and_then(|()| {
+            Segment::catalogue(&path, &merge.table, Some(&merge.schema), &self.footers)
+        });
+        if merged.is_err()
+            && let Err(error) = self.disk.remove(&path)
+        {
+            // Its rows are still where they were. If it can be read one day, it takes the place of
+            // just those, and so they are not merged with others.
+            tracing::warn!(%error, "a merged segment can be neither read nor removed");
+            merge.inputs.iter().for_each(|it| it.ripe.store(true, Ordering::Relaxed));
+        }
+        merged.map(Some)
+    }
+
+    /// Lets others have the processor. False if what is being done is better left: the store
+    /// closes, or the disk fails and needs the room.
+    fn rest(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        let mut state = self.lock();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if state.closing || state.failure.is_some() {
+                return false;
+            }
+            if left.is_zero() {
+                return true;
+            }
+            let waited = self.sealed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn finish_merge(&self, merge: &Merge, merged: Result<Option<Segment>, Error>) {
+        let failed = merged.is_err();
+        if let Err(error) = &merged {
+            tracing::warn!(table = merge.table, %error, "could not merge segments");
+            if error.is_damage() {
+                merge.inputs.iter().for_each(|it| self.verify(it));
+            }
+        }
+        let mut state = self.lock();
+        merge.inputs.iter().for_each(|it| it.taken.store(false, Ordering::Relaxed));
+        if failed {
+            state.merge_at = Instant::now() + MERGE_AFTER;
+        }
+        if let Ok(Some(merged)) = merged {
+            let merged = Arc::new(merged);
+            if !state.replace(merge, &merged) {
+                // It has rows that were counted as gone.
+                merged.expire();
+            }
+            drop(state);
+            self.changed.notify_one();
+            tracing::debug!(
+                table = merge.table,
+                segments = merge.inputs.len(),
+                bytes = merged.bytes,
+                "merged segments"
+            );
+        }
     }
 
     /// Gives up segments for rows of about that size. False if there are none to give up.
@@ -636,14 +787,18 @@ impl Shared {
         }
         if !expired.is_empty() {
             state.write_journal();
+            self.changed.notify_one();
         }
         drop(state);
         // The files go here, outside the lock.
         drop(expired);
     }
 
-    /// Compares a segment with its checksum; sets it aside if they differ.
+    /// Compares a segment with its checksums; sets it aside if they differ.
     fn verify(&self, segment: &Arc<Segment>) {
+        if !segment.is_local() {
+            return;
+        }
         let Err(error) = segment.verify() else { return };
         if !error.is_damage() {
             tracing::warn!(file = segment.file, %error, "could not check a segment");
@@ -654,211 +809,15 @@ impl Shared {
             return;
         }
         match recover::retire(&self.disk, segment, &error.to_string()) {
+            // The bucket has it as it was.
+            (_, Some(_)) if state.move_to_bucket(segment) => {}
             (_, Some(loss)) => {
                 state.remove(segment);
-                state.lose(loss);
+                state.lose_local(segment, loss);
                 state.write_journal();
             }
             // It is served on, for what is read of it is checked, and tried again.
             (_, None) => segment.suspect_after(&error),
-        }
-    }
-}
-
-impl State {
-    /// The rows to seal next: those asked for, those of the largest table when memory is at its
-    /// threshold, those that waited long enough.
-    fn pick(&mut self, options: &Options, now: Instant) -> Option<Job> {
-        if self.failure.as_ref().is_some_and(|it| now < it.retry_at) {
-            return None;
-        }
-        let pressed = self.waiting > 0 || self.hot_bytes >= options.hot_bytes / 2;
-        let due = |it: &Held| {
-            self.closing
-                || it.settled < it.seal_to
-                || it.since.is_some_and(|since| now.duration_since(since) >= options.seal_after)
-        };
-        let candidates = self.tables.iter().filter(|it| !it.1.hot.is_empty());
-        let (name, _) = candidates
-            .filter(|it| pressed || due(it.1))
-            .max_by_key(|it| (due(it.1), bytes_of(&it.1.hot)))?;
-        let name = name.clone();
-        let seq = self.next_seq;
-        self.next_seq += 1;
-        let held = self.tables.get_mut(&name)?;
-        let rows = Arc::<[Rows]>::from(std::mem::take(&mut held.hot));
-        held.since = None;
-        held.sealing = Some((seq, Arc::clone(&rows)));
-        let job = Job { table: name, schema: Arc::clone(&held.schema), ts: held.ts?, seq, rows };
-        self.write_journal();
-        Some(job)
-    }
-
-    /// How long nothing will be due, if nothing is appended.
-    fn idle(&self, options: &Options, now: Instant) -> Duration {
-        let since = self.tables.values().filter_map(|it| it.since);
-        let due = since.map(|it| it + options.seal_after).min();
-        let retry = self.failure.as_ref().map(|it| it.retry_at).filter(|it| *it > now);
-        let next = retry.or(due);
-        next.map_or(IDLE, |it| it.saturating_duration_since(now)).min(IDLE)
-    }
-
-    /// Drops the oldest rows in memory of the largest table. False if there are none.
-    fn drop_oldest(&mut self) -> bool {
-        let largest = self.tables.iter_mut().max_by_key(|it| bytes_of(&it.1.hot));
-        let Some((name, held)) = largest.filter(|it| !it.1.hot.is_empty()) else { return false };
-        let rows = held.hot.remove(0);
-        held.settled += rows.len();
-        let loss = Loss {
-            table: name.clone(),
-            from_ts: rows.from,
-            to_ts: rows.to,
-            stage: stage::DISK,
-            rows: rows.len(),
-            bytes: rows.bytes as u64,
-            detail: "could not be written while memory was full".to_owned(),
-        };
-        self.hot_bytes -= rows.bytes;
-        self.lose(loss);
-        true
-    }
-
-    fn segments(&self) -> Vec<Arc<Segment>> {
-        self.tables.values().flat_map(|it| it.segments.iter().cloned()).collect()
-    }
-
-    fn holds(&self, segment: &Arc<Segment>) -> bool {
-        let held = self.tables.get(&segment.table);
-        held.is_some_and(|it| it.segments.iter().any(|it| Arc::ptr_eq(it, segment)))
-    }
-
-    /// False if it is gone already.
-    fn remove(&mut self, segment: &Arc<Segment>) -> bool {
-        let Some(held) = self.tables.get_mut(&segment.table) else { return false };
-        let at = held.segments.iter().position(|it| Arc::ptr_eq(it, segment));
-        at.map(|it| held.segments.remove(it)).is_some()
-    }
-
-    fn expire(&mut self, segment: &Arc<Segment>, stage: &'static str, detail: &str) {
-        if !self.remove(segment) {
-            return;
-        }
-        segment.expire();
-        self.lose(Loss {
-            table: segment.table.clone(),
-            from_ts: segment.min_ts,
-            to_ts: segment.max_ts,
-            stage,
-            rows: segment.rows,
-            bytes: segment.bytes,
-            detail: detail.to_owned(),
-        });
-    }
-
-    /// Queues a loss. Those of one table, stage and detail are one, so that the queue is bounded
-    /// even if nobody asks for it.
-    fn lose(&mut self, loss: Loss) {
-        let same = |it: &&mut Loss| {
-            it.table == loss.table && it.stage == loss.stage && it.detail == loss.detail
-        };
-        if let Some(before) = self.losses.iter_mut().find(same) {
-            before.from_ts = before.from_ts.min(loss.from_ts);
-            before.to_ts = before.to_ts.max(loss.to_ts);
-            before.rows += loss.rows;
-            before.bytes += loss.bytes;
-            return;
-        }
-        if self.losses.len() < QUEUED_LOSSES {
-            self.losses.push(loss);
-        } else if let Some(last) = self.losses.last_mut() {
-            last.rows += loss.rows;
-            last.bytes += loss.bytes;
-        }
-    }
-
-    /// Says in the journal what is in memory, and what nobody was told of yet.
-    fn write_journal(&mut self) {
-        let mut entries = self.untold();
-        for (table, held) in &self.tables {
-            let mut add = |seq: Option<u64>, rows: &[Rows]| {
-                let (Some(from), Some(to)) =
-                    (rows.iter().map(|it| it.from).min(), rows.iter().map(|it| it.to).max())
-                else {
-                    return;
-                };
-                let bytes = bytes_of(rows) as u64;
-                let rows = rows.iter().map(Rows::len).sum();
-                let table = table.clone();
-                entries.push(Entry { table, seq, lost: None, rows, bytes, from, to });
-            };
-            if let Some((seq, rows)) = &held.sealing {
-                add(Some(*seq), rows);
-            }
-            add(None, &held.hot);
-        }
-        self.journal.write(&entries);
-    }
-
-    /// The losses that wait to be told, one for each table and stage.
-    fn untold(&self) -> Vec<Entry> {
-        let mut entries = Vec::<Entry>::new();
-        for loss in self.losses.iter().filter(|it| it.rows > 0) {
-            let same =
-                |it: &&mut Entry| it.table == loss.table && it.lost.as_deref() == Some(loss.stage);
-            if let Some(before) = entries.iter_mut().find(same) {
-                before.rows += loss.rows;
-                before.bytes += loss.bytes;
-                before.from = before.from.min(loss.from_ts);
-                before.to = before.to.max(loss.to_ts);
-                continue;
-            }
-            entries.push(Entry {
-                table: loss.table.clone(),
-                seq: None,
-                lost: Some(loss.stage.into()),
-                rows: loss.rows,
-                bytes: loss.bytes,
-                from: loss.from_ts,
-                to: loss.to_ts,
-            });
-        }
-        entries
-    }
-}
-
-impl Held {
-    fn new(schema: SchemaRef, ts: Option<usize>) -> Self {
-        Self {
-            schema,
-            ts,
-            hot: Vec::new(),
-            since: None,
-            sealing: None,
-            segments: Vec::new(),
-            appended: 0,
-            settled: 0,
-            seal_to: 0,
-        }
-    }
-
-    /// Rows that are in no segment yet, oldest first.
-    fn in_memory(&self) -> impl Iterator<Item = &Rows> {
-        self.sealing.iter().flat_map(|it| it.1.iter()).chain(&self.hot)
-    }
-
-    fn state(&self, name: &str) -> TableState {
-        let hot_rows = self.in_memory().map(Rows::len).sum::<u64>();
-        let from = self.in_memory().map(|it| it.from);
-        let to = self.in_memory().map(|it| it.to);
-        TableState {
-            name: name.to_owned(),
-            rows: hot_rows + self.segments.iter().map(|it| it.rows).sum::<u64>(),
-            hot_rows,
-            hot_bytes: self.in_memory().map(|it| it.bytes as u64).sum(),
-            bytes: self.segments.iter().map(|it| it.bytes).sum(),
-            segments: self.segments.len(),
-            oldest: from.chain(self.segments.iter().map(|it| it.min_ts)).min(),
-            newest: to.chain(self.segments.iter().map(|it| it.max_ts)).max(),
         }
     }
 }
@@ -892,12 +851,75 @@ fn lock(dir: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
+/// What the thread of the bucket works with; tests bring the store.
+fn tier(
+    bucket: Option<&Bucket>,
+    dir: &Path,
+    store: Option<Arc<dyn object_store::ObjectStore>>,
+) -> Result<Option<Tier>, Error> {
+    let Some(bucket) = bucket else { return Ok(None) };
+    let cache = dir.join("cache");
+    let open = |cache| match &store {
+        Some(store) => {
+            Objects::on(Arc::clone(store), &object_store::path::Path::default(), bucket, cache)
+        }
+        None => Objects::open(bucket, cache),
+    };
+    let (objects, readers) = (Arc::new(open(None)?), Arc::new(open(Some(cache))?));
+    Ok(Some(Tier { bucket: bucket.clone(), objects, readers }))
+}
+
+/// What tells a store's segments from all others, in the file `id`: `ORIGIN LIVES`.
+struct Identity {
+    /// The store's own number, which its segments carry; a new store takes one by chance.
+    origin: u64,
+    /// How often it was opened before. Numbers of seals begin anew with each, so that none is taken
+    /// twice even where nothing is left of the last one but what is in the bucket.
+    lives: u64,
+}
+
+impl Identity {
+    /// This process's. On a disk that does not keep it, it is that of another store: what is not
+    /// merged together is all that costs.
+    fn next(disk: &Disk) -> Self {
+        let found = std::fs::read(disk.dir.join("id"));
+        let found = found.ok().and_then(|it| Self::parse(&String::from_utf8_lossy(&it)));
+        let new = || Self { origin: RandomState::new().hash_one(now()), lives: 0 };
+        let next = found.map(|it| Self { lives: it.lives.saturating_add(1), ..it });
+        let next = next.unwrap_or_else(new);
+        match next.write(disk) {
+            Ok(()) => next,
+            Err(error) => {
+                tracing::warn!(%error, "the store takes another number until it is opened again");
+                new()
+            }
+        }
+    }
+
+    fn write(&self, disk: &Disk) -> Result<(), Error> {
+        let (path, temporary) = (disk.dir.join("id"), disk.dir.join("id.tmp"));
+        let file = disk.create(&temporary)?;
+        let text = format!("{:016x} {}\n", self.origin, self.lives);
+        let written = disk.write_all(&file, text.as_bytes());
+        written.map_err(Error::io("write", &temporary))?;
+        disk.sync(&file, &temporary)?;
+        disk.rename(&temporary, &path)?;
+        disk.sync_dir(&disk.dir)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (origin, lives) = text.strip_suffix('\n')?.split_once(' ')?;
+        Some(Self { origin: u64::from_str_radix(origin, 16).ok()?, lives: lives.parse().ok()? })
+    }
+}
+
 /// The table's schema and the index of its column `ts`.
 fn check(table: &Table) -> Result<(SchemaRef, usize), Error> {
     let refused =
         |reason: &str| Error::Table { table: table.name.to_string(), reason: reason.to_owned() };
     let plain = |it: char| it.is_ascii_alphanumeric() || it == '_';
-    let taken = [recover::TORN, "lock", "journal"].contains(&&*table.name);
+    let taken =
+        [recover::TORN, "lock", "journal", "id", "cache", coverage::FILE].contains(&&*table.name);
     if table.name.is_empty() || !table.name.chars().all(plain) || taken {
         return Err(refused("its name does not do for a folder"));
     }
@@ -925,157 +947,19 @@ fn same_columns(table: &Schema, batch: &Schema) -> Result<(), String> {
     Ok(())
 }
 
-fn bytes_of(rows: &[Rows]) -> usize {
-    rows.iter().map(|it| it.bytes).sum()
-}
-
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
+/// The table of what records are made of.
+const PACKETS: &str = "packets";
+/// A process seals fewer times than this: once a second, it takes three years.
+const LIFE_SEALS: u64 = 100_000_000;
 /// After a failed write, nothing is tried for this long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The writer's thread looks about at least this often.
-const IDLE: Duration = Duration::from_secs(60);
-/// Losses kept for whoever asks.
-const QUEUED_LOSSES: usize = 1000;
+/// After a failed merge, none is tried for this long.
+const MERGE_AFTER: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 60_000 });
 
 #[cfg(test)]
-mod tests {
-    use arrow_array::{ArrayRef, StringViewArray, TimestampNanosecondArray};
-    use schema::{Field, Kind};
-
-    use super::*;
-
-    fn table(name: &'static str) -> Table {
-        let field = |name: &'static str, kind| Field {
-            name: name.into(),
-            doc: "What it says.".into(),
-            kind,
-            nullable: false,
-        };
-        let fields = vec![field("ts", Kind::Time), field("text", Kind::Text)];
-        Table { name: name.into(), doc: "Rows.".into(), fields: fields.into() }
-    }
-
-    /// `rows` rows that don't compress.
-    fn batch(ts: i64, rows: usize) -> RecordBatch {
-        let mut state = ts as u64 * 2 + 1;
-        let text = (0..rows).map(|_| {
-            let word = |_| {
-                state =
-                    state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-                format!("{:016x}", state ^ (state >> 29))
-            };
-            (0..8).map(word).collect::<String>()
-        });
-        let text = Arc::new(text.map(Some).collect::<StringViewArray>()) as ArrayRef;
-        let ts = TimestampNanosecondArray::from(vec![ts; rows]).with_timezone("UTC");
-        RecordBatch::try_new(table("http").arrow(), vec![Arc::new(ts), text]).unwrap()
-    }
-
-    fn open(dir: &Path, capacity: u64) -> Store {
-        let options = Options {
-            hot_bytes: 256 << 10,
-            append_wait: Duration::from_secs(30),
-            ..Options::default()
-        };
-        let tables = [table("http"), table("packets")];
-        let full = Arc::new(crate::faults::Full(capacity));
-        Store::open_on(dir, &tables, options, Some(full)).unwrap().0
-    }
-
-    fn rows(store: &Store) -> u64 {
-        store.state().tables.iter().map(|it| it.rows).sum()
-    }
-
-    #[test]
-    fn a_full_disk_costs_the_oldest_segments_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path(), 600 << 10);
-        for part in 0..100 {
-            let table = if part % 2 == 0 { "http" } else { "packets" };
-            store.append(table, batch(part, 200)).unwrap();
-        }
-        store.seal().unwrap();
-        assert!(writer_used(dir.path()) <= 600 << 10);
-        let losses = store.maintain(0);
-        assert!(losses.iter().all(|it| it.stage == stage::DISK), "{losses:?}");
-        let lost = losses.iter().map(|it| it.rows).sum::<u64>();
-        assert!(lost > 0);
-        assert_eq!(lost + rows(&store), 20_000);
-        // The newest are there, of both.
-        assert!(store.state().tables.iter().all(|it| it.newest >= Some(98)));
-        assert_eq!(store.state().failing, None);
-    }
-
-    #[test]
-    fn no_disk_at_all_costs_the_oldest_rows_in_memory() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path(), 0);
-        for part in 0..20 {
-            store.append("http", batch(part, 200)).unwrap();
-        }
-        assert!(matches!(store.seal(), Err(Error::NotSealed(_))));
-        assert!(store.state().failing.is_some());
-        let losses = store.maintain(0);
-        let lost = losses.iter().map(|it| it.rows).sum::<u64>();
-        assert!(lost > 0 && rows(&store) > 0);
-        assert_eq!(lost + rows(&store), 4_000);
-        assert!(store.state().hot_bytes <= 256 << 10);
-        assert_eq!(store.state().tables[0].newest, Some(19), "the newest stay");
-        let left = rows(&store);
-        drop(store);
-        // What could not be written was in memory only: the next process says so.
-        let (_, recovery) = Store::open(dir.path(), &[table("http")], Options::default()).unwrap();
-        let lost = recovery.losses.iter().map(|it| it.rows).sum::<u64>();
-        assert_eq!((lost, recovery.rows), (left, 0));
-    }
-
-    #[test]
-    fn a_segment_under_a_scan_survives_a_full_disk() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path(), 400 << 10);
-        store.append("http", batch(0, 200)).unwrap();
-        store.seal().unwrap();
-        let scan = store.snapshot("http");
-        for part in 1..30 {
-            store.append("http", batch(part, 200)).unwrap();
-        }
-        store.seal().unwrap();
-        let read = scan.segments[0].read(None).unwrap();
-        assert_eq!(read.map(|it| it.unwrap().num_rows()).sum::<usize>(), 200);
-    }
-
-    #[test]
-    fn rows_whose_segment_was_finished_before_the_crash_are_not_lost() {
-        let dir = tempfile::tempdir().unwrap();
-        let open = || Store::open(dir.path(), &[table("http")], Options::default()).unwrap();
-        let (store, _) = open();
-        store.append("http", batch(1, 10)).unwrap();
-        store.seal().unwrap();
-        let seq = store.snapshot("http").segments[0].seq;
-        drop(store);
-        for (said, lost) in [(seq, 0), (seq + 1, 10)] {
-            // As the process left it that died after renaming the segment, or before.
-            let table = "http".to_owned();
-            let seq = Some(said);
-            let entry = Entry { table, seq, lost: None, rows: 10, bytes: 1, from: 1, to: 1 };
-            let disk = Disk::new(dir.path(), None);
-            Journal::open(&disk).unwrap().0.write(&[entry]);
-            let (store, recovery) = open();
-            assert_eq!(recovery.losses.iter().map(|it| it.rows).sum::<u64>(), lost);
-            assert_eq!(rows(&store), 10);
-        }
-    }
-
-    fn writer_used(dir: &Path) -> u64 {
-        let entries = std::fs::read_dir(dir).unwrap().flatten();
-        let used = entries.map(|it| match it.metadata().unwrap() {
-            found if found.is_dir() => writer_used(&it.path()),
-            found => found.len(),
-        });
-        used.sum()
-    }
-}
+mod tests;

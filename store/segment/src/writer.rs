@@ -1,52 +1,147 @@
 //! Batches → one segment, which exists whole or not at all.
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::SchemaRef;
 use arrow_select::interleave::interleave_record_batch;
-use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
-use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::metadata::{KeyValue, SortingColumn};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use schema::{Field, Kind};
+use parquet::arrow::ArrowWriter;
+use parquet::file::metadata::KeyValue;
 
 use crate::blocks::Summing;
-use crate::catalog::{Checks, Name, checks, keys};
 use crate::disk::Disk;
+use crate::footers::{checks, keys};
 use crate::hot::{Rows, times};
-use crate::{Error, Options};
+use crate::name::{Checks, Covers, Name, Seals};
+use crate::{Error, Layout, Options, layout};
 
-/// What a segment is to be written from.
-#[derive(Debug)]
-pub(crate) struct Draft<'a> {
+/// What the rows of a segment are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
     pub(crate) table: &'a str,
     pub(crate) schema: &'a SchemaRef,
     /// The index of the column `ts`.
     pub(crate) ts: usize,
+}
+
+/// What is known of a segment once its rows are written.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// The earliest `ts`.
+    pub(crate) from: i64,
+    /// The latest `ts`.
+    pub(crate) to: i64,
+    /// Nanoseconds since 1970.
+    pub(crate) sealed_at: i64,
+    pub(crate) seals: Seals,
+    /// The store's number.
+    pub(crate) origin: u64,
+}
+
+/// Rows in memory that are to be a segment.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    pub(crate) target: Target<'a>,
     pub(crate) rows: &'a [Rows],
     pub(crate) seq: u64,
     /// Now, nanoseconds since 1970.
     pub(crate) sealed_at: i64,
+    pub(crate) origin: u64,
 }
 
-/// Writes a segment: under a temporary name, synced, renamed, the directory synced. Returns its
-/// path. What it wrote before an error is removed.
+/// Writes a segment and returns its path.
 pub(crate) fn write(disk: &Disk, draft: &Draft<'_>, options: &Options) -> Result<PathBuf, Error> {
-    let dir = disk.dir.join(draft.table);
-    let temporary = dir.join(format!("{:08}.tmp", draft.seq));
-    let written = fill(disk, &temporary, draft, options).and_then(|checks| {
-        let rows = draft.rows.iter().map(Rows::len).sum();
-        let name = Name { min_ts: from(draft.rows), seq: draft.seq, rows, checks };
+    let temporary = format!("{:08}.tmp", draft.seq);
+    let (layout, scratch) = (&options.sealed, options.scratch);
+    let mut unfinished = Unfinished::begin(disk, draft.target, &temporary, layout, scratch)?;
+    in_order(draft, options, |batch| unfinished.write(batch))?;
+    unfinished.finish(draft.facts())
+}
+
+/// Writes rows to a file of that name, which is no segment before it is renamed. Returns its path,
+/// and the checks that its name must have then.
+pub(crate) fn write_aside(
+    disk: &Disk,
+    draft: &Draft<'_>,
+    name: &str,
+    options: &Options,
+) -> Result<(PathBuf, Checks), Error> {
+    let (layout, scratch) = (&options.sealed, options.scratch);
+    let mut unfinished = Unfinished::begin(disk, draft.target, name, layout, scratch)?;
+    in_order(draft, options, |batch| unfinished.write(batch))?;
+    unfinished.keep(&draft.facts())
+}
+
+impl Draft<'_> {
+    fn facts(&self) -> Facts {
+        Facts {
+            from: from(self.rows),
+            to: self.rows.iter().map(|it| it.to).max().unwrap_or_default(),
+            sealed_at: self.sealed_at,
+            seals: Seals::one(Covers::one(self.seq)),
+            origin: self.origin,
+        }
+    }
+}
+
+/// A segment that is being written under a temporary name. Dropped before it is finished, it is
+/// gone.
+pub(crate) struct Unfinished<'a> {
+    disk: &'a Disk,
+    target: Target<'a>,
+    temporary: PathBuf,
+    writer: Option<ArrowWriter<Sink>>,
+    rows: u64,
+    scratch: bool,
+}
+
+impl<'a> Unfinished<'a> {
+    pub(crate) fn begin(
+        disk: &'a Disk,
+        target: Target<'a>,
+        name: &str,
+        layout: &Layout,
+        scratch: bool,
+    ) -> Result<Self, Error> {
+        let path = disk.dir.join(target.table).join(name);
+        let (file, rows) = (disk.create(&path)?, Summing::default());
+        let sink = Sink { file, disk: disk.clone(), rows, tail: None };
+        let mut unfinished = Self { disk, target, temporary: path, writer: None, rows: 0, scratch };
+        let properties = layout::properties(target, layout, scratch);
+        let writer = ArrowWriter::try_new(sink, Arc::clone(target.schema), Some(properties));
+        unfinished.writer = Some(writer.map_err(Error::parquet(&unfinished.temporary))?);
+        Ok(unfinished)
+    }
+
+    /// Adds rows, which come in the order of `ts`.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        writer.write(batch).map_err(Error::parquet(&self.temporary))?;
+        self.rows += batch.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Writes the footer and makes the segment durable under its name, which is returned.
+    pub(crate) fn finish(mut self, facts: Facts) -> Result<PathBuf, Error> {
+        let checks = self.end(&facts)?;
+        let dir = self.disk.dir.join(self.target.table);
+        let covers = facts.seals.covers().unwrap_or_else(|| Covers::one(0));
+        let name = Name { min_ts: facts.from, covers, rows: self.rows, checks };
         let path = dir.join(name.to_string());
-        disk.rename(&temporary, &path)?;
-        if !options.scratch
-            && let Err(error) = disk.sync_dir(&dir)
+        let temporary = std::mem::take(&mut self.temporary);
+        let renamed = self.disk.rename(&temporary, &path);
+        if renamed.is_err() {
+            self.temporary = temporary;
+        }
+        renamed?;
+        if !self.scratch
+            && let Err(error) = self.disk.sync_dir(&dir)
         {
-            // Tried again, the rows must not come back twice: they are in this file or in memory.
-            match disk.remove(&path) {
+            // The caller keeps the rows, and they must not come back twice: they are in this file or
+            // where they were.
+            match self.disk.remove(&path) {
                 Ok(()) => return Err(error),
                 Err(kept) => {
                     tracing::warn!(%error, %kept, "a segment may not outlive the machine");
@@ -54,48 +149,58 @@ pub(crate) fn write(disk: &Disk, draft: &Draft<'_>, options: &Options) -> Result
             }
         }
         Ok(path)
-    });
-    if written.is_err()
-        && temporary.exists()
-        && let Err(error) = disk.remove(&temporary)
-    {
-        // The next start sets it aside.
-        tracing::warn!(%error, "an unfinished segment is left behind");
     }
-    written
+
+    /// Writes the footer and leaves the file under the name that it was begun with, which is
+    /// returned with the checks that its final name must have.
+    pub(crate) fn keep(mut self, facts: &Facts) -> Result<(PathBuf, Checks), Error> {
+        let checks = self.end(facts)?;
+        Ok((std::mem::take(&mut self.temporary), checks))
+    }
+
+    fn end(&mut self, facts: &Facts) -> Result<Checks, Error> {
+        let path = &self.temporary;
+        let damaged =
+            |reason: &str| Error::Damaged { path: path.clone(), reason: reason.to_owned() };
+        let writer = self.writer.take();
+        let mut writer = writer.ok_or_else(|| damaged("it was written before"))?;
+        // The last row group goes out; what follows is page index and footer.
+        writer.flush().map_err(Error::parquet(path))?;
+        writer.sync().map_err(Error::io("write", path))?;
+        let sink = writer.inner_mut();
+        let blocks = sink.rows.finish();
+        sink.tail = Some(Vec::new());
+        for (key, value) in [
+            (keys::TABLE, self.target.table.to_owned()),
+            (keys::MIN_TS, facts.from.to_string()),
+            (keys::MAX_TS, facts.to.to_string()),
+            (keys::SEALED_AT, facts.sealed_at.to_string()),
+            (keys::BLOCKS, blocks.to_string()),
+            (keys::SEALS, facts.seals.to_string()),
+            (keys::STORE, format!("{:016x}", facts.origin)),
+        ] {
+            writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        }
+        let sink = writer.into_inner().map_err(Error::parquet(path))?;
+        if !self.scratch {
+            self.disk.sync(&sink.file, path)?;
+        }
+        sink.tail.as_deref().and_then(checks).ok_or_else(|| damaged("it has no footer"))
+    }
 }
 
-fn fill(disk: &Disk, path: &Path, draft: &Draft<'_>, options: &Options) -> Result<Checks, Error> {
-    let sink =
-        Sink { file: disk.create(path)?, disk: disk.clone(), rows: Summing::default(), tail: None };
-    let properties = properties(draft, options);
-    let failed = Error::parquet;
-    let writer = ArrowWriter::try_new(sink, Arc::clone(draft.schema), Some(properties));
-    let mut writer = writer.map_err(failed(path))?;
-    in_order(draft, options, |batch| writer.write(batch).map_err(failed(path)))?;
-
-    // The last row group goes out; what follows is page index and footer.
-    writer.flush().map_err(failed(path))?;
-    writer.sync().map_err(Error::io("write", path))?;
-    let sink = writer.inner_mut();
-    let blocks = sink.rows.finish();
-    sink.tail = Some(Vec::new());
-    let to = draft.rows.iter().map(|it| it.to).max().unwrap_or_default();
-    for (key, value) in [
-        (keys::TABLE, draft.table.to_owned()),
-        (keys::MIN_TS, from(draft.rows).to_string()),
-        (keys::MAX_TS, to.to_string()),
-        (keys::SEALED_AT, draft.sealed_at.to_string()),
-        (keys::BLOCKS, blocks.to_string()),
-    ] {
-        writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if self.temporary.as_os_str().is_empty() {
+            return;
+        }
+        if self.temporary.exists()
+            && let Err(error) = self.disk.remove(&self.temporary)
+        {
+            // The next start deals with it.
+            tracing::warn!(%error, "an unfinished segment is left behind");
+        }
     }
-    let sink = writer.into_inner().map_err(failed(path))?;
-    if !options.scratch {
-        disk.sync(&sink.file, path)?;
-    }
-    let checks = sink.tail.as_deref().and_then(checks);
-    checks.ok_or_else(|| Error::Damaged { path: path.into(), reason: "it has no footer".into() })
 }
 
 fn from(rows: &[Rows]) -> i64 {
@@ -109,11 +214,11 @@ fn in_order(
     options: &Options,
     mut write: impl FnMut(&RecordBatch) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let ordered = draft.rows.iter().all(|it| times(&it.batch, draft.ts).is_sorted())
+    let ordered = draft.rows.iter().all(|it| times(&it.batch, draft.target.ts).is_sorted())
         && draft.rows.is_sorted_by(|a, b| a.to <= b.from);
     let rows = draft.rows.iter().map(|it| it.batch.num_rows()).sum::<usize>();
     let bytes = draft.rows.iter().map(|it| it.bytes).sum::<usize>();
-    let step = options.row_group_bytes / 8 / (bytes / rows.max(1)).max(1);
+    let step = options.sealed.row_group_bytes / 8 / (bytes / rows.max(1)).max(1);
     let step = step.clamp(1, STEP_ROWS);
     if ordered {
         for Rows { batch, .. } in draft.rows {
@@ -125,7 +230,7 @@ fn in_order(
     }
     let mut order = Vec::with_capacity(rows);
     for (batch, rows) in draft.rows.iter().enumerate() {
-        let times = times(&rows.batch, draft.ts).iter();
+        let times = times(&rows.batch, draft.target.ts).iter();
         order.extend(times.enumerate().map(|(row, ts)| (*ts, batch as u32, row as u32)));
     }
     order.sort_unstable();
@@ -134,74 +239,11 @@ fn in_order(
         let part = part.iter().map(|it| (it.1 as usize, it.2 as usize)).collect::<Vec<_>>();
         let batch = interleave_record_batch(&batches, &part);
         write(&batch.map_err(|it| Error::Rows {
-            table: draft.table.to_owned(),
+            table: draft.target.table.to_owned(),
             reason: it.to_string(),
         })?)?;
     }
     Ok(())
-}
-
-/// How a table is laid out in Parquet: see each line's reason.
-fn properties(draft: &Draft<'_>, options: &Options) -> WriterProperties {
-    if options.scratch {
-        return WriterProperties::builder()
-            .set_compression(Compression::UNCOMPRESSED)
-            .set_dictionary_enabled(false)
-            .set_statistics_enabled(EnabledStatistics::None)
-            .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
-            .set_max_row_group_bytes(Some(options.row_group_bytes.max(1)))
-            .build();
-    }
-    let level = ZstdLevel::try_new(options.zstd_level).unwrap_or_default();
-    let mut properties = WriterProperties::builder()
-        .set_created_by(concat!("kubeshark segment ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(level))
-        .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
-        .set_max_row_group_bytes(Some(options.row_group_bytes.max(1)))
-        // Bounds of each page: the page index.
-        .set_statistics_enabled(EnabledStatistics::Page)
-        .set_sorting_columns(Some(vec![SortingColumn {
-            column_idx: leaf(draft.schema, draft.ts),
-            descending: false,
-            nulls_first: false,
-        }]));
-    let Ok(leaves) = ArrowSchemaConverter::new().convert(draft.schema) else {
-        return properties.build();
-    };
-    for (index, leaf) in leaves.columns().iter().enumerate() {
-        let field = Field::from_arrow(draft.schema.field(leaves.get_column_root_idx(index)));
-        let path = leaf.path().clone();
-        properties = match field.kind {
-            // One payload is fetched by reading one page; bounds of payloads prune nothing.
-            Kind::Body => properties
-                .set_column_dictionary_enabled(path.clone(), false)
-                .set_column_data_page_size_limit(path.clone(), BODY_PAGE_BYTES)
-                .set_column_statistics_enabled(path, EnabledStatistics::Chunk),
-            // The same names and values come again and again, but a row's page should be small.
-            Kind::Headers | Kind::Texts | Kind::Json => properties
-                .set_column_data_page_size_limit(path.clone(), NESTED_PAGE_BYTES)
-                .set_column_statistics_enabled(path, EnabledStatistics::Chunk),
-            // Times in order differ little from one to the next.
-            Kind::Time => properties
-                .set_column_dictionary_enabled(path.clone(), false)
-                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-            Kind::Id => properties
-                .set_column_bloom_filter_enabled(path.clone(), true)
-                .set_column_bloom_filter_fpp(path.clone(), 0.01)
-                .set_column_bloom_filter_max_ndv(path, options.row_group_rows as u64),
-            // Dictionaries, which are given up where values don't repeat.
-            Kind::Label | Kind::Address | Kind::Text | Kind::Flag | Kind::Code => properties,
-            Kind::Port | Kind::Count | Kind::Size | Kind::Duration => properties,
-        };
-    }
-    properties.build()
-}
-
-/// The Parquet leaf of a column that is not nested.
-fn leaf(schema: &Schema, column: usize) -> i32 {
-    let Ok(leaves) = ArrowSchemaConverter::new().convert(schema) else { return 0 };
-    let leaf = (0..leaves.num_columns()).find(|it| leaves.get_column_root_idx(*it) == column);
-    leaf.unwrap_or_default() as i32
 }
 
 /// The file, summed on its way.
@@ -230,8 +272,4 @@ impl Write for Sink {
 }
 
 /// Rows put in order at a time.
-const STEP_ROWS: usize = 8192;
-/// A page of payloads: fetching one reads this much.
-const BODY_PAGE_BYTES: usize = 32 << 10;
-/// A page of headers.
-const NESTED_PAGE_BYTES: usize = 64 << 10;
+pub(crate) const STEP_ROWS: usize = 8192;

@@ -54,6 +54,30 @@ pub(crate) fn stored(_: &str) -> Option<String> {
 
 pub(crate) fn store(_: &str, _: &str) {}
 
+pub(crate) fn remembered(_: &str) -> Option<String> {
+    None
+}
+
+pub(crate) fn remember(_: &str, _: &str) {}
+
+pub(crate) fn set_root(_: &str, _: &str) {}
+
+pub(crate) fn cursor(_: &str) -> Option<usize> {
+    None
+}
+
+pub(crate) fn set_field(_: &str, _: &str, _: usize) {}
+
+pub(crate) fn reveal(_: &str) {}
+
+pub(crate) fn is_hidden() -> bool {
+    false
+}
+
+pub(crate) fn address() -> String {
+    String::new()
+}
+
 pub(crate) fn copy(_: &str) {}
 
 pub(crate) fn focus(_: &str) {}

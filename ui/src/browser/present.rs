@@ -7,7 +7,8 @@ use wasm_bindgen::{JsCast as _, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
     AbortController, BinaryType, Blob, CloseEvent, HtmlAnchorElement, HtmlElement,
-    HtmlTextAreaElement, KeyboardEvent, MessageEvent, RequestInit, Url, WebSocket, Window, window,
+    HtmlInputElement, HtmlTextAreaElement, KeyboardEvent, MessageEvent, RequestInit, Url,
+    WebSocket, Window, window,
 };
 
 use super::{Request, Response, SocketEvent};
@@ -164,6 +165,85 @@ pub(crate) fn store(name: &str, value: &str) {
     if let Some(Ok(Some(storage))) = window().map(|window| window.session_storage()) {
         drop(storage.set_item(name, value));
     }
+}
+
+/// What this browser remembers.
+pub(crate) fn remembered(name: &str) -> Option<String> {
+    window()?.local_storage().ok()??.get_item(name).ok()?
+}
+
+pub(crate) fn remember(name: &str, value: &str) {
+    if let Some(Ok(Some(storage))) = window().map(|window| window.local_storage()) {
+        drop(storage.set_item(name, value));
+    }
+}
+
+/// Says something to the style sheet about the whole page.
+pub(crate) fn set_root(name: &str, value: &str) {
+    let root = window().and_then(|window| window.document()?.document_element());
+    if let Some(root) = root {
+        drop(root.set_attribute(name, value));
+    }
+}
+
+/// Where the cursor of a field is, in bytes of its text.
+pub(crate) fn cursor(id: &str) -> Option<usize> {
+    let element = element(id)?;
+    let (text, units) = if let Some(field) = element.dyn_ref::<HtmlInputElement>() {
+        (field.value(), field.selection_end().ok()??)
+    } else {
+        let area = element.dyn_ref::<HtmlTextAreaElement>()?;
+        (area.value(), area.selection_end().ok()??)
+    };
+    let mut left = units as usize;
+    let ends = text.char_indices().find(|(_, char)| {
+        let is_there = left == 0;
+        left = left.saturating_sub(char.len_utf16());
+        is_there
+    });
+    Some(ends.map_or(text.len(), |(at, _)| at))
+}
+
+/// Puts a text into a field, with the cursor at that byte of it.
+pub(crate) fn set_field(id: &str, text: &str, cursor: usize) {
+    let Some(element) = element(id) else { return };
+    let before = text.get(..cursor).unwrap_or(text);
+    let units = u32::try_from(before.encode_utf16().count()).unwrap_or(u32::MAX);
+    if let Some(field) = element.dyn_ref::<HtmlInputElement>() {
+        field.set_value(text);
+        drop(field.focus());
+        drop(field.set_selection_range(units, units));
+    } else if let Some(area) = element.dyn_ref::<HtmlTextAreaElement>() {
+        area.set_value(text);
+        drop(area.focus());
+        drop(area.set_selection_range(units, units));
+    }
+}
+
+/// Scrolls the list that an element stands in, so that it is in view.
+pub(crate) fn reveal(id: &str) {
+    let element = element(id).and_then(|element| element.dyn_into::<HtmlElement>().ok());
+    let Some((element, list)) = element.and_then(|it| Some((it.clone(), it.parent_element()?)))
+    else {
+        return;
+    };
+    let (top, height) = (element.offset_top(), element.offset_height());
+    let (scroll, room) = (list.scroll_top(), list.client_height());
+    if top < scroll {
+        list.set_scroll_top(top);
+    } else if top + height > scroll + room {
+        list.set_scroll_top(top + height - room);
+    }
+}
+
+/// Whether nobody sees the page now: another tab is in front of it.
+pub(crate) fn is_hidden() -> bool {
+    window().and_then(|window| window.document()).is_some_and(|document| document.hidden())
+}
+
+/// The whole address, to be given to others.
+pub(crate) fn address() -> String {
+    window().and_then(|window| window.location().href().ok()).unwrap_or_default()
 }
 
 pub(crate) fn copy(text: &str) {

@@ -4,7 +4,7 @@ use api::{Accounting, NodeState};
 use dioxus::prelude::*;
 
 use crate::{
-    browser,
+    settings::zone,
     value::{duration, grouped, size, time},
 };
 
@@ -84,7 +84,7 @@ fn range(oldest_ms: Option<i64>, newest_ms: Option<i64>) -> Option<String> {
 
 /// To the second, in this place's time.
 fn moment(ms: i64) -> String {
-    let text = time(ms.saturating_mul(1_000_000), browser::zone_secs());
+    let text = time(ms.saturating_mul(1_000_000), zone());
     text.split('.').next().unwrap_or_default().to_owned()
 }
 

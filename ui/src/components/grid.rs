@@ -8,7 +8,7 @@ use dioxus::prelude::*;
 
 use super::record::Shown;
 use crate::{
-    browser,
+    settings::zone,
     value::{is_number, kind, read, shown},
 };
 
@@ -65,8 +65,13 @@ impl Rows {
 }
 
 #[component]
-pub(crate) fn Grid(rows: Rows, open: Option<usize>, onopen: EventHandler<usize>) -> Element {
-    let zone = use_hook(browser::zone_secs);
+pub(crate) fn Grid(
+    rows: Rows,
+    open: Option<usize>,
+    onopen: EventHandler<usize>,
+    #[props(default = "results")] id: &'static str,
+) -> Element {
+    let zone = zone();
     let mut scroll = use_signal(|| 0.0_f64);
     let mut height = use_signal(|| 800.0_f64);
     let fields = rows.schema.fields();
@@ -75,7 +80,7 @@ pub(crate) fn Grid(rows: Rows, open: Option<usize>, onopen: EventHandler<usize>)
     let first = ((scroll() / ROW) as usize).min(rows.count);
     let last = (first + (height() / ROW) as usize + 3).min(rows.count);
     rsx! {
-        div { class: "grid", role: "table", "aria-label": "result", "aria-rowcount": "{rows.count}", id: "results", "data-testid": "results", tabindex: 0,
+        div { class: "grid", role: "table", "aria-label": "result", "aria-rowcount": "{rows.count}", id, "data-testid": "results", tabindex: 0,
             onscroll: move |event| scroll.set(event.scroll_top()),
             onresize: move |event| {
                 if let Ok(size) = event.get_content_box_size() {

@@ -1,13 +1,18 @@
 //! The list of rows: newest on top, only what is in view in the document.
 
-use api::{Kind, RowKey, Table};
+use std::rc::Rc;
+
+use api::{RowKey, Table};
 use dioxus::prelude::*;
 
 use crate::{
     browser,
-    state::{Catalog, hue},
+    columns::{Key, Sort, cell, shown_columns, title, track},
+    ring::Ring,
+    settings::zone,
+    state::Catalog,
     tail::Live,
-    value::{Row, Value, clock, duration, shown, size},
+    value::Row,
 };
 
 /// How far the list is from the newest row.
@@ -15,6 +20,7 @@ use crate::{
 pub(crate) struct Window {
     pub(crate) scroll: Signal<f64>,
     pub(crate) height: Signal<f64>,
+    width: Signal<f64>,
     /// The list ends (at its top) before this row; nothing if it follows the newest.
     pub(crate) pin: Signal<Option<u64>>,
     pub(crate) paused: Signal<bool>,
@@ -22,6 +28,17 @@ pub(crate) struct Window {
     pub(crate) cursor: Signal<Option<u64>>,
     /// Where the list ended when it was drawn last: held still, it must not move by what came since.
     drawn: CopyValue<u64>,
+    sorted: CopyValue<Option<Sorted>>,
+}
+
+/// Rows in another order than that of their coming.
+#[derive(Clone, Debug, PartialEq)]
+struct Sorted {
+    sort: Sort,
+    /// What was sorted, and when: while rows arrive, once in a while is enough.
+    rows: (u64, u64),
+    at_ms: f64,
+    order: Rc<Vec<u64>>,
 }
 
 impl Window {
@@ -29,10 +46,12 @@ impl Window {
         Self {
             scroll: use_signal(|| 0.0),
             height: use_signal(|| 800.0),
+            width: use_signal(|| 1_200.0),
             pin: use_signal(|| None),
             paused: use_signal(|| false),
             cursor: use_signal(|| None),
             drawn: use_hook(|| CopyValue::new(0)),
+            sorted: use_hook(|| CopyValue::new(None)),
         }
     }
 
@@ -57,17 +76,29 @@ impl Window {
     /// Moves the cursor, and the view with it; the row it is at now.
     pub(crate) fn step(mut self, live: &Live, by: i64) -> Option<u64> {
         self.hold(live);
-        let tail = live.peek();
         let end = (*self.pin.peek())?;
-        let start = tail.ring.start();
-        let top = end.checked_sub(1)?;
-        let number = match *self.cursor.peek() {
-            Some(at) => at.saturating_add_signed(-by).clamp(start, top),
-            None => top.saturating_sub((*self.scroll.peek() / ROW) as u64).max(start),
+        let start = live.peek().ring.start();
+        let rows = end.saturating_sub(start);
+        let order = self.sorted.peek().as_ref().map(|it| Rc::clone(&it.order));
+        let count = order.as_ref().map_or(rows, |order| order.len() as u64);
+        let bottom = count.checked_sub(1)?;
+        let at = |place: u64| match &order {
+            Some(order) => order.get(usize::try_from(place).ok()?).copied(),
+            None => end.checked_sub(1)?.checked_sub(place),
         };
-        drop(tail);
+        let place = match *self.cursor.peek() {
+            Some(number) => {
+                let place = match &order {
+                    Some(order) => order.iter().position(|it| *it == number).map(|at| at as u64),
+                    None => (end - 1).checked_sub(number),
+                };
+                place.unwrap_or_default().saturating_add_signed(by).min(bottom)
+            }
+            None => ((*self.scroll.peek() / ROW) as u64).min(bottom),
+        };
+        let number = at(place)?;
         self.cursor.set(Some(number));
-        let y = (top - number) as f64 * ROW;
+        let y = place as f64 * ROW;
         let (scroll, height) = (*self.scroll.peek(), *self.height.peek());
         if y < scroll {
             browser::scroll_to(LIST, y);
@@ -76,20 +107,64 @@ impl Window {
         }
         Some(number)
     }
+
+    /// The order of the rows up to `end`, kept as long as it is right, or nearly so.
+    fn sort(mut self, ring: &Ring, end: u64, sort: Option<&Sort>) -> Option<Rc<Vec<u64>>> {
+        let Some(sort) = sort else {
+            self.sorted.set(None);
+            return None;
+        };
+        let rows = (ring.start(), end);
+        let now_ms = browser::now_ms();
+        let kept = self.sorted.peek().as_ref().and_then(|it| {
+            let is_right = it.rows == rows || (rows.1 > it.rows.1 && now_ms - it.at_ms < SORT_MS);
+            (it.sort == *sort && is_right).then(|| Rc::clone(&it.order))
+        });
+        if kept.is_some() {
+            return kept;
+        }
+        let mut keys: Vec<(Key, u64)> = (rows.0..rows.1)
+            .filter_map(|number| Some((Key::of(&ring.get(number)?, &sort.column), number)))
+            .collect();
+        // of equals, the newest first
+        keys.sort_by(|a, b| a.0.compare(&b.0, sort.descending).then(b.1.cmp(&a.1)));
+        let order = Rc::new(keys.into_iter().map(|(_, number)| number).collect());
+        self.sorted.set(Some(Sorted {
+            sort: sort.clone(),
+            rows,
+            at_ms: now_ms,
+            order: Rc::clone(&order),
+        }));
+        Some(order)
+    }
 }
 
 #[component]
-pub(crate) fn List(window: Window, open: Option<RowKey>, onopen: EventHandler<u64>) -> Element {
+pub(crate) fn List(
+    window: Window,
+    open: Option<RowKey>,
+    /// Names of columns, separated by commas; empty for the usual ones.
+    columns: String,
+    sort: Option<Sort>,
+    onopen: EventHandler<u64>,
+    onsort: EventHandler<String>,
+    /// Asks what could be done with a cell: the row's number, the column, and where it is on the screen.
+    onmenu: EventHandler<(u64, String, f64, f64)>,
+) -> Element {
     let live = use_context::<Live>();
     let catalog = use_context::<Catalog>();
-    let Window { mut scroll, mut height, mut pin, paused, cursor, mut drawn } = window;
-    let zone = use_hook(browser::zone_secs);
+    let Window { mut scroll, mut height, mut width, mut pin, paused, cursor, mut drawn, .. } =
+        window;
+    let zone = zone();
     let tables = catalog.tables.read();
+    let columns = shown_columns(&columns, width());
+    let tracks = columns.iter().map(|name| track(name, &tables)).collect::<Vec<_>>().join(" ");
 
     let tail = live.read();
     let ring = &tail.ring;
     let end = pin().unwrap_or_else(|| ring.end()).max(ring.start());
-    let total = end - ring.start();
+    let order = window.sort(ring, end, sort.as_ref());
+    let total = order.as_ref().map_or_else(|| end - ring.start(), |order| order.len() as u64);
     drawn.set(end);
     let first = ((scroll() / ROW) as u64).min(total);
     let last = (first + (height() / ROW) as u64 + 3).min(total);
@@ -97,14 +172,20 @@ pub(crate) fn List(window: Window, open: Option<RowKey>, onopen: EventHandler<u6
     let now_ns = (browser::now_ms() * 1e6) as i64;
     let lines: Vec<_> = (first..last)
         .filter_map(|place| {
-            let number = end - 1 - place;
+            let number = match &order {
+                Some(order) => *order.get(usize::try_from(place).ok()?)?,
+                None => end - 1 - place,
+            };
             let row = ring.get(number)?;
             let is_open =
                 cursor() == Some(number) || open.as_ref().is_some_and(|key| is_row(&row, key));
-            Some((number, line(&row, &tables, now_ns, zone), is_open))
+            let line = Line::new(&row, &columns, &tables, now_ns, zone);
+            Some((number, place, line.class(is_open), line.cells, is_open))
         })
         .collect();
     drop(tail);
+    let active =
+        lines.iter().find(|(.., is_open)| *is_open).map(|(number, ..)| format!("row-{number}"));
 
     let scrolled = {
         let live = live.clone();
@@ -120,10 +201,24 @@ pub(crate) fn List(window: Window, open: Option<RowKey>, onopen: EventHandler<u6
         }
     };
     rsx! {
-        div { class: "list", role: "grid", "aria-label": "traffic, newest first", "aria-rowcount": "{total}",
+        div { class: "list", role: "grid", "aria-label": if sort.is_some() { "traffic, sorted" } else { "traffic, newest first" }, "aria-rowcount": "{total}",
+            style: "--tracks: {tracks}",
             div { class: "line head", role: "row",
-                for (class , name) in HEADS {
-                    span { class, role: "columnheader", "{name}" }
+                for name in columns.iter() {
+                    {
+                        let way = sort.as_ref().filter(|it| it.column == *name).map(|it| it.descending);
+                        let spoken = match way { Some(true) => "descending", Some(false) => "ascending", None => "none" };
+                        let mark = match way { Some(true) => " ↓", Some(false) => " ↑", None => "" };
+                        let doc = catalog.doc("traffic", name).unwrap_or_default();
+                        let name = name.clone();
+                        let class = match name.as_str() { "status" | "duration" | "size" => "right", _ => "" };
+                        rsx! {
+                            span { role: "columnheader", class, "aria-sort": spoken,
+                                button { r#type: "button", title: "{doc}\nclick: sort by {title(&name)}", onclick: { let name = name.clone(); move |_| onsort.call(name.clone()) },
+                                    "{title(&name)}{mark}" }
+                            }
+                        }
+                    }
                 }
             }
             if missed > 0 {
@@ -131,25 +226,33 @@ pub(crate) fn List(window: Window, open: Option<RowKey>, onopen: EventHandler<u6
                     "{crate::value::grouped(missed)} new ↑"
                 }
             }
-            div { class: "rows", id: LIST, "data-testid": "rows", role: "rowgroup", tabindex: 0, onscroll: scrolled,
+            div { class: "rows", id: LIST, "data-testid": "rows", role: "rowgroup", tabindex: 0, "aria-activedescendant": active, onscroll: scrolled,
                 onresize: move |event| {
                     if let Ok(size) = event.get_content_box_size() {
                         height.set(size.height);
+                        if (size.width - *width.peek()).abs() > 1.0 {
+                            width.set(size.width);
+                        }
                     }
                 },
                 div { class: "all", height: "{total as f64 * ROW}px",
                     div { class: "seen", transform: "translateY({first as f64 * ROW}px)",
-                        for (number , line , is_open) in lines {
-                            div { class: line.class(is_open), role: "row", "data-testid": "row", "aria-selected": is_open,
+                        for (number , place , class , cells , is_open) in lines {
+                            div { class: class, id: "row-{number}", role: "row", "data-testid": "row", "aria-selected": is_open, "aria-rowindex": "{place + 1}",
                                 onclick: move |_| onopen.call(number),
-                                span { role: "gridcell", class: "time", "{line.time}" }
-                                span { role: "gridcell", class: "protocol {line.hue}", "{line.protocol}" }
-                                span { role: "gridcell", class: "verb", "{line.verb}" }
-                                span { role: "gridcell", class: "target", "{line.target}" }
-                                span { role: "gridcell", class: "status", "{line.status}" }
-                                span { role: "gridcell", class: "ends", "{line.ends}" }
-                                span { role: "gridcell", class: "duration", "{line.duration}" }
-                                span { role: "gridcell", class: "size", "{line.size}" }
+                                for (name , (class , text)) in columns.iter().zip(cells) {
+                                    span { role: "gridcell", class: "{class}",
+                                        oncontextmenu: {
+                                            let name = name.clone();
+                                            move |event: Event<MouseData>| {
+                                                event.prevent_default();
+                                                let at = event.client_coordinates();
+                                                onmenu.call((number, name.clone(), at.x, at.y));
+                                            }
+                                        },
+                                        "{text}"
+                                    }
+                                }
                             }
                         }
                     }
@@ -159,34 +262,23 @@ pub(crate) fn List(window: Window, open: Option<RowKey>, onopen: EventHandler<u6
     }
 }
 
-const HEADS: [(&str, &str); 8] = [
-    ("time", "time"),
-    ("protocol", "protocol"),
-    ("verb", "verb"),
-    ("target", "target"),
-    ("status", "status"),
-    ("ends", "client → server"),
-    ("duration", "duration"),
-    ("size", "size"),
-];
-
 /// A row as the list shows it.
 #[derive(Debug, PartialEq)]
 struct Line {
-    time: String,
-    protocol: String,
-    hue: String,
-    verb: String,
-    target: String,
-    status: String,
-    ends: String,
-    duration: String,
-    size: String,
+    cells: Vec<(String, String)>,
     failed: bool,
     incomplete: bool,
 }
 
 impl Line {
+    fn new(row: &Row<'_>, columns: &[String], tables: &[Table], now_ns: i64, zone: i64) -> Self {
+        Self {
+            cells: columns.iter().map(|name| cell(row, name, tables, now_ns, zone)).collect(),
+            failed: row.flag("failed"),
+            incomplete: row.flag("incomplete"),
+        }
+    }
+
     fn class(&self, is_open: bool) -> &'static str {
         match (self.failed, self.incomplete, is_open) {
             (true, _, false) => "line failed",
@@ -199,55 +291,6 @@ impl Line {
     }
 }
 
-fn line(row: &Row<'_>, tables: &[Table], now_ns: i64, zone: i64) -> Line {
-    let number = |name, kind| shown(&row.value(name), Some(kind), zone);
-    let failed = row.flag("failed");
-    let mut status = number("status", Kind::Code);
-    if status.is_empty() && !failed && row.value("duration") != Value::Null {
-        status.push_str("ok");
-    }
-    if status.is_empty() && failed {
-        // some protocols fail in words
-        status = row.text("error").split_whitespace().next().unwrap_or("failed").to_owned();
-    }
-    let bytes = row.number("request_bytes").unwrap_or_default()
-        + row.number("response_bytes").unwrap_or_default();
-    let protocol = row.text("protocol").into_owned();
-    Line {
-        time: match row.value("ts") {
-            Value::Time(ns) => clock(ns, now_ns, zone),
-            _ => String::new(),
-        },
-        hue: hue(tables, &protocol),
-        protocol,
-        verb: number("verb", Kind::Label),
-        target: number("target", Kind::Text),
-        status,
-        ends: format!("{} → {}", end(row, "client", false), end(row, "server", true)),
-        duration: match row.value("duration") {
-            Value::Int(ns) => duration(ns),
-            _ => "–".to_owned(),
-        },
-        size: size(bytes),
-        failed,
-        incomplete: row.flag("incomplete"),
-    }
-}
-
-/// The best name of an end: what it is in the cluster, else its address.
-fn end(row: &Row<'_>, side: &str, with_port: bool) -> String {
-    let part =
-        |name: &str| Some(row.text(&format!("{side}_{name}"))).filter(|text| !text.is_empty());
-    let name = ["service", "workload", "pod", "process"].into_iter().find_map(part);
-    let is_named = name.is_some();
-    let name = name.or_else(|| part("ip")).unwrap_or_else(|| "?".into());
-    match row.number(&format!("{side}_port")) {
-        Some(port) if with_port && name.contains(':') && !is_named => format!("[{name}]:{port}"),
-        Some(port) if with_port => format!("{name}:{port}"),
-        _ => name.into_owned(),
-    }
-}
-
 fn is_row(row: &Row<'_>, key: &RowKey) -> bool {
     row.number("seq") == Some(key.seq)
         && row.text("flow_id") == key.flow_id
@@ -257,28 +300,17 @@ fn is_row(row: &Row<'_>, key: &RowKey) -> bool {
 /// The height of a row, as the style sheet has it.
 const ROW: f64 = 24.0;
 const LIST: &str = "rows";
+/// How old an order may be while rows arrive.
+const SORT_MS: f64 = 1_500.0;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture;
 
-    #[test]
-    fn a_line_names_the_ends_and_shows_failure() {
-        let batch = fixture::traffic(3);
-        let tables = fixture::tables();
-        let good = line(&Row { batch: &batch, at: 0 }, &tables, 1_795_341_892_000_000_000, 0);
-        assert_eq!((good.time.as_str(), good.duration.as_str()), ("10:04:52.000", "1.23 ms"));
-        assert_eq!(good.ends, "10.0.0.7 → library:70");
-        assert_eq!(good.class(false), "line");
-        let bad = line(&Row { batch: &batch, at: 2 }, &tables, 0, 0);
-        assert_eq!((bad.status.as_str(), bad.class(true)), ("503", "line failed open"));
-    }
-
-    #[test]
-    fn the_list_holds_what_is_in_view_newest_first() {
+    fn html(columns: &str, sort: Option<Sort>) -> String {
         #[component]
-        fn Show() -> Element {
+        fn Show(columns: String, sort: Option<Sort>) -> Element {
             let tables = use_signal(|| std::rc::Rc::new(fixture::tables()));
             use_context_provider(|| Catalog { tables });
             use_context_provider(|| {
@@ -288,16 +320,37 @@ mod tests {
             });
             let window = Window::new();
             let onopen = use_callback(|_: u64| {});
-            rsx! { List { window, open: None, onopen } }
+            let onsort = use_callback(|_: String| {});
+            let onmenu = use_callback(|_: (u64, String, f64, f64)| {});
+            rsx! { List { window, open: None, columns, sort, onopen, onsort, onmenu } }
         }
-        let mut dom = VirtualDom::new(Show);
+        let mut dom =
+            VirtualDom::new_with_props(Show, ShowProps { columns: columns.to_owned(), sort });
         dom.rebuild_in_place();
-        let html = dioxus_ssr::render(&dom);
+        dioxus_ssr::render(&dom)
+    }
+
+    #[test]
+    fn the_list_holds_what_is_in_view_newest_first() {
+        let html = html("", None);
         let newest = html.find("/menu/4999<").expect("the newest row is there");
         assert!(html.find("/menu/4998<").is_some_and(|next| next > newest), "{html}");
         assert!(!html.contains("/menu/4900<"));
         assert_eq!(html.matches("data-testid=\"row\"").count(), 36);
         assert!(html.contains("height:120000px"), "{html}");
         assert!(html.contains("line failed"));
+    }
+
+    #[test]
+    fn columns_are_chosen_and_rows_are_sorted() {
+        let html = html("target,node", Sort::read("duration"));
+        assert!(
+            html.find("/menu/0<")
+                .is_some_and(|first| html.find("/menu/1<").is_some_and(|next| next > first)),
+            "{html}"
+        );
+        assert!(html.contains("node-1") && !html.contains(">verb<"), "{html}");
+        let slowest = self::html("target", Sort::read("-duration"));
+        assert!(slowest.contains("/menu/4999<") && !slowest.contains("/menu/0<"), "{slowest}");
     }
 }

@@ -7,9 +7,9 @@ use dioxus::prelude::*;
 
 use super::value::widget;
 use crate::{
-    browser,
+    settings::zone,
     state::Catalog,
-    value::{Value, kind, read},
+    value::{Value, kind, read, shown},
 };
 
 /// A batch of which one row is shown. Batches are equal if they are the same.
@@ -30,7 +30,7 @@ impl PartialEq for Shown {
 #[component]
 pub(crate) fn Record(row: Shown, table: String, onfilter: Option<EventHandler<String>>) -> Element {
     let catalog = use_context::<Catalog>();
-    let zone = use_hook(browser::zone_secs);
+    let zone = zone();
     let schema = row.batch.schema();
     let fields = schema.fields();
     let value =
@@ -45,8 +45,13 @@ pub(crate) fn Record(row: Shown, table: String, onfilter: Option<EventHandler<St
             (!there.is_empty()).then_some((name, there))
         })
         .collect();
-    rsx! {
-        for (name , members) in groups {
+    // what was asked and what was answered stand side by side where there is room
+    let (sides, others): (Vec<_>, Vec<_>) =
+        groups.into_iter().partition(|(name, _)| matches!(name.as_str(), "request" | "response"));
+    let (first, others): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|(name, _)| name.is_empty());
+    let show = |(name, members): (String, Vec<(String, usize)>)| {
+        rsx! {
             details { class: "group", open: true,
                 summary { if name.is_empty() { {if table.is_empty() { "row" } else { table.as_str() }} } else { "{name}" } }
                 dl {
@@ -55,15 +60,36 @@ pub(crate) fn Record(row: Shown, table: String, onfilter: Option<EventHandler<St
                             {
                                 let kind = kind(field);
                                 let column = catalog.name(&table, field.name());
+                                let media = media(fields.iter().map(|field| field.name().as_str()), field.name());
+                                let media = media.map(|at| shown(&value(at), None, zone)).unwrap_or_default();
                                 rsx! {
                                     div { class: class(field, kind, &value(at)),
                                         dt { title: doc(field, catalog.doc(&table, field.name())), "{label}" }
-                                        dd { {widget(&value(at), kind, &column, zone, onfilter)} }
+                                        dd { {widget(&value(at), kind, &column, zone, onfilter, &media)} }
                                     }
                                 }
                             }
                         }
                     }
+                }
+            }
+        }
+    };
+    rsx! {
+        for group in first {
+            {show(group)}
+        }
+        if !sides.is_empty() {
+            div { class: "sides",
+                for group in sides {
+                    div { class: "side", {show(group)} }
+                }
+            }
+        }
+        if !others.is_empty() {
+            div { class: "sides",
+                for group in others {
+                    div { class: "side", {show(group)} }
                 }
             }
         }
@@ -85,6 +111,12 @@ fn doc(field: &Field, known: Option<String>) -> String {
     let doc = field.metadata().get("doc").filter(|doc| !doc.is_empty()).cloned();
     let doc = doc.or(known).unwrap_or_default();
     if doc.is_empty() { field.name().clone() } else { format!("{}\n{doc}", field.name()) }
+}
+
+/// The column that says of what media type a payload is: `request_content_type` of `request_body`.
+fn media<'a>(mut names: impl Iterator<Item = &'a str>, name: &str) -> Option<usize> {
+    let prefix = name.strip_suffix("_body")?;
+    names.position(|other| other.strip_prefix(prefix) == Some("_content_type"))
 }
 
 /// Columns by the first word of their names where at least two share it, in their order; what was
@@ -149,6 +181,14 @@ mod tests {
                 "client: ip, port"
             ]
         );
+    }
+
+    #[test]
+    fn the_media_type_stands_in_the_same_group() {
+        let names = ["request_body", "response_content_type", "response_body"];
+        assert_eq!(media(names.into_iter(), "response_body"), Some(1));
+        assert_eq!(media(names.into_iter(), "request_body"), None);
+        assert_eq!(media(names.into_iter(), "response_content_type"), None);
     }
 
     #[test]

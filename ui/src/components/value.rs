@@ -6,7 +6,8 @@ use dioxus::prelude::*;
 use super::icon::Icon;
 use crate::{
     browser,
-    value::{Value, grouped, hex, literal, pretty, shown, size, time},
+    decode::{self, Node, data_url, marked, places},
+    value::{Value, clauses, grouped, hex, pretty, shown, size, time},
 };
 
 /// A value in full. A click on it calls `onfilter` with a clause that says so, if it can be compared.
@@ -16,19 +17,10 @@ pub(crate) fn widget(
     column: &str,
     zone: i64,
     onfilter: Option<EventHandler<String>>,
+    media: &str,
 ) -> Element {
     let text = shown(value, kind, zone);
-    let clause = literal(value, kind).map(|literal| match kind {
-        Some(Kind::Duration) => format!("{column} >= {literal}"),
-        Some(Kind::Flag) => {
-            if literal == "true" {
-                column.to_owned()
-            } else {
-                format!("not {column}")
-            }
-        }
-        _ => format!("{column} = {literal}"),
-    });
+    let clause = if *value == Value::Null { None } else { clauses(column, value, kind) };
     match (value, kind) {
         (Value::Null, _) => rsx! { span { class: "null", "–" } },
         (Value::Flag(flag), _) => {
@@ -54,8 +46,21 @@ pub(crate) fn widget(
         (Value::Text(full), _) if full.len() > 200 || full.contains('\n') => {
             rsx! { Body { bytes: full.as_bytes().to_vec() } }
         }
+        // what stands behind the `?` of an address, by name
+        (Value::Text(full), Some(Kind::Text)) if is_query(column) => rsx! {
+            {plain(text, "text", None, clause, onfilter)}
+            if let Some(pairs) = decode::form(full) {
+                table { class: "headers", tbody {
+                    for (name , value) in pairs.into_iter().take(MOST_HEADERS) {
+                        tr { th { scope: "row", "{name}" } td { span { class: "value", "{value}" } } }
+                    }
+                } }
+            }
+        },
         (Value::Text(_), _) => plain(text, "text", None, clause, onfilter),
-        (Value::Bytes(bytes), _) => rsx! { Body { bytes: bytes.to_vec() } },
+        (Value::Bytes(bytes), _) => {
+            rsx! { Body { bytes: bytes.to_vec(), media: media.to_owned() } }
+        }
         (Value::Pairs(pairs), _) => headers(pairs, column, onfilter),
         (Value::List(values), _) => rsx! {
             ul { class: "texts",
@@ -67,11 +72,15 @@ pub(crate) fn widget(
     }
 }
 
+fn is_query(column: &str) -> bool {
+    column == "query" || column.ends_with(".query")
+}
+
 fn plain(
     text: String,
     class: &'static str,
     exact: Option<String>,
-    clause: Option<String>,
+    clause: Option<(String, String)>,
     onfilter: Option<EventHandler<String>>,
 ) -> Element {
     let copied = text.clone();
@@ -80,13 +89,14 @@ fn plain(
             onclick: move |_| browser::copy(&copied), Icon { name: "copy" } }
     };
     match (clause, onfilter) {
-        (Some(clause), Some(onfilter)) => {
+        (Some((clause, out)), Some(onfilter)) => {
             let title = match exact {
                 Some(exact) => format!("{exact}\nclick: and {clause}"),
                 None => format!("click: and {clause}"),
             };
             rsx! {
                 button { class: "value {class}", r#type: "button", title, onclick: move |_| onfilter.call(clause.clone()), "{text}" }
+                button { class: "bare copy", r#type: "button", title: "and {out}", "aria-label": "keep these rows out", onclick: move |_| onfilter.call(out.clone()), Icon { name: "minus" } }
                 {copy}
             }
         }
@@ -113,7 +123,7 @@ fn headers(
                         th { scope: "row", "{name}" }
                         td {
                             {
-                                let clause = pair_clause(column, name, value);
+                                let clause = pair_clauses(column, name, value);
                                 let text: String = value.chars().take(MOST_CHARS).collect();
                                 plain(text, "text", None, Some(clause), onfilter)
                             }
@@ -129,50 +139,56 @@ fn headers(
 }
 
 /// A header's name and value as the filter bar reads them: it takes a subscript of a bare column only.
-fn pair_clause(column: &str, name: &str, value: &str) -> String {
+fn pair_clauses(column: &str, name: &str, value: &str) -> (String, String) {
     let (name, value) = (api::quote_text(name), api::quote_text(value));
     match column.split_once('.') {
-        Some((table, column)) => format!("{table} and {column}[{name}] = {value}"),
-        None => format!("{column}[{name}] = {value}"),
+        Some((table, column)) => (
+            format!("{table} and {column}[{name}] = {value}"),
+            format!("{table} and {column}[{name}] != {value}"),
+        ),
+        None => (format!("{column}[{name}] = {value}"), format!("{column}[{name}] != {value}")),
     }
 }
 
-/// A payload: pretty if it is JSON, as text if it is text, and as bytes.
+/// A payload in the looks that suit it, with a search in it.
 #[component]
-pub(crate) fn Body(bytes: Vec<u8>) -> Element {
+pub(crate) fn Body(
+    bytes: Vec<u8>,
+    /// Its media type, if another column says so.
+    #[props(default)]
+    media: String,
+) -> Element {
     let mut look = use_signal(|| None::<Look>);
     let mut whole = use_signal(|| false);
+    let mut wanted = use_signal(String::new);
+    // what it can be is found out once for each payload, not for each letter searched
+    let known =
+        use_memo(use_reactive((&bytes, &media), |(bytes, media)| Known::new(&bytes, &media)));
+    let known = known.read();
+    if bytes.is_empty() {
+        return rsx! { span { class: "null", "empty" } };
+    }
     let text = std::str::from_utf8(&bytes).ok();
-    let json = text.filter(|text| text.len() <= MOST_JSON).and_then(pretty);
-    let looks: Vec<Look> =
-        [(Look::Pretty, json.is_some()), (Look::Text, text.is_some()), (Look::Bytes, true)]
-            .into_iter()
-            .filter_map(|(look, can)| can.then_some(look))
-            .collect();
-    let is_readable = text.is_some_and(|text| {
-        !text.chars().take(MOST_CHARS).any(|char| char.is_control() && !"\t\r\n".contains(char))
-    });
-    let first = match (&json, is_readable) {
-        (Some(_), _) => Look::Pretty,
-        (None, true) => Look::Text,
-        (None, false) => Look::Bytes,
-    };
-    let current = look().filter(|look| looks.contains(look)).unwrap_or(first);
+    let looks = known.looks.clone();
+    let current = look().filter(|look| looks.contains(look)).unwrap_or(known.first);
     let limit = if whole() { usize::MAX } else { MOST_CHARS };
     let (content, is_cut) = match current {
-        Look::Pretty => cut(json.as_deref().unwrap_or_default(), limit),
+        Look::Pretty => cut(known.json.as_deref().unwrap_or_default(), limit),
+        Look::Markup => cut(known.markup.as_deref().unwrap_or_default(), limit),
         Look::Text => cut(text.unwrap_or_default(), limit),
         Look::Bytes => {
             let most = limit.min(MOST_HEX);
             (hex(bytes.get(..most).unwrap_or(&bytes)), bytes.len() > most)
         }
+        Look::Tree | Look::Form | Look::Image => (text.unwrap_or_default().to_owned(), false),
     };
-    if bytes.is_empty() {
-        return rsx! { span { class: "null", "empty" } };
-    }
     let copied = if current == Look::Bytes { hex(&bytes) } else { content.clone() };
     let length = size(bytes.len() as u64);
+    let is_text = !matches!(current, Look::Tree | Look::Form | Look::Image);
+    let places = if is_text { places(&content, &wanted.read()) } else { Vec::new() };
+    let count = places.len();
     let pieces = if current == Look::Pretty { colored(&content) } else { vec![("", content)] };
+    let pieces = marked(pieces, &places, wanted.read().len());
     rsx! {
         div { class: "body", "data-testid": "body",
             div { class: "looks", role: "group", "aria-label": "how to show it",
@@ -180,13 +196,42 @@ pub(crate) fn Body(bytes: Vec<u8>) -> Element {
                     button { class: if it == current { "on" } else { "" }, r#type: "button", "aria-pressed": it == current,
                         onclick: move |_| look.set(Some(it)), "{it.name()}" }
                 }
-                span { class: "note", "{length}" }
+                if is_text {
+                    input { r#type: "search", placeholder: "search", "aria-label": "search in it", "data-testid": "body-search", value: "{wanted}", oninput: move |event| wanted.set(event.value()) }
+                    if !wanted.read().is_empty() {
+                        span { class: if count == 0 { "note bad" } else { "note" }, role: "status", "{count} found" }
+                    }
+                }
+                span { class: "note size", "{length}" }
                 button { class: "bare", r#type: "button", title: "copy", "aria-label": "copy the body", onclick: move |_| browser::copy(&copied), Icon { name: "copy" } }
             }
-            pre { tabindex: 0,
-                for (class , text) in pieces {
-                    if class.is_empty() { "{text}" } else { span { class, "{text}" } }
-                }
+            match current {
+                Look::Tree => rsx! {
+                    div { class: "tree", if let Some(node) = &known.tree { {branch(node, 0, &mut { MOST_NODES })} } }
+                },
+                Look::Form => rsx! {
+                    table { class: "headers", tbody {
+                        for (name , value) in known.form.iter().flatten().take(MOST_HEADERS) {
+                            tr { th { scope: "row", "{name}" } td { span { class: "value", "{value}" } } }
+                        }
+                    } }
+                },
+                Look::Image => rsx! {
+                    img { alt: "the payload as an image", src: data_url(known.image.unwrap_or_default(), &bytes) }
+                },
+                Look::Pretty | Look::Markup | Look::Text | Look::Bytes => rsx! {
+                    pre { tabindex: 0,
+                        for (class , is_place , text) in pieces {
+                            if is_place {
+                                mark { "{text}" }
+                            } else if class.is_empty() {
+                                "{text}"
+                            } else {
+                                span { class, "{text}" }
+                            }
+                        }
+                    }
+                },
             }
             if is_cut && current != Look::Bytes {
                 button { class: "tool", r#type: "button", onclick: move |_| whole.set(true), "Show all of it" }
@@ -198,9 +243,101 @@ pub(crate) fn Body(bytes: Vec<u8>) -> Element {
     }
 }
 
+/// What a payload can be shown as.
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    looks: Vec<Look>,
+    first: Look,
+    json: Option<String>,
+    tree: Option<Node>,
+    markup: Option<String>,
+    form: Option<Vec<(String, String)>>,
+    image: Option<&'static str>,
+}
+
+impl Known {
+    fn new(bytes: &[u8], media: &str) -> Self {
+        let text = std::str::from_utf8(bytes).ok();
+        let short = text.filter(|text| text.len() <= MOST_JSON);
+        let json = short.and_then(pretty);
+        let tree = short.filter(|_| json.is_some()).and_then(decode::tree);
+        let markup = short.and_then(decode::markup);
+        let form = short.filter(|_| media.contains("form-urlencoded")).and_then(decode::form);
+        let image = decode::image(bytes);
+        let is_readable = text.is_some_and(|text| {
+            !text.chars().take(MOST_CHARS).any(|char| char.is_control() && !"\t\r\n".contains(char))
+        });
+        let looks = [
+            (Look::Image, image.is_some()),
+            (Look::Pretty, json.is_some()),
+            (Look::Tree, tree.is_some()),
+            (Look::Form, form.is_some()),
+            (Look::Markup, markup.is_some()),
+            (Look::Text, text.is_some()),
+            (Look::Bytes, true),
+        ];
+        let looks: Vec<Look> =
+            looks.into_iter().filter_map(|(look, can)| can.then_some(look)).collect();
+        let first = looks.first().copied().filter(|look| *look != Look::Text || is_readable);
+        Self { first: first.unwrap_or(Look::Bytes), looks, json, tree, markup, form, image }
+    }
+}
+
+/// A node of a tree, with all below it as far as there is room left.
+fn branch(node: &Node, depth: usize, left: &mut usize) -> Element {
+    if *left == 0 {
+        return rsx! { span { class: "null", "…" } };
+    }
+    *left -= 1;
+    let (open, close, count) = match node {
+        Node::Text(text) => {
+            let (text, is_cut) = cut(text, MOST_CHARS);
+            let dots = if is_cut { "…" } else { "" };
+            return rsx! { span { class: "string", "\"{text}{dots}\"" } };
+        }
+        Node::Plain(text) => return rsx! { span { class: "literal", "{text}" } },
+        Node::Object(members) => ("{", "}", members.len()),
+        Node::List(items) => ("[", "]", items.len()),
+    };
+    if count == 0 {
+        return rsx! { span { "{open}{close}" } };
+    }
+    let parts: Vec<(String, Element)> = match node {
+        Node::Object(members) => members
+            .iter()
+            .take(MOST_MEMBERS)
+            .map(|(name, node)| (name.clone(), branch(node, depth + 1, left)))
+            .collect(),
+        Node::List(items) => items
+            .iter()
+            .take(MOST_MEMBERS)
+            .enumerate()
+            .map(|(at, node)| (at.to_string(), branch(node, depth + 1, left)))
+            .collect(),
+        Node::Text(_) | Node::Plain(_) => Vec::new(),
+    };
+    rsx! {
+        details { open: depth < 2,
+            summary { "{open} " span { class: "null", "{count}" } " {close}" }
+            ul {
+                for (name , part) in parts {
+                    li { span { class: "name", "{name}" } ": " {part} }
+                }
+                if count > MOST_MEMBERS {
+                    li { class: "null", "{count - MOST_MEMBERS} more" }
+                }
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Look {
+    Image,
     Pretty,
+    Tree,
+    Form,
+    Markup,
     Text,
     Bytes,
 }
@@ -208,7 +345,11 @@ enum Look {
 impl Look {
     fn name(self) -> &'static str {
         match self {
+            Self::Image => "image",
             Self::Pretty => "JSON",
+            Self::Tree => "tree",
+            Self::Form => "form",
+            Self::Markup => "markup",
             Self::Text => "text",
             Self::Bytes => "hex",
         }
@@ -265,6 +406,8 @@ const MOST_HEADERS: usize = 500;
 const MOST_CHARS: usize = 16_384;
 const MOST_HEX: usize = 8_192;
 const MOST_JSON: usize = 1 << 20;
+const MOST_NODES: usize = 3_000;
+const MOST_MEMBERS: usize = 500;
 
 #[cfg(test)]
 mod tests {
@@ -278,7 +421,7 @@ mod tests {
         let mut dom = VirtualDom::new_with_props(
             move |(value, kind): (Value<'static>, Kind)| {
                 let onfilter = use_callback(|_: String| {});
-                widget(&value, Some(kind), "gopher.column", 0, Some(onfilter))
+                widget(&value, Some(kind), "gopher.column", 0, Some(onfilter), "")
             },
             (value, kind),
         );
@@ -314,14 +457,39 @@ mod tests {
 
     #[test]
     fn a_header_becomes_a_filter() {
-        assert_eq!(pair_clause("headers", "x-a", "it's"), "headers['x-a'] = 'it''s'");
-        assert_eq!(pair_clause("gopher.headers", "x", "1"), "gopher and headers['x'] = '1'");
+        assert_eq!(pair_clauses("headers", "x-a", "it's").0, "headers['x-a'] = 'it''s'");
+        assert_eq!(pair_clauses("gopher.headers", "x", "1").0, "gopher and headers['x'] = '1'");
     }
 
     #[test]
     fn a_body_that_does_not_read_is_a_dump() {
         let html = dioxus_ssr::render_element(rsx! { Body { bytes: b"\x01\x02ab".to_vec() } });
         assert!(html.contains("000000  01 02 61 62"), "{html}");
+    }
+
+    #[test]
+    fn a_body_is_shown_as_what_it_is() {
+        let look = |bytes: &[u8], media: &str| {
+            let (bytes, media) = (bytes.to_vec(), media.to_owned());
+            dioxus_ssr::render_element(rsx! { Body { bytes, media } })
+        };
+        let html = look(b"a=1&b=x%20y", "application/x-www-form-urlencoded");
+        assert!(html.contains("<th scope=\"row\">b</th>") && html.contains("x y"), "{html}");
+        let html = look(b"<a><b>1</b></a>", "");
+        assert!(html.contains("&#60;a&#62;\n  &#60;b&#62;"), "{html}");
+        let html = look(b"\x89PNG\r\n\x1a\n", "");
+        assert!(html.contains("src=\"data:image/png;base64,"), "{html}");
+        let html = look(b"{\"a\":[1]}", "");
+        assert!(html.contains(">tree</button>") && html.contains("body-search"), "{html}");
+    }
+
+    #[test]
+    fn a_tree_is_bounded() {
+        let list =
+            Node::List((0..2_000).map(|_| Node::List(vec![Node::Plain("1".into()); 3])).collect());
+        let html = dioxus_ssr::render_element(rsx! { {branch(&list, 0, &mut 1_000)} });
+        assert!(html.contains("1500 more") && html.contains("…"));
+        assert!(html.matches("<details").count() <= 1_000);
     }
 
     #[test]

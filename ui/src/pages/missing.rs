@@ -11,7 +11,7 @@ pub(crate) fn Missing(path: Vec<String>) -> Element {
         section { class: "empty", role: "status",
             h2 { "There is no page here" }
             p { "Nothing lies at " code { "/{path}" } "." }
-            Link { to: Route::traffic(""), class: "button", "To the traffic" }
+            Link { to: Route::traffic("", &Default::default()), class: "button", "To the traffic" }
         }
     }
 }

@@ -4,37 +4,93 @@ use api::RowKey;
 use dioxus::prelude::*;
 
 use crate::{
-    Route, browser,
+    Route,
+    address::Param,
+    browser,
     client::{Failure, Session},
+    columns::Sort,
     components::{
+        cell_menu::{Asked, CellMenu},
+        column_choice::ColumnChoice,
         detail::Detail,
         empty::Empty,
         filter_bar::FilterBar,
+        help::Help,
+        histogram::Bars,
         icon::Icon,
         list::{List, Window},
+        range_choice::RangeChoice,
     },
     filter,
-    tail::{Line, Live},
+    range::Range,
+    state::Catalog,
+    tail::{Line, Live, PAST_ROWS},
     value::grouped,
 };
 
+/// All that the address says of the view.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct View {
+    pub(crate) filter: String,
+    pub(crate) range: Range,
+    pub(crate) row: String,
+    pub(crate) columns: String,
+    pub(crate) sort: String,
+}
+
+impl View {
+    pub(crate) fn route(&self) -> Route {
+        Route::Traffic {
+            filter: self.filter.as_str().into(),
+            from: self.range.from.as_str().into(),
+            to: self.range.to.as_str().into(),
+            row: self.row.as_str().into(),
+            columns: self.columns.as_str().into(),
+            sort: self.sort.as_str().into(),
+        }
+    }
+}
+
 #[component]
-pub(crate) fn Traffic(filter: String, row: String) -> Element {
+pub(crate) fn Traffic(
+    filter: Param,
+    from: Param,
+    to: Param,
+    row: Param,
+    columns: Param,
+    sort: Param,
+) -> Element {
     let live = use_context::<Live>();
     let session = use_context::<Session>();
+    let catalog = use_context::<Catalog>();
     let window = Window::new();
     let mut wrong = use_signal(|| None);
-    let mut address = use_signal(|| (filter.clone(), row.clone()));
+    let now = View {
+        filter: filter.text(),
+        range: Range::new(&from, &to),
+        row: row.text(),
+        columns: columns.text(),
+        sort: sort.text(),
+    };
+    let mut address = use_signal(|| now.clone());
+    let mut asked = use_signal(|| None::<Asked>);
+    let mut is_help = use_signal(|| false);
     {
         let mut live = live.clone();
-        use_effect(use_reactive((&filter, &row), move |(filter, row)| {
-            if address.peek().0 != filter {
+        use_effect(use_reactive(&now, move |now| {
+            let is_other = {
+                let before = address.peek();
+                before.filter != now.filter || before.range != now.range
+            };
+            if is_other {
                 let mut cursor = window.cursor;
                 cursor.set(None);
                 window.follow(&live);
             }
-            live.set_filter(&filter);
-            address.set((filter, row));
+            live.set(&now.filter, &now.range);
+            if *address.peek() != now {
+                address.set(now);
+            }
         }));
     }
     // a list nobody looks at may forget its oldest rows
@@ -50,38 +106,78 @@ pub(crate) fn Traffic(filter: String, row: String) -> Element {
             let mut cursor = window.cursor;
             window.hold(&live);
             cursor.set(Some(number));
-            let filter = address.peek().0.clone();
-            navigator().replace(Route::Traffic { filter, row: written(&key) });
+            let view = View { row: written(&key), ..address.peek().clone() };
+            navigator().replace(view.route());
         }
     });
     let close = use_callback({
         let live = live.clone();
         move |_: ()| {
-            let filter = address.peek().0.clone();
-            navigator().replace(Route::Traffic { filter, row: String::new() });
+            let view = View { row: String::new(), ..address.peek().clone() };
+            navigator().replace(view.route());
             if *window.scroll.peek() < 1.0 && !*window.paused.peek() {
                 window.follow(&live);
             }
         }
     });
+    let goto = use_callback(move |key: RowKey| {
+        let view = View { row: written(&key), ..address.peek().clone() };
+        navigator().replace(view.route());
+    });
+    let apply = use_callback(move |filter: String| {
+        let view = View { filter, row: String::new(), ..address.peek().clone() };
+        navigator().push(view.route());
+    });
     let narrow = use_callback(move |clause: String| {
-        let (filter, row) = address.peek().clone();
-        let text = filter::and(&filter, &clause);
+        let view = address.peek().clone();
+        let text = filter::and(&view.filter, &clause);
         spawn(async move {
             if let Err(Failure::Refused(error)) = session.check(&text).await {
                 // what is seen stays; the bar shows what was tried
                 wrong.set(Some((text, error)));
             } else {
-                navigator().push(Route::Traffic { filter: text, row });
+                navigator().push(View { filter: text, ..view }.route());
             }
         });
+    });
+    let during = use_callback(move |range: Range| {
+        let view = View { range, ..address.peek().clone() };
+        navigator().push(view.route());
+    });
+    let arrange = use_callback(move |columns: String| {
+        let view = View { columns, ..address.peek().clone() };
+        navigator().replace(view.route());
+    });
+    let order = use_callback(move |column: String| {
+        let view = address.peek().clone();
+        let next = Sort::next(Sort::read(&view.sort).as_ref(), &column);
+        let sort = next.map(|sort| sort.written()).unwrap_or_default();
+        navigator().replace(View { sort, ..view }.route());
+    });
+    let menu = use_callback({
+        let live = live.clone();
+        move |(number, column, x, y): (u64, String, f64, f64)| {
+            window.hold(&live);
+            let tail = live.peek();
+            let about = tail.ring.get(number).map(|row| Asked::new(&row, column, x, y, catalog));
+            drop(tail);
+            asked.set(about);
+        }
     });
     use_hook({
         let live = live.clone();
         move || {
             std::rc::Rc::new(browser::Keys::listen(move |key| {
-                let is_open = !address.peek().1.is_empty();
+                let is_open = !address.peek().row.is_empty();
                 let cursor = *window.cursor.peek();
+                if *is_help.peek() || asked.peek().is_some() {
+                    if matches!(key, "Escape" | "?") {
+                        is_help.set(false);
+                        asked.set(None);
+                        return true;
+                    }
+                    return false;
+                }
                 match key {
                     "j" | "ArrowDown" | "k" | "ArrowUp" => {
                         let by = if matches!(key, "j" | "ArrowDown") { 1 } else { -1 };
@@ -95,47 +191,61 @@ pub(crate) fn Traffic(filter: String, row: String) -> Element {
                         None => return false,
                     },
                     "Escape" if is_open => close.call(()),
-                    "Escape" => {
+                    "Escape" | "g" => {
                         let mut cursor = window.cursor;
                         cursor.set(None);
                         window.follow(&live);
                     }
                     "/" => browser::focus("filter"),
                     "p" => toggle(window, &live),
+                    "?" => is_help.set(true),
                     _ => return false,
                 }
                 true
             }))
         }
     });
-    let key = read(&row);
+    let key = read(&now.row);
     let is_empty = {
         let tail = live.read();
         tail.ring.end() == tail.ring.start()
     };
     rsx! {
         section { class: "traffic",
-            FilterBar { filter: filter.clone(), wrong }
-            Status { window }
+            FilterBar { filter: now.filter.clone(), range: now.range.clone(), wrong, onapply: apply }
+            Bars { filter: now.filter.clone(), range: now.range.clone(), onrange: during }
+            Status { window, columns: now.columns.clone(), onrange: during, onarrange: arrange, onhelp: move |()| is_help.set(true) }
             div { class: if key.is_some() { "split detailed" } else { "split" },
                 div { class: "pane",
                     if is_empty {
-                        Empty { filter: filter.clone() }
+                        Empty { filter: now.filter.clone(), range: now.range.clone(), onrange: during, onfilter: apply }
                     } else {
-                        List { window, open: key.clone(), onopen: open }
+                        List { window, open: key.clone(), columns: now.columns.clone(), sort: Sort::read(&now.sort), onopen: open, onsort: order, onmenu: menu }
                     }
                 }
                 if let Some(key) = &key {
-                    Detail { row: key.clone(), onclose: close, onfilter: narrow }
+                    Detail { row: key.clone(), onclose: close, onfilter: narrow, onrow: goto }
                 }
             }
+        }
+        if let Some(about) = &*asked.read() {
+            CellMenu { asked: about.clone(), onfilter: narrow, onsort: order, onclose: move |()| asked.set(None) }
+        }
+        if is_help() {
+            Help { onclose: move |()| is_help.set(false) }
         }
     }
 }
 
 /// What arrives, what does not, and how the line to the Hub is.
 #[component]
-fn Status(window: Window) -> Element {
+fn Status(
+    window: Window,
+    columns: String,
+    onrange: EventHandler<Range>,
+    onarrange: EventHandler<String>,
+    onhelp: EventHandler<()>,
+) -> Element {
     let live = use_context::<Live>();
     let paused = window.paused;
     let tail = live.read();
@@ -152,9 +262,13 @@ fn Status(window: Window) -> Element {
             ("chip bad", format!("{why}; again in {secs:.0} s"))
         }
         Line::Refused(_) => ("chip bad", "the filter was refused".to_owned()),
+        Line::Past if !tail.has_history => ("chip", "asking".to_owned()),
+        Line::Past => ("chip warn", "not live: a time that is over".to_owned()),
     };
     let icon = if paused() { "play" } else { "pause" };
     let is_refused = matches!(tail.line, Line::Refused(_));
+    let is_past = tail.line == Line::Past;
+    let is_cut = is_past && rows >= PAST_ROWS;
     let is_waiting = matches!(tail.line, Line::Waiting { .. });
     let rate = tail.rate;
     let (skipped, not_kept) = (tail.skipped, tail.not_kept);
@@ -164,6 +278,7 @@ fn Status(window: Window) -> Element {
     let (toggled, retried) = (live.clone(), live.clone());
     rsx! {
         div { class: "status-line", role: "status",
+            RangeChoice { range: live.range(), onrange }
             button { class: "tool", id: "pause", "data-testid": "pause", "aria-pressed": paused(),
                 title: "hold the list still (p)", onclick: move |_| toggle(window, &toggled),
                 Icon { name: icon }
@@ -174,7 +289,14 @@ fn Status(window: Window) -> Element {
                 button { class: "tool", onclick: move |_| { let mut live = retried.clone(); live.retry() }, "Try now" }
             }
             span { class: "fact", b { "{grouped(rows)}" } " rows" }
-            span { class: "fact", b { "{rate:.0}" } " rows/s" }
+            if is_past {
+                button { class: "tool", "data-testid": "go-live", onclick: move |_| onrange.call(Range::default()), Icon { name: "play" } "Go live" }
+            } else {
+                span { class: "fact", b { "{rate:.0}" } " rows/s" }
+            }
+            if is_cut {
+                span { class: "fact warn", title: "a shorter time or a filter shows all", "only the newest {grouped(PAST_ROWS)} are listed" }
+            }
             if skipped > 0 {
                 span { class: "fact warn", title: "rows that matched but were left out of this view because the page or a node could not keep up; a query finds them",
                     b { "{grouped(skipped)}" } " skipped"
@@ -191,7 +313,12 @@ fn Status(window: Window) -> Element {
             if let Some(error) = history.filter(|_| !is_refused) {
                 span { class: "fact bad", title: "{error}", "earlier rows are missing: {error.message}" }
             }
-            span { class: "keys", kbd { "/" } " filter " kbd { "j" } kbd { "k" } " move " kbd { "↵" } " open " kbd { "esc" } " close" }
+            span { class: "tools",
+                span { class: "keys", kbd { "/" } " filter " kbd { "j" } kbd { "k" } " move " kbd { "↵" } " open " }
+                ColumnChoice { columns, onchoose: onarrange }
+                button { class: "tool", "data-testid": "share", title: "copy a link that shows this view", onclick: move |_| browser::copy(&browser::address()), Icon { name: "link" } "Link" }
+                button { class: "bare", title: "keys (?)", "aria-label": "keys", onclick: move |_| onhelp.call(()), Icon { name: "help" } }
+            }
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Where the rows come from.
 
-use api::{InputKind, WorkerState, WorkerStatus};
+use api::{ClusterState, Dissection, InputKind, TracingState, WorkerState, WorkerStatus};
 use dioxus::prelude::*;
 
 use crate::{
     browser,
     client::Failure,
     components::error::ErrorNote,
+    settings::zone,
     state::{Catalog, Pulse, hue},
     value::{duration, grouped, size, time},
 };
@@ -16,8 +17,15 @@ pub(crate) fn Workers() -> Element {
     let pulse = use_context::<Pulse>();
     let now_ms = browser::now_ms() as i64;
     let state = pulse.workers.read();
+    let cluster = match &*pulse.health.read() {
+        Some(Ok(health)) => health.cluster.clone(),
+        _ => None,
+    };
     rsx! {
         section { class: "workers", id: "workers", "data-testid": "workers",
+            if let Some(cluster) = cluster {
+                Cluster { cluster, now_ms }
+            }
             match &*state {
                 None => rsx! { div { class: "empty", role: "status", h2 { "Asking the Hub" } } },
                 Some(Err(failure @ Failure::Token)) => rsx! { ErrorNote { text: "", error: failure.error(), testid: "workers-error" } },
@@ -36,10 +44,43 @@ pub(crate) fn Workers() -> Element {
     }
 }
 
+/// Where names of pods and Services come from, and whether they are up to date.
+#[component]
+fn Cluster(cluster: ClusterState, now_ms: i64) -> Element {
+    let ClusterState {
+        ready, pods, tapped, settings, services, nodes, stale_since_ms, reason, ..
+    } = cluster;
+    let (class, state) = match (ready, stale_since_ms) {
+        (false, _) => ("chip warn", "not listed yet".to_owned()),
+        (true, None) => ("chip good", "watched".to_owned()),
+        (true, Some(since)) => {
+            let ago = duration((now_ms - since).max(0).saturating_mul(1_000_000));
+            ("chip warn", format!("names may be out of date for {ago}"))
+        }
+    };
+    rsx! {
+        article { class: "worker", "data-testid": "cluster",
+            header {
+                h2 { "Kubernetes" }
+                span { class, span { class: "dot" } "{state}" }
+                span { class: "fact", "{grouped(pods)} pods" }
+                if let Some(tapped) = tapped {
+                    span { class: "fact", "traffic kept of {grouped(tapped)}" }
+                }
+                span { class: "fact", "{grouped(services)} Services" }
+                span { class: "fact", "{grouped(nodes)} nodes" }
+            }
+            for it in reason.into_iter().chain(settings) {
+                p { class: "reason", "{it}" }
+            }
+        }
+    }
+}
+
 #[component]
 fn Worker(worker: WorkerState, now_ms: i64) -> Element {
     let catalog = use_context::<Catalog>();
-    let zone = use_hook(browser::zone_secs);
+    let zone = zone();
     let health = &worker.health;
     let ago = |ms: i64| duration((now_ms - ms).max(0).saturating_mul(1_000_000));
     let (class, state) = match (worker.status, health.capturing) {
@@ -61,6 +102,7 @@ fn Worker(worker: WorkerState, now_ms: i64) -> Element {
                 h2 { "{worker.node}" }
                 span { class, span { class: "dot" } "{state}" }
                 span { class: "fact", "version {worker.version}" }
+                span { class: if health.dissection == Dissection::Live { "fact" } else { "fact warn" }, "dissection {health.dissection}" }
                 if worker.status == WorkerStatus::Connected {
                     span { class: "fact", "connected for {ago(worker.connected_since_ms)}" }
                 } else {
@@ -121,6 +163,9 @@ fn Worker(worker: WorkerState, now_ms: i64) -> Element {
                         }
                     }
                 }
+                if let Some(tracing) = &health.tracing {
+                    Tracing { tracing: tracing.clone() }
+                }
                 table {
                     caption { "tables" }
                     thead { tr { th { "table" } th { class: "right", "rows" } th { class: "right", "on disk" } th { class: "right", "segments" } th { "oldest" } th { "newest" } } }
@@ -142,6 +187,42 @@ fn Worker(worker: WorkerState, now_ms: i64) -> Element {
     }
 }
 
+/// What is read within TLS, where processes say it.
+#[component]
+fn Tracing(tracing: TracingState) -> Element {
+    let TracingState { problem, cgroups, calls, bytes, lost_bytes, libraries } = tracing;
+    rsx! {
+        table { "data-testid": "tracing",
+            caption { "reads within TLS" }
+            if let Some(problem) = problem {
+                tbody { tr { td { colspan: 4, class: "bad", "{problem}" } } }
+            } else {
+                tbody { tr { td { colspan: 4,
+                    "cgroups: {grouped(cgroups)}, reads and writes: {grouped(calls)}, {size(bytes)}"
+                    if lost_bytes > 0 { span { class: "bad", ", {size(lost_bytes)} lost" } }
+                } } }
+            }
+            thead { tr { th { "library" } th { "kind" } th { class: "right", "processes" } th { "state" } } }
+            tbody {
+                for (index , library) in libraries.iter().enumerate() {
+                    tr { key: "{index}",
+                        td { code { "{library.path}" } }
+                        td { "{library.kind}" }
+                        td { class: "right", "{grouped(library.processes)}" }
+                        match &library.problem {
+                            Some(problem) => rsx! { td { class: "bad", "{problem}" } },
+                            None => rsx! { td { class: "good", "read" } },
+                        }
+                    }
+                }
+                if libraries.is_empty() {
+                    tr { td { colspan: 4, class: "null", "no process that is meant has a TLS library that is known" } }
+                }
+            }
+        }
+    }
+}
+
 #[component]
 fn Gauge(name: &'static str, value: String, note: String, #[props(default)] bad: bool) -> Element {
     rsx! {
@@ -155,10 +236,33 @@ fn Gauge(name: &'static str, value: String, note: String, #[props(default)] bad:
 
 #[cfg(test)]
 mod tests {
-    use api::{Input, NodeHealth, TableState};
+    use api::{Input, NodeHealth, TableState, TracedLibrary};
 
     use super::*;
     use crate::state::Catalog;
+
+    #[test]
+    fn a_cluster_that_is_not_watched_says_since_when_and_why() {
+        #[component]
+        fn Show() -> Element {
+            let cluster = ClusterState {
+                ready: true,
+                pods: 1_234,
+                stale_since_ms: Some(1_000),
+                reason: Some("pods are not watched: no answer".to_owned()),
+                ..ClusterState::default()
+            };
+            rsx! { Cluster { cluster, now_ms: 61_000 } }
+        }
+        let mut dom = VirtualDom::new(Show);
+        dom.rebuild_in_place();
+        let html = dioxus_ssr::render(&dom);
+        for part in
+            ["1,234 pods", "names may be out of date for", "pods are not watched: no answer"]
+        {
+            assert!(html.contains(part), "{part}: {html}");
+        }
+    }
 
     #[test]
     fn a_worker_says_what_it_captures_and_what_it_lost() {
@@ -184,6 +288,16 @@ mod tests {
                         ..TableState::default()
                     }],
                     losses: [("fragments".to_owned(), 3)].into(),
+                    dissection: Dissection::OnDemand,
+                    tracing: Some(TracingState {
+                        lost_bytes: 7,
+                        libraries: vec![TracedLibrary {
+                            path: "/usr/lib/libssl.so.9".into(),
+                            problem: Some("it has no symbols".into()),
+                            ..TracedLibrary::default()
+                        }],
+                        ..TracingState::default()
+                    }),
                     ..NodeHealth::default()
                 },
                 ..WorkerState::default()
@@ -202,6 +316,10 @@ mod tests {
             "12,345",
             "10.00 % of packets",
             "fragments",
+            "dissection on-demand",
+            "7 B lost",
+            "/usr/lib/libssl.so.9",
+            "it has no symbols",
         ] {
             assert!(html.contains(part), "{part}: {html}");
         }

@@ -70,7 +70,11 @@ impl Dissect for Dissector {
             None => self.begin(side, input, open)?,
         };
         match under_way.read(input) {
-            Ok(()) => Ok(under_way.message(side)),
+            Ok(None) => Ok(under_way.message(side)),
+            Ok(Some(part)) => {
+                *self.half(side) = Some(under_way);
+                Ok(Message::part(part))
+            }
             Err(stop) => {
                 *self.half(side) = Some(under_way);
                 Err(stop)
@@ -86,8 +90,21 @@ impl Dissect for Dissector {
         message::summary(exchange.request, exchange.response)
     }
 
+    const BRIEF: &'static [&'static str] = message::BRIEF;
+
+    fn brief(exchange: Exchange<'_, Sent>) -> (Summary<'_>, Http<'_>) {
+        message::brief(exchange.request, exchange.response)
+    }
+
     fn also(exchange: &Exchange<'_, Sent>, also: &mut Also<'_>) {
         message::also(exchange, also);
+    }
+
+    /// The end of a message of which the last part was told before.
+    fn more(&mut self, side: Side) -> Option<Message<Sent>> {
+        self.half(side)
+            .take_if(|it| matches!(it.left, Left::Nothing | Left::Bytes(0)))
+            .map(|it| it.message(side))
     }
 
     fn weight(sent: &Sent) -> usize {
@@ -177,7 +194,12 @@ impl Dissector {
 impl UnderWay {
     fn new(head: &[u8], framed: Framed, input: &Input<'_>) -> Self {
         let limits = input.limits();
-        let mut sent = Sent::new(head.to_vec(), 0, limits);
+        // Of what nobody looks at, the first line, and what another protocol may have to know.
+        let kept = match memchr(b'\n', head).and_then(|it| head.get(..=it)) {
+            Some(line) if !input.is_detailed() && !framed.asks_switch => line,
+            _ => head,
+        };
+        let mut sent = Sent::new(kept.to_vec(), 0, limits);
         if let Left::Bytes(size) = framed.left {
             sent.payload.expect(size, body_bytes(input));
         }
@@ -192,12 +214,12 @@ impl UnderWay {
         Self { sent, left, incomplete: false, becomes, note: String::new() }
     }
 
-    /// Uses up what belongs to the message, to its end.
-    fn read(&mut self, input: &mut Input<'_>) -> Result<(), Stop> {
+    /// Uses up what belongs to the message, to its end or to a part that is to be told.
+    fn read(&mut self, input: &mut Input<'_>) -> Result<Option<Sent>, Stop> {
         let limit = body_bytes(input);
         loop {
             match self.left {
-                Left::Nothing | Left::Bytes(0) => return Ok(()),
+                Left::Nothing | Left::Bytes(0) => return Ok(None),
                 Left::Bytes(left) => {
                     let ts = input.now().ts();
                     let some = input.some(left)?;
@@ -243,6 +265,9 @@ impl UnderWay {
                 },
             }
             input.commit();
+            if let Some(part) = self.sent.part() {
+                return Ok(Some(part));
+            }
         }
     }
 
@@ -253,6 +278,7 @@ impl UnderWay {
     }
 
     fn message(mut self, side: Side) -> Message<Sent> {
+        self.sent.end();
         if self.incomplete {
             self.sent.payload.cut();
         }

@@ -6,13 +6,15 @@
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
+use schema::value::text;
 
 use self::frame::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEAD_BYTES, HEADERS, LIKELY_BYTES, PADDED,
     PRIORITISED, PUSH_PROMISE, RST_STREAM, SETTINGS, chain,
 };
 use super::http;
-use super::http::message::{self, Http, HttpColumns, Sent};
+use super::http::message::{self, Http, HttpColumns, Sent, Timed, split_head};
+use super::websocket;
 use super::{Dissect, Guess, Head, Transport};
 use crate::exchange::{Exchange, Message, Moment, Open, Side, Summary};
 use crate::input::{Input, Stop};
@@ -81,6 +83,8 @@ struct Block {
 struct Stream {
     request: Part,
     response: Part,
+    /// What is spoken in it instead of HTTP, from the answer on.
+    tunnel: Option<Box<websocket::Tunnel>>,
 }
 
 /// How far one side of a stream is.
@@ -111,6 +115,10 @@ struct Scratch {
     authority: Vec<u8>,
     status: Vec<u8>,
     fields: Vec<u8>,
+    /// How long `fields` is, or would be.
+    fields_bytes: usize,
+    /// Whether fields are kept: else nobody looks at them.
+    detailed: bool,
     /// Where in `fields` the type's value stands.
     content_type: Option<(usize, usize)>,
     host: bool,
@@ -155,6 +163,12 @@ impl Dissect for Dissector {
         message::summary(exchange.request, exchange.response)
     }
 
+    const BRIEF: &'static [&'static str] = message::BRIEF;
+
+    fn brief(exchange: Exchange<'_, Sent>) -> (Summary<'_>, Http<'_>) {
+        message::brief(exchange.request, exchange.response)
+    }
+
     fn also(exchange: &Exchange<'_, Sent>, also: &mut Also<'_>) {
         message::also(exchange, also);
     }
@@ -164,7 +178,7 @@ impl Dissect for Dissector {
         let end = note.find("\r\n\r\n").or_else(|| note.find("\n\n")).unwrap_or(note.len());
         let head = note.as_bytes().get(..end).unwrap_or_default().to_vec();
         self.upgraded = Some(Box::new(Sent::new(head, 0, &Limits::default())));
-        let stream = Stream { request: Part::Ended, response: Part::Idle };
+        let stream = Stream { request: Part::Ended, ..Stream::default() };
         self.streams.insert(1, stream);
     }
 
@@ -196,7 +210,11 @@ impl Dissect for Dissector {
         }
         frame.left -= missing_here;
         let stream = frame.stream;
-        if let Some(Part::UnderWay(it)) = self.part(stream, side) {
+        let Some(stream) = self.streams.get_mut(&stream) else { return Ok(()) };
+        if let Some(tunnel) = &mut stream.tunnel {
+            tunnel.gap(side, Some(missing));
+        }
+        if let Part::UnderWay(it) = stream.part_mut(side) {
             it.sent.skip(missing);
             it.bytes += missing;
             it.incomplete = true;
@@ -404,6 +422,7 @@ impl Dissector {
         open: &Open<Sent>,
     ) -> Result<Option<Message<Sent>>, Stop> {
         let limit = http::body_bytes(input);
+        let mut part = None;
         let half = match side {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
@@ -418,22 +437,40 @@ impl Dissector {
             let left = frame.left;
             input.commit();
             if stream > 0
-                && let Some(it) = self.streams.get_mut(&stream)
-                && let Part::UnderWay(it) = it.part_mut(side)
+                && let Some(Stream { request, response, tunnel }) = self.streams.get_mut(&stream)
+                && let Part::UnderWay(it) = if side == Side::Client { request } else { response }
             {
-                let before = it.weight();
-                it.sent.push(some.get(..data).unwrap_or(some), limit, now.ts());
+                let before = it.weight() + tunnel.as_ref().map_or(0, |it| it.held());
+                let data = some.get(..data).unwrap_or(some);
                 it.bytes += some.len() as u64;
                 it.latest = now;
-                self.held = (self.held + it.weight()).saturating_sub(before);
+                if let Some(tunnel) = tunnel {
+                    let frames = tunnel.push(side, data, now.ts(), input.limits());
+                    if !frames.is_empty() {
+                        part = Some(Sent::told(stream, Timed::Frames(frames)));
+                    }
+                } else {
+                    it.sent.push(data, limit, now.ts());
+                    part = it.sent.part();
+                }
+                let after = it.weight() + tunnel.as_ref().map_or(0, |it| it.held());
+                self.held = (self.held + after).saturating_sub(before);
+            }
+            if left > 0 && part.is_none() {
+                return Err(input.short());
             }
             if left > 0 {
-                return Err(input.short());
+                return Ok(part.map(|it| Message::part(it).key(u64::from(stream))));
             }
         }
         let ends = self.half(side).frame.take().is_some_and(|it| it.ends);
         input.commit();
-        if ends && stream > 0 { Ok(self.finish(side, stream, open)) } else { Ok(None) }
+        let ended = if ends && stream > 0 { self.finish(side, stream, open) } else { None };
+        let Some(part) = part else { return Ok(ended) };
+        if let Some(ended) = ended {
+            self.more.push_front(ended);
+        }
+        Ok(Some(Message::part(part).key(u64::from(stream))))
     }
 
     /// A header block is there.
@@ -451,7 +488,7 @@ impl Dissector {
             Side::Server => &mut self.server,
         };
         let scratch = &mut self.scratch;
-        scratch.clear();
+        scratch.clear(input.is_detailed());
         let read = half.table.read(bytes, |name, value| scratch.add(name, value));
         if read == hpack::Block::Broken && !half.sure {
             return Err(Stop::Lost);
@@ -472,6 +509,9 @@ impl Dissector {
             return Ok(None);
         }
         let first = self.scratch.asks() || !self.scratch.status.is_empty();
+        if side == Side::Server && input.is_detailed() && !block.ends {
+            self.open_tunnel(id);
+        }
         let scratch = &self.scratch;
         let part = self.streams.entry(id).or_default().part_mut(side);
         if let Part::UnderWay(it) = part {
@@ -504,6 +544,25 @@ impl Dissector {
         if block.ends { Ok(self.finish(side, id, open)) } else { Ok(None) }
     }
 
+    /// What the answer just read makes of its stream, if it was asked to speak WebSocket (RFC 8441).
+    fn open_tunnel(&mut self, id: u32) {
+        let Some(stream) = self.streams.get_mut(&id).filter(|it| it.tunnel.is_none()) else {
+            return;
+        };
+        let Part::UnderWay(asked) = &stream.request else { return };
+        let head = &asked.sent.head;
+        if !self.scratch.status.starts_with(b"2") || !head.starts_with(b"CONNECT /") {
+            return;
+        }
+        let (_, mut fields) = split_head(head);
+        if fields.any(|it| it.0 == b"protocol" && it.1.eq_ignore_ascii_case(b"websocket")) {
+            let note = [head.as_slice(), b"\nHTTP/1.", &self.scratch.head()].concat();
+            let tunnel = websocket::Tunnel::new(&text(&note));
+            self.held += tunnel.held();
+            stream.tunnel = Some(Box::new(tunnel));
+        }
+    }
+
     /// The server announces what it will answer without having been asked.
     fn promise(&mut self, block: Block, whole: bool, limits: &Limits) -> Option<Message<Sent>> {
         if !self.has_room(limits) {
@@ -520,12 +579,13 @@ impl Dissector {
     /// One side ended a stream.
     fn finish(&mut self, side: Side, id: u32, open: &Open<Sent>) -> Option<Message<Sent>> {
         let mut under_way = self.take(id, side)?;
+        under_way.sent.end();
         let stream = self.streams.get(&id)?;
         let other = stream.part(side.other());
         match side {
             Side::Client => {
                 if matches!(other, Part::Ended) {
-                    self.streams.remove(&id);
+                    self.forget(id);
                 }
                 under_way.headed.then(|| under_way.message(id, side))
             }
@@ -538,7 +598,7 @@ impl Dissector {
                     _ => None,
                 };
                 if asking.is_none() {
-                    self.streams.remove(&id);
+                    self.forget(id);
                 }
                 // Without its headers, an answer says something only to a request that is known.
                 let known =
@@ -551,7 +611,7 @@ impl Dissector {
                     && let Some(request) = self.take(id, Side::Client)
                 {
                     // Its end may be among what was not captured.
-                    self.streams.remove(&id);
+                    self.forget(id);
                     if request.headed {
                         self.more.push_back(answer);
                         let latest = request.latest;
@@ -567,7 +627,7 @@ impl Dissector {
     fn reset(&mut self, side: Side, id: u32, code: u32, now: Moment) -> Option<Message<Sent>> {
         let request = self.take(id, Side::Client);
         let response = self.take(id, Side::Server);
-        let stream = self.streams.remove(&id)?;
+        let stream = self.forget(id)?;
         self.reset.push_back(id);
         if self.reset.len() > LATE_STREAMS {
             self.reset.pop_front();
@@ -603,6 +663,15 @@ impl Dissector {
         self.more.pop_front()
     }
 
+    /// Both sides of a stream have ended.
+    fn forget(&mut self, id: u32) -> Option<Stream> {
+        let stream = self.streams.remove(&id)?;
+        if let Some(tunnel) = &stream.tunnel {
+            self.held = self.held.saturating_sub(tunnel.held());
+        }
+        Some(stream)
+    }
+
     /// Takes the message of a side, which has ended then.
     fn take(&mut self, id: u32, side: Side) -> Option<Box<UnderWay>> {
         let part = self.part(id, side)?;
@@ -631,6 +700,9 @@ impl Dissector {
         half.block = None;
         half.table.forget();
         for stream in self.streams.values_mut() {
+            if let Some(tunnel) = &mut stream.tunnel {
+                tunnel.gap(side, None);
+            }
             if let Part::UnderWay(it) = stream.part_mut(side) {
                 it.incomplete = true;
                 it.sent.cut();
@@ -678,7 +750,7 @@ impl UnderWay {
 }
 
 impl Scratch {
-    fn clear(&mut self) {
+    fn clear(&mut self, detailed: bool) {
         for it in [
             &mut self.method,
             &mut self.target,
@@ -688,13 +760,15 @@ impl Scratch {
         ] {
             it.clear();
         }
+        self.fields_bytes = 0;
+        self.detailed = detailed;
         self.content_type = None;
         self.host = false;
         self.cut = false;
     }
 
     fn add(&mut self, name: &[u8], value: &[u8]) {
-        if self.fields.len() + self.target.len() + name.len() + value.len() > BLOCK_BYTES {
+        if self.fields_bytes + self.target.len() + name.len() + value.len() > BLOCK_BYTES {
             self.cut = true;
             return;
         }
@@ -714,6 +788,10 @@ impl Scratch {
             append(to, value);
             return;
         }
+        if !self.detailed {
+            self.fields_bytes += name.len() + value.len() + FIELD_BYTES;
+            return;
+        }
         self.host |= name == b"host";
         let from = self.fields.len() + name.len() + 2;
         self.field(name, value);
@@ -727,6 +805,7 @@ impl Scratch {
         self.fields.extend_from_slice(b": ");
         append(&mut self.fields, value);
         self.fields.push(b'\n');
+        self.fields_bytes += name.len() + value.len() + FIELD_BYTES;
     }
 
     /// Whether it is a request's; some of what says so may not be known.
@@ -739,7 +818,7 @@ impl Scratch {
         let Self { method, target, authority, status, fields, .. } = self;
         let target = if method == b"CONNECT" && target.is_empty() { authority } else { target };
         let asks = self.asks();
-        let host = !self.host && !authority.is_empty();
+        let host = self.detailed && !self.host && !authority.is_empty();
         let parts: [&[u8]; 8] = [
             if asks { method } else { status },
             if asks { b" " } else { b"" },
@@ -753,6 +832,9 @@ impl Scratch {
         parts.concat()
     }
 }
+
+/// What [`Scratch::field`] puts between and behind a name and a value.
+const FIELD_BYTES: usize = 3;
 
 /// Adds what stands in one line: no sender may break it, and who does gains nothing.
 fn append(to: &mut Vec<u8>, bytes: &[u8]) {
@@ -1000,6 +1082,68 @@ mod tests {
         assert_eq!(row["response_headers"]["x-sum"], "7");
         assert_eq!(row["response_cookies"]["s"], "1");
         assert_eq!((&row["stream"], &row["status"]), (&1.into(), &204.into()));
+    }
+
+    #[test]
+    fn a_stream_that_speaks_websocket() {
+        let ask = [
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":scheme", "https"),
+            (":path", "/chat?room=1"),
+            (":authority", "shop"),
+        ];
+        let masked = [0x81, 0x82, 1, 2, 3, 4, b'h' ^ 1, b'i' ^ 2];
+        let (first, rest) = masked.split_at(3);
+        let closes = frame(DATA, END_STREAM, 1, b"\x88\x02\x03\xe8");
+        let steps = [
+            preface(&[headers(1, 0, &ask), get(3, "/")]),
+            settings(&[
+                headers(1, 0, &[(":status", "200"), ("sec-websocket-protocol", "talk")]),
+                frame(DATA, 0, 1, b"\x81\x05hel"),
+            ]),
+            client([frame(DATA, 0, 1, first), frame(DATA, 0, 1, rest)].concat()),
+            server([frame(DATA, 0, 1, b"lo\x8a\0"), answer(3, "page"), closes].concat()),
+            client(frame(DATA, END_STREAM, 1, b"")),
+        ];
+        let rows = however_cut::<Dissector>(&steps);
+        let (frames, exchanges): (Vec<_>, Vec<_>) =
+            rows.iter().partition(|it| it.get("protocol").is_some());
+        let exchanges: Vec<_> = exchanges.into_iter().map(said).collect();
+        assert_eq!(exchanges, ["GET / 200 <page", "CONNECT /chat?room=1 200"]);
+        let frames: Vec<_> = frames
+            .into_iter()
+            .map(|it| [&it["sender"], &it["opcode"], &it["payload"]].map(|it| it.as_str()))
+            .collect();
+        assert_eq!(
+            frames,
+            [
+                [Some("client"), Some("text"), Some("6869")],
+                [Some("server"), Some("text"), Some("68656c6c6f")],
+                [Some("server"), Some("pong"), None],
+                [Some("server"), Some("close"), None],
+            ]
+        );
+        for it in rows.iter().filter(|it| it.get("protocol").is_some()) {
+            assert_eq!((&it["protocol"], &it["path"]), (&"websocket".into(), &"/chat".into()));
+            assert_eq!((&it["host"], &it["subprotocol"]), (&"shop".into(), &"talk".into()));
+        }
+    }
+
+    #[test]
+    fn loss_in_a_stream_that_speaks_websocket() {
+        let ask = [(":method", "CONNECT"), (":protocol", "websocket"), (":path", "/")];
+        let data = frame(DATA, 0, 1, b"\x82\x0bhole within\x89\0");
+        let rows = of(&[
+            preface(&[headers(1, 0, &ask)]),
+            settings(&[headers(1, 0, &[(":status", "200")])]),
+            server(&data[..15]),
+            Step::Loses(Side::Server, 3),
+            server(&data[18..]),
+            Step::Ends(Side::Client),
+            Step::Ends(Side::Server),
+        ]);
+        assert_eq!(rows, ["CONNECT / 200 incomplete", "derived", "derived"]);
     }
 
     #[test]

@@ -115,7 +115,8 @@ impl Dissect for Dissector {
     const NAME: &'static str = "kafka";
     const TRANSPORTS: &'static [Transport] = &[Transport::Tcp];
     const PORTS: &'static [u16] = &[9092, 9093, 9094, 19092, 29092];
-    type Body = Body;
+    /// Boxed: it is large, and moves from hand to hand.
+    type Body = Box<Body>;
     type Columns = KafkaColumns;
 
     fn guess(head: &Head<'_>) -> Guess {
@@ -129,8 +130,8 @@ impl Dissect for Dissector {
         &mut self,
         side: Side,
         input: &mut Input<'_>,
-        open: &Open<Body>,
-    ) -> Result<Message<Body>, Stop> {
+        open: &Open<Box<Body>>,
+    ) -> Result<Message<Box<Body>>, Stop> {
         loop {
             let Some(mut reader) = self.under_way(side).take() else {
                 let mut reader = match side {
@@ -157,8 +158,8 @@ impl Dissect for Dissector {
         }
     }
 
-    fn record(exchange: Exchange<'_, Body>) -> (Summary<'_>, Kafka<'_>) {
-        let (request, response) = (exchange.request, exchange.response);
+    fn record(exchange: Exchange<'_, Box<Body>>) -> (Summary<'_>, Kafka<'_>) {
+        let (request, response) = unboxed(&exchange);
         let both = || [request, response].into_iter().flatten();
         let word = |word| both().find_map(|it| it.word(word));
         let asked = |word| request.and_then(|it| it.word(word));
@@ -222,11 +223,12 @@ impl Dissect for Dissector {
         (summary, record)
     }
 
-    fn summary(exchange: Exchange<'_, Body>) -> Summary<'_> {
-        summary(exchange.request, exchange.response)
+    fn summary(exchange: Exchange<'_, Box<Body>>) -> Summary<'_> {
+        let (request, response) = unboxed(&exchange);
+        summary(request, response)
     }
 
-    fn weight(body: &Body) -> usize {
+    fn weight(body: &Self::Body) -> usize {
         size_of::<Body>() + body.held()
     }
 
@@ -260,7 +262,7 @@ impl Dissect for Dissector {
         if is_found { Ok(()) } else { Err(Stop::More) }
     }
 
-    fn end(&mut self, side: Side) -> Option<Message<Body>> {
+    fn end(&mut self, side: Side) -> Option<Message<Box<Body>>> {
         let mut reader = self.under_way(side).take()?;
         reader.finish();
         reader.is_holed = true;
@@ -282,7 +284,7 @@ impl Dissector {
         side: Side,
         mut reader: Reader,
         input: &mut Input<'_>,
-    ) -> Result<Option<Message<Body>>, Stop> {
+    ) -> Result<Option<Message<Box<Body>>>, Stop> {
         let is_whole = reader.feed(input, &mut self.names);
         // Without a name, only what follows the header tells that this is a request.
         if reader.is_broken && self.is_doubtful(side, &reader.body) {
@@ -318,7 +320,7 @@ impl Dissector {
                 return Err(input.short());
             }
             input.take(4)?;
-            let mut body = Body::default();
+            let mut body = Box::<Body>::default();
             body.set_word(Word::Mechanism, &self.mechanism);
             let token = input.rest();
             let token = token.get(..size as usize).unwrap_or(token);
@@ -334,19 +336,23 @@ impl Dissector {
     }
 
     /// Reads a response's header.
-    fn begin_response(&self, input: &mut Input<'_>, open: &Open<Body>) -> Result<Reader, Stop> {
+    fn begin_response(
+        &self,
+        input: &mut Input<'_>,
+        open: &Open<Box<Body>>,
+    ) -> Result<Reader, Stop> {
         let rest = input.rest();
         let size = size(rest).ok_or_else(|| input.short())?;
         if self.is_bare_sasl && size <= TOKEN_BYTES && open.oldest(TOKEN).is_some() {
             input.take(4)?;
-            return Ok(Reader::new(&[], Body::default(), u64::from(size)));
+            return Ok(Reader::new(&[], Box::default(), u64::from(size)));
         }
         if !(4..=MOST_BYTES).contains(&size) {
             return Err(Stop::Lost);
         }
         let correlation = i32_at(rest, 4).ok_or_else(|| input.short())?;
         let left = u64::from(size) - 4;
-        let mut body = Body::default();
+        let mut body = Box::<Body>::default();
         body.correlation = Some(correlation);
         let Some(request) = open.oldest(key(correlation)) else {
             self.check_lone(rest, size, correlation, input)?;
@@ -402,7 +408,7 @@ impl Dissector {
     }
 
     /// What was read, as a message, if it is to be one; notes what the connection must remember of it.
-    fn message(&mut self, side: Side, reader: Reader) -> Option<Message<Body>> {
+    fn message(&mut self, side: Side, reader: Reader) -> Option<Message<Box<Body>>> {
         let is_incomplete = reader.is_holed;
         let mut body = reader.body;
         let Some(correlation) = body.correlation else {
@@ -558,7 +564,7 @@ impl Header {
 
     /// For what follows.
     fn reader(&self, most: usize, left: u64) -> Reader {
-        let mut body = Body::default();
+        let mut body = Box::<Body>::default();
         body.key = Some(self.key);
         body.version = self.version;
         body.correlation = Some(self.correlation);
@@ -620,6 +626,10 @@ fn guess_response(bytes: &[u8]) -> Guess {
     let Some(correlation) = i32_at(bytes, 4) else { return Guess::More };
     let is_likely = (4..=MOST_BYTES).contains(&size) && correlation >= 0;
     if is_likely && size as usize + 4 >= bytes.len() { Guess::Maybe } else { Guess::No }
+}
+
+fn unboxed<'a>(exchange: &Exchange<'a, Box<Body>>) -> (Option<&'a Body>, Option<&'a Body>) {
+    (exchange.request.map(|it| &**it), exchange.response.map(|it| &**it))
 }
 
 fn summary<'a>(request: Option<&'a Body>, response: Option<&'a Body>) -> Summary<'a> {

@@ -664,7 +664,7 @@ impl Partial {
         let message = match self.role {
             Role::Request => Message::request(self.body),
             Role::Response => Message::response(self.body),
-            Role::Notice => Message::notice(self.body),
+            Role::Notice | Role::Part => Message::notice(self.body),
         };
         message.key(self.key).incomplete(self.incomplete)
     }

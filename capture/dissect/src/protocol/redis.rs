@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use memchr::{memchr, memmem};
-use schema::value::{Code, Label, Size, Texts};
+use schema::value::{Code, Label, Size, Texts, text};
 
 use super::{Dissect, Guess, Head, Transport};
 use crate::exchange::{Exchange, Message, Open, Side, Summary};
@@ -163,9 +163,9 @@ impl Dissect for Dissector {
     fn summary(exchange: Exchange<'_, Body>) -> Summary<'_> {
         let push = exchange.response.filter(|it| it.is_push);
         let words = match (exchange.request, push.map(|it| it.bytes.get())) {
-            (Some(command), _) => Words::first(command.bytes.get(), 2),
-            (None, Some(value)) if !value.starts_with(b"+") => Words::first(value, 2),
-            _ => Words::default(),
+            (Some(command), _) => Few::of(command.bytes.get()),
+            (None, Some(value)) if !value.starts_with(b"+") => Few::of(value),
+            _ => Few::default(),
         };
         let is_error = |it: &&Body| matches!(it.bytes.get(), [b'-' | b'!', ..]);
         let error = exchange.response.filter(is_error);
@@ -241,8 +241,8 @@ impl Dissector {
                 Some(b'*') => self.value(Side::Client, input)?,
                 Some(_) => inline(input)?,
             };
-            let words = Words::of(&raw.bytes);
-            if words.kept.is_empty() {
+            let words = Few::of(&raw.bytes);
+            if words.found == 0 {
                 // Nothing between two line ends, or a list of nothing: the server says nothing either.
                 input.commit();
                 continue;
@@ -251,7 +251,7 @@ impl Dissector {
         }
     }
 
-    fn command(&mut self, raw: &Raw<'_>, words: &Words<'_>) -> Message<Body> {
+    fn command(&mut self, raw: &Raw<'_>, words: &Few<'_>) -> Message<Body> {
         let command = Command::of(words.word(0));
         let is = |place: usize, word: &str| words.word(place).eq_ignore_ascii_case(word.as_bytes());
         let mut wants_reply = !self.is_mute;
@@ -284,7 +284,7 @@ impl Dissector {
             }
             _ => {}
         }
-        let bytes = match without_secrets(command, words) {
+        let bytes = match without_secrets(command, &raw.bytes) {
             Some(clean) => Bytes::of(&clean),
             None => Bytes::of(&raw.bytes),
         };
@@ -343,13 +343,13 @@ impl Dissector {
     fn is_push(&mut self, kind: u8, value: &[u8], oldest: Option<&Body>) -> bool {
         match kind {
             b'>' | b'*' => {
-                let words = Words::of(value);
+                let words = Few::of(value);
                 let first = words.word(0);
                 // What confirms a subscription answers the command of that name, once; a command
                 // with several channels gets one confirmation for each.
                 if CONFIRMATIONS.contains(&first) {
                     let answers = oldest.is_some_and(|it| {
-                        Words::of(it.bytes.get()).word(0).eq_ignore_ascii_case(first)
+                        Few::of(it.bytes.get()).word(0).eq_ignore_ascii_case(first)
                     });
                     return !answers && (kind == b'>' || self.is_subscribed);
                 }
@@ -562,7 +562,14 @@ fn header(bytes: &[u8]) -> Result<Option<Line<'_>>, Stop> {
         b'+' | b'-' | b':' | b'(' | b',' => LINE_BYTES,
         _ => return Err(Stop::Lost),
     };
-    match memchr(b'\n', bytes.get(..limit).unwrap_or(bytes)) {
+    let window = bytes.get(..limit).unwrap_or(bytes);
+    // Most such lines are of a digit or two.
+    let end = if limit < LINE_BYTES {
+        window.iter().position(|it| *it == b'\n')
+    } else {
+        memchr(b'\n', window)
+    };
+    match end {
         Some(end) => match bytes.get(1..end) {
             Some([line @ .., b'\r']) => Ok(Some((*kind, line, end + 1))),
             _ => Err(Stop::Lost),
@@ -693,7 +700,7 @@ impl Command {
 }
 
 /// The command again, with its secrets replaced; `None` if it has none.
-fn without_secrets(command: Command, words: &Words<'_>) -> Option<Vec<u8>> {
+fn without_secrets(command: Command, bytes: &[u8]) -> Option<Vec<u8>> {
     let has_secrets = matches!(
         command,
         Command::Acl
@@ -706,6 +713,7 @@ fn without_secrets(command: Command, words: &Words<'_>) -> Option<Vec<u8>> {
     if !has_secrets {
         return None;
     }
+    let words = &Words::of(bytes);
     let mut clean: Vec<Cow<'_, [u8]>> = words.kept.iter().map(|it| Cow::Borrowed(*it)).collect();
     let mut hide = |place: usize| {
         if let Some(word) = clean.get_mut(place) {
@@ -781,38 +789,64 @@ struct Words<'b> {
 
 impl<'b> Words<'b> {
     fn of(bytes: &'b [u8]) -> Self {
-        Self::first(bytes, WORDS)
-    }
-
-    /// At most so many of them.
-    fn first(bytes: &'b [u8], most: usize) -> Self {
-        let mut rest = bytes;
-        let Ok(Some((_, line, used))) = header(rest) else { return Self::default() };
-        let count = number(line, ELEMENTS).unwrap_or_default();
-        rest = rest.get(used..).unwrap_or_default();
-        let bound = usize::try_from(count).unwrap_or(most).min(most);
-        let mut kept = Vec::with_capacity(bound);
-        while kept.len() < bound {
-            let Ok(Some((kind, line, used))) = header(rest) else { break };
-            rest = rest.get(used..).unwrap_or_default();
-            match kind {
-                b'$' | b'=' | b'!' if line != b"-1" => {
-                    let Ok(length) = number(line, BULK_BYTES) else { break };
-                    let length = usize::try_from(length).unwrap_or(usize::MAX);
-                    // Its end was not kept, perhaps.
-                    kept.push(rest.get(..length).unwrap_or(rest));
-                    rest = rest.get(length.saturating_add(2)..).unwrap_or_default();
-                }
-                b'*' | b'~' | b'%' | b'>' | b'|' => break,
-                _ => kept.push(line),
-            }
-        }
+        let mut kept = Vec::new();
+        let count = words(bytes, WORDS, |word| kept.push(word));
         Self { kept, count }
     }
 
     fn word(&self, place: usize) -> &'b [u8] {
         self.kept.get(place).copied().unwrap_or_default()
     }
+}
+
+/// The first words of a command, which is all that most are asked for.
+#[derive(Default)]
+struct Few<'b> {
+    first: [&'b [u8]; 3],
+    /// How many of these there are.
+    found: usize,
+    /// How many words there were in all.
+    count: u64,
+}
+
+impl<'b> Few<'b> {
+    fn of(bytes: &'b [u8]) -> Self {
+        let mut few = Self::default();
+        few.count = words(bytes, few.first.len(), |word| {
+            if let Some(slot) = few.first.get_mut(few.found) {
+                *slot = word;
+                few.found += 1;
+            }
+        });
+        few
+    }
+
+    fn word(&self, place: usize) -> &'b [u8] {
+        self.first.get(place).copied().unwrap_or_default()
+    }
+}
+
+/// Hands the words of a list to `each`, at most so many; how many it has.
+fn words<'b>(bytes: &'b [u8], most: usize, mut each: impl FnMut(&'b [u8])) -> u64 {
+    let Ok(Some((_, line, used))) = header(bytes) else { return 0 };
+    let count = number(line, ELEMENTS).unwrap_or_default();
+    let mut rest = bytes.get(used..).unwrap_or_default();
+    for _ in 0..usize::try_from(count).unwrap_or(most).min(most) {
+        let Ok(Some((kind, line, used))) = header(rest) else { break };
+        rest = rest.get(used..).unwrap_or_default();
+        match kind {
+            b'$' | b'=' | b'!' if line != b"-1" => {
+                let Ok(length) = number(line, BULK_BYTES) else { break };
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                // Its end was not kept, perhaps.
+                each(rest.get(..length).unwrap_or(rest));
+                rest = rest.get(length.saturating_add(2)..).unwrap_or_default();
+            }
+            b'*' | b'~' | b'%' | b'>' | b'|' => break,
+            _ => each(line),
+        }
+    }
+    count
 }
 
 /// What a reply says.
@@ -1154,10 +1188,6 @@ impl Bytes {
     }
 }
 
-fn text(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
-}
-
 fn cut(bytes: &[u8], bound: usize) -> &[u8] {
     bytes.get(..bound).unwrap_or(bytes)
 }
@@ -1432,6 +1462,7 @@ mod tests {
                         message.incomplete || request.as_ref().is_some_and(|it| it.incomplete);
                     self.row(request.as_ref().map(|it| &it.body), Some(&message.body), incomplete);
                 }
+                (Role::Part, _) => {}
                 (Role::Notice, Side::Client) => {
                     self.row(Some(&message.body), None, message.incomplete)
                 }

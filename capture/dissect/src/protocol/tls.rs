@@ -274,9 +274,21 @@ impl Dissect for Dissector {
             };
             let message = match read {
                 Err(Stop::Lost) if self.begun => {
-                    input.take(input.rest().len())?;
+                    let rest = input.rest();
+                    let start = rest.get(..HTTP.len()).unwrap_or(rest);
+                    // A web server says so in its own words.
+                    let unanswered = side == Side::Server && self.asked && self.answer.is_none();
+                    let complains = unanswered && HTTP.starts_with(start);
+                    if complains && start.len() < HTTP.len() {
+                        return Err(Stop::More);
+                    }
+                    let message = self.nonsense(side);
+                    if complains && let Some(message) = message {
+                        return Ok(message.becomes("http"));
+                    }
+                    input.take(rest.len())?;
                     input.commit();
-                    self.nonsense(side)
+                    message
                 }
                 read => read?,
             };
@@ -1158,6 +1170,9 @@ fn is_datagram_version(version: u16) -> bool {
     matches!(version, 0xfefc..=0xfeff | 0x0100)
 }
 
+/// What an answer of HTTP/1 begins with.
+const HTTP: &[u8] = b"HTTP/1.";
+
 const HEAD_BYTES: usize = 5;
 const ALERT_BYTES: usize = 2;
 /// What a record holds at most: as such, and with what encryption and compression add.
@@ -1495,9 +1510,14 @@ mod tests {
             Step::Ends(Side::Client),
         ];
         let rows = drive::however_cut::<Dissector>(&steps);
-        assert_eq!(column(&rows, "target"), ["example.org"]);
+        let (row, rest) = rows.split_first().unwrap();
+        assert_eq!((&row["target"], &row["error"]), (&json!("example.org"), &json!(FOREIGN)));
+        assert_eq!(row["established"], false);
+        // Its words are a row of their own.
+        assert_eq!(rest, ["becomes http"]);
+        let noise = [client(record(HANDSHAKE, hello_13())), server("HTTP/2 or nothing at all")];
+        let rows = drive::however_cut::<Dissector>(&noise);
         assert_eq!(column(&rows, "error"), [FOREIGN]);
-        assert_eq!(column(&rows, "established"), [false]);
     }
 
     #[test]

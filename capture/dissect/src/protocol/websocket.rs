@@ -10,9 +10,10 @@ use crate::body::Payload;
 use crate::exchange::{Exchange, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};
 use crate::limits::Limits;
+use crate::tables::Also;
 
-/// WebSocket frames, one a row; the request that led to them is a row of `http`. `verb` is what a
-/// frame is, `target` the path that was asked for.
+/// WebSocket frames, one a row, over HTTP/1 and HTTP/2; the request that led to them is a row of
+/// `http`. `verb` is what a frame is, `target` the path that was asked for.
 #[derive(Default, schema::Record)]
 pub(super) struct Websocket<'a> {
     /// Who sent the frame: `client` or `server`.
@@ -277,6 +278,131 @@ impl Dissector {
             }
         }
         Ok(under_way.message())
+    }
+}
+
+/// A conversation in a stream of HTTP/2 (RFC 8441).
+#[derive(Default)]
+pub(super) struct Tunnel {
+    dissector: Dissector,
+    client: Held,
+    server: Held,
+}
+
+/// What one side of a tunnel has sent.
+#[derive(Debug, Default)]
+struct Held {
+    /// A frame's head that has not all come, and when it began.
+    bytes: Vec<u8>,
+    at: i64,
+    /// When the frame under way began, and how many of its bytes are used.
+    begun: Option<i64>,
+    used: u64,
+    /// Where the next frame begins is not known.
+    lost: bool,
+}
+
+/// A frame that is to be a row.
+#[derive(Debug)]
+pub(super) struct Shown {
+    frame: Frame,
+    ts: i64,
+    bytes: u64,
+    incomplete: bool,
+}
+
+impl std::fmt::Debug for Tunnel {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.debug_struct("Tunnel").field("held", &self.held()).finish_non_exhaustive()
+    }
+}
+
+impl Tunnel {
+    /// See [`Dissect::handed`].
+    pub(super) fn new(note: &str) -> Self {
+        let mut it = Self::default();
+        it.dissector.handed(note);
+        it
+    }
+
+    fn half(&mut self, side: Side) -> &mut Held {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    /// The frames that end with what `side` sent next.
+    pub(super) fn push(
+        &mut self,
+        side: Side,
+        bytes: &[u8],
+        ts: i64,
+        limits: &Limits,
+    ) -> Vec<Shown> {
+        let mut half = std::mem::take(self.half(side));
+        let mut shown = Vec::new();
+        let earlier = half.bytes.len();
+        half.bytes.extend_from_slice(bytes);
+        let mut done = 0;
+        while let Some(rest) = half.bytes.get(done..).filter(|it| !it.is_empty() && !half.lost) {
+            let at = if done < earlier { half.at } else { ts };
+            let begun = *half.begun.get_or_insert(at);
+            let mut input = Input::new(rest, false, limits);
+            let parsed = self.dissector.parse(side, &mut input, &Open::default());
+            let used = if parsed.is_ok() { input.used() } else { input.committed() };
+            done += used;
+            half.used += used as u64;
+            match parsed {
+                Ok(it) => {
+                    half.begun = None;
+                    let bytes = std::mem::take(&mut half.used);
+                    shown.push(Shown {
+                        frame: it.body,
+                        ts: begun,
+                        bytes,
+                        incomplete: it.incomplete,
+                    });
+                }
+                Err(Stop::More) => break,
+                Err(Stop::Lost) => half.lost = true,
+            }
+        }
+        if half.lost {
+            half.bytes = Vec::new();
+        } else {
+            half.bytes.drain(..done);
+            half.at = if done < earlier { half.at } else { ts };
+        }
+        *self.half(side) = half;
+        shown
+    }
+
+    /// Bytes of `side` are missing; so many, if that is known.
+    pub(super) fn gap(&mut self, side: Side, missing: Option<u64>) {
+        let within = self.half(side).bytes.is_empty()
+            && missing.is_some_and(|it| self.dissector.gap(side, it).is_ok());
+        let half = self.half(side);
+        half.used += missing.unwrap_or_default();
+        half.lost |= !within;
+    }
+
+    pub(super) fn held(&self) -> usize {
+        let bytes = self.client.bytes.capacity() + self.server.bytes.capacity();
+        size_of::<Self>() + self.dissector.held() + bytes
+    }
+}
+
+/// A row for each of these frames.
+pub(super) fn also(frames: &[Shown], also: &mut Also<'_>) {
+    for it in frames {
+        let (summary, row) = it.frame.row();
+        match it.frame.sender {
+            Side::Client => also.bytes(it.bytes, 0),
+            Side::Server => also.bytes(0, it.bytes),
+        }
+        also.occurrence.incomplete = it.incomplete;
+        also.row_at::<WebsocketColumns>(Dissector::NAME, Some(it.ts), summary, row);
     }
 }
 

@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 use dissect::{Config, Dissection, Keep, Link, Packet};
 use serde_json::{Map, Value};
 
+pub(crate) use json::objects;
+
+/// A row, as JSON.
+pub(crate) type Row = Map<String, Value>;
+
 /// A packet of its own bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
@@ -49,21 +54,24 @@ pub(crate) fn read(path: &Path) -> Vec<Frame> {
 }
 
 /// The rows of every protocol, as JSON; by flow, then in order.
-pub(crate) fn rows(frames: &[Frame]) -> Vec<Map<String, Value>> {
+pub(crate) fn rows(frames: &[Frame]) -> Vec<Row> {
     let keep = Keep { packets: false, connections: false, ..Keep::default() };
-    let mut rows: Vec<_> =
-        all_rows(frames, keep).into_iter().filter(|it| it.contains_key("seq")).collect();
+    by_place(all_rows(frames, keep).into_iter().filter(|it| it.contains_key("seq")).collect())
+}
+
+/// In the order of conversations, and in theirs.
+pub(crate) fn by_place(mut rows: Vec<Row>) -> Vec<Row> {
     rows.sort_by_key(|it| (it["flow_id"].to_string(), it["seq"].as_u64()));
     rows
 }
 
 /// The rows of all tables that are kept, as JSON.
-pub(crate) fn all_rows(frames: &[Frame], keep: Keep) -> Vec<Map<String, Value>> {
+pub(crate) fn all_rows(frames: &[Frame], keep: Keep) -> Vec<Row> {
     by_table(frames, keep).into_iter().flat_map(|it| it.1).collect()
 }
 
 /// The same, apart: those of a table in the order in which they came.
-pub(crate) fn by_table(frames: &[Frame], keep: Keep) -> Vec<(String, Vec<Map<String, Value>>)> {
+pub(crate) fn by_table(frames: &[Frame], keep: Keep) -> Vec<(String, Vec<Row>)> {
     let mut dissection = Dissection::new(Config { keep, ..Config::default() });
     for frame in frames {
         dissection.packet(&Packet {
@@ -76,7 +84,7 @@ pub(crate) fn by_table(frames: &[Frame], keep: Keep) -> Vec<(String, Vec<Map<Str
     }
     dissection.finish();
     let tables = dissection.take().into_iter();
-    tables.map(|(table, batch)| (table.name.to_string(), json::objects(&batch))).collect()
+    tables.map(|(table, batch)| (table.name.to_string(), objects(&batch))).collect()
 }
 
 /// Rows without what depends on when packets arrive.

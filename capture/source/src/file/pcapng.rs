@@ -6,12 +6,10 @@ use super::{
     Found,
     window::{Fault, Order, WINDOW_BYTES, Window},
 };
-use crate::{
-    Drops, PACKET_BYTES,
-    pcapng::{
-        BYTE_ORDER, ENHANCED_PACKET, INTERFACE, INTERFACE_STATISTICS, OBSOLETE_PACKET, OPTION_END,
-        OPTION_TSOFFSET, OPTION_TSRESOL, SECTION, SIMPLE_PACKET,
-    },
+use crate::{Drops, PACKET_BYTES};
+use ::pcapng::block::{
+    BYTE_ORDER, ENHANCED_PACKET, INTERFACE, INTERFACE_STATISTICS, OBSOLETE_PACKET, OPTION_END,
+    OPTION_TSOFFSET, OPTION_TSRESOL, SECTION, SIMPLE_PACKET,
 };
 
 /// How every file begins: the one block type that reads the same in both byte orders.

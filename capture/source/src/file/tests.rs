@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::*;
-use crate::pcapng::Writer;
+use ::pcapng::Writer;
 
 /// A packet that outlives the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,7 +196,11 @@ fn what_is_written_reads_the_same() {
 fn write(packets: &[Owned]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new()).unwrap();
     for packet in packets {
-        writer.write(&packet.lend()).unwrap();
+        let Packet { ts, link, interface, wire_len, data } = packet.lend();
+        let link = link.dlt();
+        let (node, comment) = ("a node", Some("what is known of it"));
+        let packet = ::pcapng::Packet { ts, link, interface, node, wire_len, data, comment };
+        writer.write(&packet).unwrap();
     }
     writer.finish().unwrap()
 }

@@ -27,7 +27,7 @@ async fn linked(name: &str) -> Option<(Worker, Client)> {
 }
 
 /// Asks the fleet of this one worker.
-async fn ask(
+pub(crate) async fn ask(
     client: &Client,
     query_id: &str,
     sql: &str,

@@ -6,10 +6,12 @@
     reason = "a test fails by panicking, and says what it skips"
 )]
 
+mod demand;
 mod hub;
 mod imports;
 mod kill;
 mod live;
+mod names;
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +20,7 @@ use std::{
 
 use arrow_array::RecordBatch;
 use segment::Store;
-use worker::{Config, Inputs, Keep, Limits, StoreOptions, Worker};
+use worker::{Config, DissectionConfig, Inputs, Keep, Limits, StoreOptions, TracingConfig, Worker};
 
 /// A shared capture, if it is here.
 fn capture(name: &str) -> Option<PathBuf> {
@@ -38,6 +40,8 @@ fn config(inputs: Inputs) -> Config {
         limits: Limits::default(),
         keep: Keep::default(),
         storage: StoreOptions::default(),
+        dissection: DissectionConfig::default(),
+        tracing: TracingConfig::default(),
     }
 }
 

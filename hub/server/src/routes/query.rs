@@ -10,9 +10,9 @@ use crate::{
     metrics::Meters,
     workers::{Member, Merged},
 };
-use api::{Accounting, ApiError, Format, QueryRequest};
-use arrow_array::RecordBatch;
-use arrow_schema::{Schema, SchemaRef};
+use api::{Accounting, ApiError, Conversations, Format, QueryRequest};
+use arrow_array::{RecordBatch, cast::AsArray as _};
+use arrow_schema::{DataType, Schema, SchemaRef};
 use axum::{
     body::Body,
     extract::{ConnectInfo, Extension, Path, RawQuery, State},
@@ -53,6 +53,7 @@ use tracing::Instrument as _;
         (status = 200, description = "The rows", content(
             (api::JsonAnswer = "application/json"), (String = "application/x-ndjson"),
             (String = "text/csv"), (String = "application/vnd.apache.arrow.stream"),
+            (String = "application/x-pcapng"),
         ), headers(("kubeshark-query-id" = String, description = "Under which `/api/queries/{id}` has the accounting"))),
         (status = "4XX", description = "Why not, and where in the text", body = ApiError),
         (status = "5XX", description = "Why not", body = ApiError),
@@ -81,6 +82,7 @@ pub(crate) async fn get(
         (status = 200, description = "The rows", content(
             (api::JsonAnswer = "application/json"), (String = "application/x-ndjson"),
             (String = "text/csv"), (String = "application/vnd.apache.arrow.stream"),
+            (String = "application/x-pcapng"),
         ), headers(("kubeshark-query-id" = String, description = "Under which `/api/queries/{id}` has the accounting"))),
         (status = "4XX", description = "Why not, and where in the text", body = ApiError),
         (status = "5XX", description = "Why not", body = ApiError),
@@ -149,7 +151,14 @@ async fn run(
         _places: (running, permit),
     };
 
+    let limits = query.limits;
     let answered = engine::ask(&merged, query).instrument(span.clone()).await;
+    let answered = match answered {
+        Ok(answer) if format == Format::Pcapng => {
+            packets(answer, &merged, &id, limits).instrument(span.clone()).await
+        }
+        answered => answered,
+    };
     let mut answer = match answered {
         Ok(answer) => answer,
         Err(error) => {
@@ -192,6 +201,45 @@ async fn run(
     out.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     out.insert(VARY, HeaderValue::from_static("accept"));
     Ok(with_id(response, &id))
+}
+
+/// The packets that the rows are, or those of the conversations that they name.
+async fn packets(
+    mut answer: query::Answer,
+    merged: &Merged,
+    id: &str,
+    limits: query::Limits,
+) -> Result<query::Answer, Error> {
+    if pcapng::are_packets(&answer.schema) {
+        return Ok(answer);
+    }
+    let column = answer.schema.index_of(FLOW).map_err(|_| {
+        let columns = pcapng::COLUMNS.join(", ");
+        Error::Request(format!(
+            "packets are rows of the table packets with its columns {columns}, or any rows with a {FLOW}"
+        ))
+    })?;
+    let mut conversations = Conversations::default();
+    while let Some(batch) = answer.rows.next().await {
+        let flows = arrow_cast::cast(batch?.column(column), &DataType::Utf8View)?;
+        for flow in flows.as_string_view().iter().flatten() {
+            if !conversations.insert(flow) {
+                return Err(Error::Request(format!(
+                    "the rows name more than {} conversations: narrow the question",
+                    Conversations::MOST
+                )));
+            }
+        }
+    }
+    let whole = answer.accounting.await;
+    let query = query::Query {
+        id: format!("{id}.packets"),
+        ask: query::Ask::Sql(conversations.sql()),
+        limits,
+    };
+    let mut packets = engine::ask(merged, query).await?;
+    packets.accounting = packets.accounting.after(whole);
+    Ok(packets)
 }
 
 /// An answer on its way to the client. Dropping it, as when the client goes away, cancels the query.
@@ -408,6 +456,9 @@ fn with_id(mut response: Response, id: &str) -> Response {
     }
     response
 }
+
+/// Names a row's conversation.
+const FLOW: &str = "flow_id";
 
 #[cfg(test)]
 mod tests {

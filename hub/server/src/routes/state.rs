@@ -51,6 +51,7 @@ pub(crate) async fn health(State(server): State<Server>) -> Json<Health> {
         queries_running: server.limits.queries - server.queries.available_permits(),
         tails_open: server.limits.tails - server.tails.available_permits(),
         empty_because,
+        cluster: server.workers.cluster(),
     })
 }
 

@@ -13,7 +13,7 @@ use query::node::Service;
 use segment::Store;
 use std::{
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Mutex, atomic::AtomicU64},
 };
 use tempfile::TempDir;
 use tokio::{sync::broadcast, task::JoinHandle};
@@ -25,6 +25,7 @@ pub(crate) struct Fake {
     store: Store,
     service: Service,
     published: broadcast::Sender<RecordBatch>,
+    names: Arc<Mutex<identity::Index>>,
     _dir: TempDir,
 }
 
@@ -68,7 +69,8 @@ impl Fake {
         let service = Service::new(store.clone(), &query::Options::default()).unwrap();
         let published = broadcast::Sender::new(64);
         let version = query::version().to_string();
-        Self { node: node.into(), version, tables, store, service, published, _dir: dir }
+        let names = Arc::default();
+        Self { node: node.into(), version, tables, store, service, published, names, _dir: dir }
     }
 
     pub(crate) fn rows(self, rows: impl IntoIterator<Item = Row>) -> Self {
@@ -101,13 +103,23 @@ impl Fake {
         }
     }
 
+    /// What it is told of the cluster.
+    pub(crate) fn names(&self) -> Arc<Mutex<identity::Index>> {
+        Arc::clone(&self.names)
+    }
+
+    /// What answers the query engine of a Hub.
+    pub(crate) fn engine(&self) -> Routes {
+        Routes::new(self.service.server())
+    }
+
     pub(crate) fn attach(self) -> Client {
-        let engine = Routes::new(self.service.server());
+        let engine = self.engine();
         link::attach(Arc::new(self), engine)
     }
 
     pub(crate) fn dial(self, hub: SocketAddr, token: Option<&str>) -> JoinHandle<DialError> {
-        let engine = Routes::new(self.service.server());
+        let engine = self.engine();
         tokio::spawn(Dialer::new(&hub.to_string(), token).unwrap().run(Arc::new(self), engine))
     }
 }
@@ -136,9 +148,16 @@ impl Node for Fake {
             rows_scanned: cost.rows_scanned,
             bytes_scanned: cost.bytes_scanned,
             segments: cost.segments_scanned,
+            dissected_packets: cost.dissected_packets,
+            lacks: cost.lacks,
             unfinished: u64::from(!cost.finished),
             ..Work::default()
         })
+    }
+
+    async fn identity(&self, update: identity::Update) -> bool {
+        self.names.lock().unwrap().update(update);
+        true
     }
 
     async fn tail(&self, request: TailRequest) -> Result<Tail, ApiError> {

@@ -11,6 +11,8 @@ use arrow_select::concat::concat_batches;
 use proptest::prelude::*;
 use segment::{Options, Store, stage};
 
+use crate::buckets::{bucket, everywhere};
+use crate::merges::wait;
 use crate::rows::{all_numbers, batch, numbers, patient, table};
 
 /// What can happen to a file.
@@ -175,24 +177,36 @@ fn old_segments_are_checked_in_the_background() {
     assert_eq!(all_numbers(&store.snapshot("http")), (300..900).collect::<Vec<_>>());
 }
 
-/// Set in the child of [`every_acknowledged_row_is_there_or_counted_after_kill_9`].
+/// Set in the children of [`killed`].
 const DIR: &str = "SEGMENT_TEST_DIR";
+const MERGING: &str = "SEGMENT_TEST_MERGING";
+const BUCKET: &str = "SEGMENT_TEST_BUCKET";
+/// How many children are killed in each test; for a long night, more.
+const ROUNDS: &str = "ROUNDS";
 
 /// The child: appends until it is killed, says what was acknowledged.
 #[test]
 fn child_that_writes() {
     let Some(dir) = std::env::var_os(DIR) else { return };
+    let merging = std::env::var_os(MERGING).is_some();
     let tables = [table("http"), table("dns")];
-    let options = Options { hot_bytes: 300 << 10, ..patient() };
+    let bucket = std::env::var(BUCKET).ok().map(bucket);
+    let options = if merging {
+        let merge_bytes = 32 << 20;
+        Options { merge_bytes, merge_inputs: 3, merge_share: 1.0, bucket, ..patient() }
+    } else {
+        Options { hot_bytes: 300 << 10, ..patient() }
+    };
+    let seal_every = if merging { 2 } else { 20 };
     let (store, recovery) = Store::open(Path::new(&dir), &tables, options).unwrap();
-    let first = recovery.rows / 50;
+    let first = recovery.rows / 100;
     for part in first.. {
         for table in &tables {
             let n = (part * 50..part * 50 + 50).collect::<Vec<_>>();
             store.append(&table.name, batch(table, &n, |it| it as i64)).unwrap();
             say(&table.name);
         }
-        if part % 20 == 19 {
+        if part % seal_every == seal_every - 1 {
             store.seal().unwrap();
             say("sealed");
         }
@@ -207,26 +221,39 @@ fn say(line: &str) {
     out.flush().unwrap();
 }
 
-#[test]
-fn every_acknowledged_row_is_there_or_counted_after_kill_9() {
+/// What was found after children were killed.
+#[derive(Debug, Default)]
+struct Aftermath {
+    sealed_rows: u64,
+    lost_rows: u64,
+    /// Files of seals that were not finished.
+    temporary: usize,
+    merged_segments: usize,
+    uploaded_bytes: u64,
+}
+
+fn killed(merging: bool, uploading: bool) -> Aftermath {
+    let rounds = std::env::var(ROUNDS).map_or(10, |it| it.parse().unwrap());
     let tables = [table("http"), table("dns")];
-    let mut sealed_rows = 0;
-    let mut lost_rows = 0;
-    let mut temporary = 0;
-    for round in 0..10_u64 {
-        let dir = tempfile::tempdir().unwrap();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "crash::child_that_writes", "--nocapture"])
-            .env(DIR, dir.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+    let mut aftermath = Aftermath::default();
+    for round in 0..rounds {
+        let (dir, objects) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let url = format!("file://{}", objects.path().display());
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "crash::child_that_writes", "--nocapture"]).env(DIR, dir.path());
+        if merging {
+            command.env(MERGING, "1");
+        }
+        if uploading {
+            command.env(BUCKET, &url);
+        }
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut child = child.unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         // What was said before a seal is the least that must be there.
         let mut appended = BTreeMap::<String, u64>::new();
         let mut sealed = BTreeMap::new();
-        let moment = 30 + round * 17;
+        let moment = 30 + round * 17 % 400;
         for (count, line) in lines.enumerate() {
             let line = line.unwrap();
             // The harness begins the first line with the name of the test.
@@ -236,19 +263,26 @@ fn every_acknowledged_row_is_there_or_counted_after_kill_9() {
                 None => {}
             }
             if count as u64 == moment {
-                std::thread::sleep(Duration::from_millis(round % 5 * 3));
+                std::thread::sleep(Duration::from_micros(round % 50 * 331));
                 child.kill().unwrap();
             }
         }
         child.wait().unwrap();
 
-        let (store, recovery) = Store::open(dir.path(), &tables, patient()).unwrap();
-        temporary += recovery.torn.len();
+        let bucket = uploading.then(|| bucket(url));
+        let options = Options { bucket, ..patient() };
+        let (store, recovery) = Store::open(dir.path(), &tables, options).unwrap();
+        wait(|| !uploading || store.state().bucket_listed);
+        aftermath.uploaded_bytes += store.state().bucket_bytes;
+        aftermath.temporary += recovery.torn.len();
         for torn in &recovery.torn {
             assert!(torn.file.ends_with(".tmp"), "{torn:?}");
         }
         for (table, appended) in &appended {
-            let found = all_numbers(&store.snapshot(table));
+            let snapshot = store.snapshot(table);
+            let merged = snapshot.segments.iter().filter(|it| it.file.contains('_'));
+            aftermath.merged_segments += merged.count();
+            let found = everywhere(&snapshot);
             let rows = found.len() as u64;
             assert_eq!(found, (0..rows).collect::<Vec<_>>(), "no gap, no row twice");
             let least = sealed.get(table).copied().unwrap_or_default();
@@ -264,11 +298,35 @@ fn every_acknowledged_row_is_there_or_counted_after_kill_9() {
                 [*appended, appended + 50].contains(&(rows + lost)),
                 "{rows} rows and {lost} lost ones of {appended}"
             );
-            sealed_rows += rows;
-            lost_rows += lost;
+            aftermath.sealed_rows += rows;
+            aftermath.lost_rows += lost;
+        }
+        // What is not served is not there.
+        for table in &tables {
+            let files = fs::read_dir(dir.path().join(&*table.name)).unwrap().count();
+            let segments = store.snapshot(&table.name).segments;
+            assert_eq!(files, segments.iter().filter(|it| it.is_local()).count());
         }
     }
-    assert!(sealed_rows > 0 && lost_rows > 0, "{sealed_rows} {lost_rows} {temporary}");
+    aftermath
+}
+
+#[test]
+fn every_acknowledged_row_is_there_or_counted_after_kill_9() {
+    let found = killed(false, false);
+    assert!(found.sealed_rows > 0 && found.lost_rows > 0, "{found:?}");
+}
+
+#[test]
+fn no_row_is_doubled_or_lost_after_kill_9_while_merging() {
+    let found = killed(true, false);
+    assert!(found.sealed_rows > 0 && found.merged_segments > 0, "{found:?}");
+}
+
+#[test]
+fn no_row_is_doubled_or_lost_after_kill_9_while_uploading() {
+    let found = killed(true, true);
+    assert!(found.sealed_rows > 0 && found.uploaded_bytes > 0, "{found:?}");
 }
 
 #[test]

@@ -2,15 +2,16 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow_array::builder::BinaryViewBuilder;
 use arrow_array::{RecordBatch, TimestampNanosecondArray, UInt64Array};
 use schema::{Field, Kind, Table};
 use segment::{Options, Store};
 
-/// Set in the child of [`a_flood_is_written_in_bounded_memory`].
+/// Set in the children of [`flood`].
 const DIR: &str = "SEGMENT_TEST_FLOOD";
+/// Set where it is to be sealed in small segments, which are merged.
+const MERGED: &str = "SEGMENT_TEST_FLOOD_MERGED";
 const PACKETS: u64 = 96 << 10;
 const PACKET_BYTES: usize = 1400;
 
@@ -31,7 +32,13 @@ fn child_that_floods() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let table = packets();
     let tables = std::slice::from_ref(&table);
-    let (store, _) = Store::open(Path::new(&dir), tables, Options::default()).unwrap();
+    let merges = std::env::var_os(MERGED).is_some();
+    let options = Options {
+        hot_bytes: if merges { 2 << 20 } else { 20 << 20 },
+        merge_share: 1.0,
+        ..Options::default()
+    };
+    let (store, _) = Store::open(Path::new(&dir), tables, options).unwrap();
     let before = peak_kib();
     let mut noise = vec![0; PACKET_BYTES];
     let mut state = 1_u64;
@@ -55,7 +62,15 @@ fn child_that_floods() {
         let held = store.state().hot_bytes;
         assert!(held <= 32 << 20, "{held}");
     }
+    store.seal().unwrap();
+    if merges {
+        crate::merges::wait(|| store.state().tables[0].segments < 40);
+        // A row is rewritten once or twice.
+        let state = store.state();
+        assert!(state.merged_bytes < 3 * state.segment_bytes, "{state:?}");
+    }
     let used = peak_kib() - before;
+    println!("{used} KiB more than before");
     assert!(used < 120 << 10, "{used} KiB");
 }
 
@@ -66,28 +81,40 @@ fn peak_kib() -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-#[test]
-fn a_flood_is_written_in_bounded_memory() {
+/// Sends a child a flood. Returns how many segments came of it.
+fn flood(merges: bool) -> usize {
     let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "flood::child_that_floods", "--nocapture"])
-        .env(DIR, dir.path())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    let (store, recovery) = Store::open(dir.path(), &[packets()], Options::default()).unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "flood::child_that_floods", "--nocapture"]).env(DIR, dir.path());
+    if merges {
+        child.env(MERGED, "1");
+    }
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let options = Options { merge_bytes: 0, ..Options::default() };
+    let (store, recovery) = Store::open(dir.path(), &[packets()], options).unwrap();
     assert_eq!(recovery.rows, PACKETS);
     assert!(recovery.losses.is_empty());
-    assert!(recovery.segments > 3);
     assert!(store.maintain(0).is_empty());
+    recovery.segments
+}
+
+#[test]
+fn a_flood_is_written_in_bounded_memory() {
+    assert!(flood(false) > 3);
+}
+
+#[test]
+fn a_flood_is_merged_in_bounded_memory_and_rewritten_at_most_twice() {
+    assert!((4..40).contains(&flood(true)));
 }
 
 #[test]
 fn a_slow_disk_holds_the_writer_up() {
     // So little memory that every append waits for the seal of the one before.
     let dir = tempfile::tempdir().unwrap();
-    let options =
-        Options { hot_bytes: 16 << 10, append_wait: Duration::from_secs(60), ..Options::default() };
+    let options = Options { hot_bytes: 16 << 10, ..crate::rows::patient() };
     let table = crate::rows::table("http");
     let tables = std::slice::from_ref(&table);
     let (store, _) = Store::open(dir.path(), tables, options).unwrap();

@@ -133,12 +133,13 @@ pub(crate) fn all_numbers(snapshot: &Snapshot) -> Vec<u64> {
     found
 }
 
-/// Everything is kept, nothing is sealed by itself.
+/// Everything is kept, nothing is sealed or merged by itself.
 pub(crate) fn patient() -> Options {
     Options {
         hot_bytes: 64 << 20,
         seal_after: Duration::from_secs(3600),
         append_wait: Duration::from_secs(60),
+        merge_bytes: 0,
         ..Options::default()
     }
 }

@@ -167,10 +167,17 @@ fn the_quota_holds_without_anyone_asking() {
     // The last segment may have come after the last look.
     let largest = store.snapshot("http").segments.iter().map(|it| it.bytes).max().unwrap();
     assert!(store.state().segment_bytes <= 60_000 + largest);
-    let lost = store.maintain(0).iter().map(|it| it.rows).sum::<u64>();
-    let kept = store.state().tables[0].rows;
+    // What expired last may not be gone yet.
+    let mut lost = 0;
+    for _ in 0..1_000 {
+        lost += store.maintain(0).iter().map(|it| it.rows).sum::<u64>();
+        if lost + store.state().tables[0].rows == 20 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
     assert!(lost > 0);
-    assert_eq!(lost + kept, 20, "every row is kept or counted");
+    assert_eq!(lost + store.state().tables[0].rows, 20, "every row is kept or counted");
 }
 
 #[test]
@@ -182,15 +189,17 @@ fn old_segments_expire_but_not_under_a_scan() {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as i64;
     assert!(store.maintain(now).is_empty(), "rows of 1970, but sealed just now");
     let scan = store.snapshot("http");
-    let path = scan.segments[0].path().to_path_buf();
+    let path = scan.segments[0].path().unwrap().to_path_buf();
 
     let losses = store.maintain(now + 61_000_000_000);
-    assert_eq!((losses.len(), losses[0].rows, losses[0].stage), (1, 2, stage::QUOTA));
+    assert!(losses.is_empty(), "what is read yet is not lost yet: {losses:?}");
     assert!(store.snapshot("http").segments.is_empty());
     assert_eq!(all_numbers(&scan), [1, 2], "the scan goes on");
     assert!(path.exists());
     drop(scan);
     assert!(!path.exists());
+    let losses = store.maintain(now);
+    assert_eq!((losses.len(), losses[0].rows, losses[0].stage), (1, 2, stage::QUOTA));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{names, request_line, status_line};
 use crate::body::{Opened, Payload, decompress};
 use crate::exchange::{Exchange, Side, Summary};
 use crate::limits::Limits;
-use crate::protocol::{graphql, grpc, sse};
+use crate::protocol::{graphql, grpc, sse, websocket};
 use crate::tables::Also;
 
 /// Requests and responses of HTTP, whatever its version. `verb` is the method, `target` the request's
@@ -82,10 +82,14 @@ pub(in crate::protocol) struct Sent {
 /// When the parts of a payload came.
 #[derive(Debug)]
 pub(in crate::protocol) enum Timed {
-    /// Server-sent events: where a piece of the payload ends, and when it came.
-    Events(Vec<(u64, i64)>),
+    /// Server-sent events.
+    Events(sse::Stream),
     /// gRPC messages.
     Calls(grpc::Framing),
+    /// Of a response that goes on: events that have come.
+    Told(Vec<sse::Event>),
+    /// Of a stream that goes on: frames of WebSocket that have come.
+    Frames(Vec<websocket::Shown>),
 }
 
 impl Sent {
@@ -104,7 +108,15 @@ impl Sent {
     /// Says what the payload is. Of some it matters when their parts come.
     pub(in crate::protocol) fn expect_type(&mut self, content_type: &[u8]) {
         if is_type(content_type, EVENTS) {
-            self.timed = Some(Box::new(Timed::Events(Vec::new())));
+            let coded = split_head(&self.head).1.any(|(name, value)| {
+                let plain = [&b"chunked"[..], b"identity"];
+                let coding = name.eq_ignore_ascii_case(b"content-encoding")
+                    || name.eq_ignore_ascii_case(b"transfer-encoding");
+                coding
+                    && list(&value)
+                        .any(|it| !plain.iter().any(|name| it.eq_ignore_ascii_case(name)))
+            });
+            self.timed = Some(Box::new(Timed::Events(sse::Stream::new(coded))));
         } else if is_type(content_type, GRPC) && !is_type(content_type, GRPC_TEXT) {
             self.timed = Some(Box::new(Timed::Calls(grpc::Framing::default())));
         }
@@ -115,26 +127,55 @@ impl Sent {
         match self.timed.as_deref_mut() {
             None => {}
             Some(Timed::Calls(framing)) => framing.push(bytes, self.payload.size(), ts),
-            Some(Timed::Events(times)) if times.len() < MOST_TIMES => {
-                times.push((self.payload.size() + bytes.len() as u64, ts));
-            }
-            Some(Timed::Events(_)) => {}
+            Some(Timed::Events(stream)) => stream.push(bytes, Some(ts)),
+            Some(Timed::Told(_) | Timed::Frames(_)) => {}
         }
         self.payload.push(bytes, limit);
     }
 
+    /// What of the payload is to be told before it ends; see [`Message::part`].
+    pub(in crate::protocol) fn part(&mut self) -> Option<Self> {
+        let Some(Timed::Events(stream)) = self.timed.as_deref_mut() else { return None };
+        let events = stream.take();
+        (!events.is_empty()).then(|| Self::told(self.stream, Timed::Told(events)))
+    }
+
+    /// What has come so far on a stream.
+    pub(in crate::protocol) fn told(stream: u32, timed: Timed) -> Self {
+        Self {
+            head: Vec::new(),
+            payload: Payload::default(),
+            timed: Some(Box::new(timed)),
+            decompressed_bytes: 0,
+            stream,
+            reset: None,
+            asked: None,
+        }
+    }
+
+    /// The payload has ended.
+    pub(in crate::protocol) fn end(&mut self) {
+        if let Some(Timed::Events(stream)) = self.timed.as_deref_mut() {
+            stream.end();
+        }
+    }
+
     /// Counts bytes of the payload that were not captured.
     pub(in crate::protocol) fn skip(&mut self, missing: u64) {
-        if let Some(Timed::Calls(framing)) = self.timed.as_deref_mut() {
-            framing.skip(missing);
+        match self.timed.as_deref_mut() {
+            Some(Timed::Calls(framing)) => framing.skip(missing),
+            Some(Timed::Events(stream)) => stream.cut(),
+            _ => {}
         }
         self.payload.skip(missing);
     }
 
     /// Says that parts of the payload are missing, however many.
     pub(in crate::protocol) fn cut(&mut self) {
-        if let Some(Timed::Calls(framing)) = self.timed.as_deref_mut() {
-            framing.cut();
+        match self.timed.as_deref_mut() {
+            Some(Timed::Calls(framing)) => framing.cut(),
+            Some(Timed::Events(stream)) => stream.cut(),
+            _ => {}
         }
         self.payload.cut();
     }
@@ -142,8 +183,10 @@ impl Sent {
     /// About how many bytes it holds on to.
     pub(in crate::protocol) fn weight(&self) -> usize {
         let timed = self.timed.as_deref().map_or(0, |it| match it {
-            Timed::Events(times) => size_of_val(times.as_slice()),
+            Timed::Events(stream) => stream.held(),
             Timed::Calls(framing) => framing.held(),
+            // Told at once, and dropped.
+            Timed::Told(_) | Timed::Frames(_) => 0,
         });
         size_of::<Self>() + self.head.capacity() + self.payload.held() + timed
     }
@@ -180,17 +223,37 @@ pub(in crate::protocol) fn summary<'a>(
     Summary { verb: text(method), target: text(target), status, failed, error }
 }
 
+/// Columns that first lines tell.
+pub(in crate::protocol) const BRIEF: &[&str] =
+    &["version", "path", "query", "reason", "request_body_bytes", "response_body_bytes", "stream"];
+
 /// A request and its response, or one of them alone, as a row.
 pub(in crate::protocol) fn record<'a>(
     request: Option<&'a Sent>,
     response: Option<&'a Sent>,
 ) -> (Summary<'a>, Http<'a>) {
+    row(request, response, Read::of)
+}
+
+/// The same with no other columns than [`BRIEF`].
+pub(in crate::protocol) fn brief<'a>(
+    request: Option<&'a Sent>,
+    response: Option<&'a Sent>,
+) -> (Summary<'a>, Http<'a>) {
+    row(request, response, |sent, _| Read::first_line(sent))
+}
+
+fn row<'a>(
+    request: Option<&'a Sent>,
+    response: Option<&'a Sent>,
+    read: impl Fn(&'a Sent, &[u8]) -> Read<'a>,
+) -> (Summary<'a>, Http<'a>) {
     let summary = summary(request, response);
     let request = asked(request, response);
     let stream = response.or(request).map(|it| it.stream).filter(|it| *it > 0);
     let response = answered(response);
-    let asked = request.map(|it| Read::of(it, b"cookie")).unwrap_or_default();
-    let answered = response.map(|it| Read::of(it, b"set-cookie")).unwrap_or_default();
+    let asked = request.map(|it| read(it, b"cookie")).unwrap_or_default();
+    let answered = response.map(|it| read(it, b"set-cookie")).unwrap_or_default();
     let (method, target, version) = asked.request();
     let (answer_version, _, reason) = answered.status();
     let target = Target::of(method, target);
@@ -227,11 +290,16 @@ pub(in crate::protocol) fn record<'a>(
 pub(in crate::protocol) fn also(exchange: &Exchange<'_, Sent>, also: &mut Also<'_>) {
     let response = exchange.response;
     let request = asked(exchange.request, response);
+    match response.and_then(|it| it.timed.as_deref()) {
+        Some(Timed::Told(events)) => return sse::also(request, events, also),
+        Some(Timed::Frames(frames)) => return websocket::also(frames, also),
+        _ => {}
+    }
     for sent in response.into_iter().chain(request) {
         match sent.timed.as_deref() {
             Some(Timed::Calls(_)) => return grpc::also(request, response, also),
-            Some(Timed::Events(times)) => return sse::also(request, sent, times, also),
-            None => {}
+            Some(Timed::Events(stream)) => return sse::end(request, sent, stream, also),
+            Some(Timed::Told(_) | Timed::Frames(_)) | None => {}
         }
     }
     if request.into_iter().chain(response).any(names::carries) {
@@ -262,7 +330,7 @@ fn reset_text(side: Side, code: u32) -> String {
 }
 
 /// A head's first line and its headers.
-pub(super) fn split_head(head: &[u8]) -> (&[u8], Fields<'_>) {
+pub(in crate::protocol) fn split_head(head: &[u8]) -> (&[u8], Fields<'_>) {
     let mut rest = Fields(head);
     (rest.line().unwrap_or_default(), rest)
 }
@@ -335,7 +403,7 @@ pub(in crate::protocol) struct Read<'a> {
 
 impl<'a> Read<'a> {
     /// No more than the line that it begins with.
-    fn first_line(sent: &'a Sent) -> Self {
+    pub(in crate::protocol) fn first_line(sent: &'a Sent) -> Self {
         let line = split_head(&sent.head).0;
         Self { two: sent.stream > 0, answer: true, line, ..Self::default() }
     }
@@ -503,9 +571,6 @@ const GRPC: &[u8] = b"application/grpc";
 
 /// In base64, which we leave as it is.
 const GRPC_TEXT: &[u8] = b"application/grpc-web-text";
-
-/// Pieces of a stream of events of which the time is kept.
-const MOST_TIMES: usize = 4096;
 
 /// Headers whose value lets whoever reads it in.
 fn is_secret(name: &[u8]) -> bool {

@@ -157,7 +157,7 @@ impl TopicNames {
 /// One message under way.
 #[derive(Debug)]
 pub(super) struct Reader {
-    pub(super) body: Body,
+    pub(super) body: Box<Body>,
     /// Whether bytes were not captured.
     pub(super) is_holed: bool,
     /// Whether its bytes don't fit the steps: the rest of it is left unread.
@@ -230,7 +230,7 @@ enum Halt {
 
 impl Reader {
     /// For a message of which `left` bytes follow.
-    pub(super) fn new(steps: &'static [Step], body: Body, left: u64) -> Self {
+    pub(super) fn new(steps: &'static [Step], body: Box<Body>, left: u64) -> Self {
         // What these say stands in columns; most of all messages are such.
         let is_quiet = matches!(body.key, Some(PRODUCE | FETCH));
         Self {

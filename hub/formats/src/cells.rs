@@ -1,5 +1,4 @@
-//! Values in the forms that have no type for them: bytes and headers as JSON, anything nested as text. The Hub's answers
-//! and the files that the command line writes look alike because both are written here.
+//! Values in the forms that have no type for them: bytes and headers as JSON, anything nested as text.
 //!
 //! Every column is named in every row, null or not; bytes that are text are given as text, others as
 //! `{"base64": "…"}`; headers are an object of lists, because a name may stand more than once.
@@ -13,8 +12,7 @@ use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 use std::{borrow::Cow, sync::Arc};
 
 /// What writes rows as JSON.
-#[must_use]
-pub fn json() -> WriterBuilder {
+pub(crate) fn json() -> WriterBuilder {
     WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Values))
 }
 
@@ -35,9 +33,6 @@ pub fn flat_schema(schema: &Schema) -> SchemaRef {
 }
 
 /// The rows in the schema that [`flat_schema`] makes.
-///
-/// # Errors
-/// If a column has a type that neither text nor JSON knows.
 pub fn flat(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let fields = batch.schema();
     let columns = batch

@@ -1,0 +1,346 @@
+//! The cluster as it is watched.
+
+use crate::{
+    Subscription,
+    facts::{Counts, Facts},
+    follow::{Observed, follow},
+    now, settings,
+};
+use k8s_openapi::api::{
+    apps::v1::ReplicaSet, batch::v1::Job, core::v1 as core, discovery::v1::EndpointSlice,
+};
+use kube::{Api, Client, core::PartialObjectMeta};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinSet};
+
+/// The cluster, watched until the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+    _watches: Arc<JoinSet<()>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    facts: Mutex<Facts>,
+    kinds: Mutex<BTreeMap<Kind, KindState>>,
+    /// Grows with whatever changes.
+    changes: watch::Sender<u64>,
+    pub(crate) watch_s: u32,
+    /// The settings were not read yet.
+    pub(crate) awaited: AtomicBool,
+    /// What is wrong with them.
+    settings: Mutex<Option<String>>,
+}
+
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Pods.
+    Pods,
+    /// Services.
+    Services,
+    /// EndpointSlices.
+    Endpoints,
+    /// Nodes.
+    Nodes,
+    /// ReplicaSets, of which only the metadata.
+    ReplicaSets,
+    /// Jobs, of which only the metadata.
+    Jobs,
+}
+
+/// How the watch of one kind does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KindState {
+    /// All objects were listed once.
+    pub listed: bool,
+    /// The server says that this must not be read.
+    pub refused: bool,
+    /// Since when it is not watched, nanoseconds since 1970.
+    pub away_since: Option<i64>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Events, bookmarks included.
+    pub events: u64,
+    /// Watches begun.
+    pub watches: u64,
+    /// Lists made because the server had forgotten where we were.
+    pub relists: u64,
+}
+
+/// How the cluster is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// All that can be listed was, once.
+    pub ready: bool,
+    /// Pods that have an address.
+    pub pods: usize,
+    /// Services.
+    pub services: usize,
+    /// Addresses behind Services.
+    pub endpoints: usize,
+    /// Nodes.
+    pub nodes: usize,
+    /// Objects that are gone and still known.
+    pub gone: usize,
+    /// Since when something is not watched, nanoseconds since 1970.
+    pub stale_since: Option<i64>,
+    /// What that is, and why.
+    pub reason: Option<String>,
+    /// How many pods' traffic is kept, if not that of all.
+    pub tapped: Option<usize>,
+    /// What is wrong with the settings: those before are in force.
+    pub settings: Option<String>,
+    /// Each kind.
+    pub kinds: BTreeMap<Kind, KindState>,
+}
+
+/// Why a list or a watch ended.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The server has forgotten the version: there is to be a new list.
+    Expired,
+    /// Nothing came for so long.
+    Silent(Duration),
+    Odd(&'static str),
+    Failed(kube::Error),
+}
+
+impl Cluster {
+    /// Watches a cluster. Must be called in a Tokio runtime.
+    #[must_use]
+    pub fn watch(client: &Client) -> Self {
+        Self::watch_for(client, WATCH, None)
+    }
+
+    /// The same, and the ConfigMap of that namespace and name, which says whose traffic is kept.
+    #[must_use]
+    pub fn watch_with(client: &Client, namespace: &str, name: &str) -> Self {
+        Self::watch_for(client, WATCH, Some((namespace, name)))
+    }
+
+    /// The same, with watches that last so long: one that fell silent is noticed after that.
+    #[must_use]
+    pub fn watch_for(client: &Client, each: Duration, settings: Option<(&str, &str)>) -> Self {
+        let kinds = Kind::ALL.map(|it| (it, KindState::default()));
+        let inner = Arc::new(Inner {
+            facts: Mutex::default(),
+            kinds: Mutex::new(kinds.into()),
+            changes: watch::Sender::default(),
+            awaited: AtomicBool::new(settings.is_some()),
+            settings: Mutex::default(),
+            watch_s: u32::try_from(each.as_secs()).unwrap_or(u32::MAX).clamp(1, 290),
+        });
+        let mut watches = JoinSet::new();
+        if let Some((namespace, name)) = settings {
+            let api = Api::namespaced(client.clone(), namespace);
+            watches.spawn(settings::follow(api, name.to_owned(), Arc::clone(&inner)));
+        }
+        start::<PartialObjectMeta<ReplicaSet>>(&mut watches, client, &inner);
+        start::<PartialObjectMeta<Job>>(&mut watches, client, &inner);
+        start::<core::Node>(&mut watches, client, &inner);
+        start::<core::Service>(&mut watches, client, &inner);
+        start::<EndpointSlice>(&mut watches, client, &inner);
+        start::<core::Pod>(&mut watches, client, &inner);
+        Self { inner, _watches: Arc::new(watches) }
+    }
+
+    /// How it is known.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.inner.state()
+    }
+
+    /// All that is known, and then what changes.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        Subscription::new(Arc::clone(&self.inner))
+    }
+}
+
+fn start<K: Observed>(watches: &mut JoinSet<()>, client: &Client, inner: &Arc<Inner>) {
+    watches.spawn(follow::<K>(Api::all(client.clone()), Arc::clone(inner)));
+}
+
+impl Inner {
+    pub(crate) fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is wrong with the settings.
+    pub(crate) fn settings(&self) -> MutexGuard<'_, Option<String>> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kinds(&self) -> MutexGuard<'_, BTreeMap<Kind, KindState>> {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Changes what is known, at the present time.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Facts, i64)) {
+        change(&mut self.facts(), now());
+        self.changes.send_modify(|it| *it += 1);
+    }
+
+    fn of_kind(&self, kind: Kind, change: impl FnOnce(&mut KindState)) {
+        let changed = {
+            let mut kinds = self.kinds();
+            let state = kinds.entry(kind).or_default();
+            let before = (state.listed, state.refused, state.away_since.is_some());
+            change(state);
+            before != (state.listed, state.refused, state.away_since.is_some())
+        };
+        if changed {
+            self.changes.send_modify(|it| *it += 1);
+        }
+    }
+
+    /// A watch stands.
+    pub(crate) fn watching(&self, kind: Kind) {
+        self.of_kind(kind, |it| {
+            if let Some(reason) = it.reason.take() {
+                tracing::info!(%kind, reason, "watched again");
+            }
+            (it.listed, it.refused, it.away_since) = (true, false, None);
+            it.watches += 1;
+        });
+    }
+
+    pub(crate) fn heard(&self, kind: Kind) {
+        self.of_kind(kind, |it| it.events += 1);
+    }
+
+    pub(crate) fn relisted(&self, kind: Kind) {
+        self.of_kind(kind, |it| it.relists += 1);
+    }
+
+    pub(crate) fn troubled(&self, kind: Kind, trouble: Trouble) {
+        let reason = trouble.to_string();
+        self.of_kind(kind, |it| {
+            if it.reason.as_ref() != Some(&reason) {
+                tracing::warn!(%kind, reason, "not watched");
+            }
+            it.away_since.get_or_insert_with(now);
+            it.refused = trouble.is_refusal();
+            it.reason = Some(reason);
+        });
+    }
+
+    /// Whether all that can be known is, and since when changes may be missing.
+    pub(crate) fn standing(&self) -> (bool, Option<i64>) {
+        let kinds = self.kinds();
+        let listed = kinds.values().all(|it| it.listed || it.refused);
+        let ready = listed && !self.awaited.load(Relaxed);
+        (ready, kinds.values().filter_map(|it| it.away_since).min())
+    }
+
+    fn state(&self) -> State {
+        let (ready, stale_since) = self.standing();
+        let (counts, targeted) = {
+            let facts = self.facts();
+            (facts.counts(), facts.is_targeted())
+        };
+        let Counts { pods, services, endpoints, nodes, gone, .. } = counts;
+        let settings = self.settings().clone();
+        let kinds = self.kinds().clone();
+        let away = kinds.iter().filter(|it| it.1.away_since.is_some());
+        let away = away.min_by_key(|it| it.1.away_since);
+        let reason = away.map(|(kind, it)| {
+            format!("{kind} are not watched: {}", it.reason.as_deref().unwrap_or("not yet"))
+        });
+        State {
+            ready,
+            pods,
+            services,
+            endpoints,
+            nodes,
+            gone,
+            stale_since,
+            reason,
+            tapped: targeted.then_some(counts.tapped),
+            settings,
+            kinds,
+        }
+    }
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Pods, Self::Services, Self::Endpoints, Self::Nodes, Self::ReplicaSets, Self::Jobs];
+
+    /// Its name, as the API has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pods => "pods",
+            Self::Services => "services",
+            Self::Endpoints => "endpointslices",
+            Self::Nodes => "nodes",
+            Self::ReplicaSets => "replicasets",
+            Self::Jobs => "jobs",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Trouble {
+    fn status(&self) -> Option<&kube::core::Status> {
+        match self {
+            Self::Failed(kube::Error::Api(status)) => Some(status),
+            _ => None,
+        }
+    }
+
+    fn is_refusal(&self) -> bool {
+        self.status().is_some_and(|it| it.code == 403 || it.code == 404)
+    }
+
+    /// How long the server wants to be left alone.
+    pub(crate) fn after(&self) -> Duration {
+        let details = self.status().and_then(|it| it.details.as_ref());
+        Duration::from_secs(details.map_or(0, |it| it.retry_after_seconds.into()))
+    }
+}
+
+impl From<kube::Error> for Trouble {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) if status.code == 410 => Self::Expired,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired => f.write_str("the server has forgotten where we were"),
+            Self::Silent(time) => write!(f, "no answer in {time:?}"),
+            Self::Odd(what) => write!(f, "the server answered {what}"),
+            Self::Failed(kube::Error::Api(status)) => f.write_str(&status.message),
+            Self::Failed(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// How long one watch lasts: one that fell silent is noticed that late.
+const WATCH: Duration = Duration::from_secs(60);
