@@ -18,7 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use worker::{
-    Config, DissectionConfig, Hub, Inputs, Keep, Limits, StoreOptions, TracingConfig, Worker,
+    Config, DissectionConfig, Hub, Inputs, Keep, Limits, Secrets, StoreOptions, TracingConfig,
+    Worker,
 };
 
 use crate::cost::{Usage, usage};
@@ -235,6 +236,7 @@ pub(crate) fn workers(count: usize, capture: &Path, hub: &str) -> Result<()> {
                     ..StoreOptions::default()
                 },
                 dissection: DissectionConfig::default(),
+                secrets: Secrets::default(),
                 tracing: TracingConfig::default(),
             };
             let worker = Worker::start(config, None)?;

@@ -1,14 +1,16 @@
 //! What a worker is told on the command line, by whichever verb.
 
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use worker::{
-    Bucket, Config, Dissection, DissectionConfig, Inputs, Keep, Limits, LiveConfig, StoreOptions,
-    TracingConfig,
+    Bucket, Config, Dissection, DissectionConfig, Inputs, Keep, Limits, LiveConfig, Secrets,
+    StoreOptions, TracingConfig,
 };
 
 /// Where packets come from, and what is kept of them.
@@ -20,6 +22,8 @@ pub(crate) struct Capture {
     /// Capture files to read (pcap, pcapng; plain, gzip or zstd); `-` is standard input.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) read: Vec<PathBuf>,
+    #[command(flatten)]
+    keys: Keys,
     /// Which packets of the interface to capture, in the language of tcpdump, such as `port 80`.
     #[arg(long, value_name = "BPF", conflicts_with = "read")]
     filter: Option<String>,
@@ -57,6 +61,43 @@ pub(crate) struct Capture {
     /// The same, of the pods on this node whose traffic is kept.
     #[arg(long, conflicts_with = "read")]
     trace_pods: bool,
+}
+
+/// What opens TLS in capture files.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Keys {
+    /// A key log, as browsers and TLS libraries write it where SSLKEYLOGFILE says: what is said within TLS 1.2 and 1.3
+    /// with these secrets is read, too. Secrets that pcapng files carry are found by themselves.
+    #[arg(long = "tls-keylog", value_name = "FILE", requires = "read")]
+    logs: Vec<PathBuf>,
+}
+
+impl Keys {
+    pub(crate) fn secrets(&self) -> Result<Secrets> {
+        let mut secrets = Secrets::default();
+        for path in &self.logs {
+            let name = path.display();
+            let learned = learn(&mut secrets, path).with_context(|| format!("reading {name}"))?;
+            ensure!(learned > 0, "{name} has no secrets of TLS 1.2 or 1.3: is it a key log?");
+        }
+        Ok(secrets)
+    }
+}
+
+/// Learns what a key log says, a part at a time; how many secrets it was.
+fn learn(secrets: &mut Secrets, path: &std::path::Path) -> Result<usize> {
+    let mut log = BufReader::new(File::open(path)?);
+    let (mut part, mut learned) = (Vec::new(), 0);
+    loop {
+        part.clear();
+        log.by_ref().take(1 << 20).read_to_end(&mut part)?;
+        if part.is_empty() {
+            return Ok(learned);
+        }
+        // To the end of the line, if it is one.
+        log.by_ref().take(1 << 10).read_until(b'\n', &mut part)?;
+        learned += secrets.learn(&part);
+    }
 }
 
 /// Where rows go for long.
@@ -146,6 +187,7 @@ impl Capture {
                 ..StoreOptions::default()
             },
             dissection: DissectionConfig { mode: self.dissection, ..DissectionConfig::default() },
+            secrets: self.keys.secrets()?,
             tracing: TracingConfig { cgroups: self.trace, pods: self.trace_pods },
         })
     }

@@ -15,7 +15,7 @@ use query::{Ask, Engine, Limits, Options, Plan, Tables};
 use tokio::runtime::Runtime;
 use worker::{Config, DissectionConfig, Inputs, Keep, Layout, StoreOptions, TracingConfig, Worker};
 
-use crate::capture::{self, Age, Size};
+use crate::capture::{self, Age, Keys, Size};
 use crate::hub;
 use crate::place::{Answer, Place};
 use crate::progress;
@@ -37,7 +37,9 @@ impl Local {
         request: &QueryRequest,
         packets: bool,
         body_bytes: Size,
+        keys: &Keys,
     ) -> Result<Self> {
+        let secrets = keys.secrets()?;
         let node = capture::host()?;
         let runtime = crate::commands::runtime()?;
         let tables = Tables::new(dissect::tables().iter().cloned());
@@ -61,6 +63,7 @@ impl Local {
                 ..StoreOptions::default()
             },
             dissection: DissectionConfig::default(),
+            secrets,
             tracing: TracingConfig::default(),
         };
         let bar = progress::Bar::new();

@@ -19,7 +19,7 @@ use crate::names::Gate;
 use crate::packet::{Carried, Datagram, Ends, Packet, Tcp, decode, transport};
 use crate::packet_row::Packets;
 use crate::plaintext::{self, Early, Owner, Owners, Piece, Plaintext, Word};
-use crate::protocol::Transport;
+use crate::protocol::{Secrets, Transport};
 use crate::tables::{CONNECTIONS, LOSSES, PACKETS, TS, Tables, tables};
 use schema::FlowId;
 
@@ -37,6 +37,8 @@ pub struct Config {
     /// Whether a packet counts once that was captured on several interfaces, or before and after an address of it was
     /// translated.
     pub merge_copies: bool,
+    /// What opens TLS.
+    pub secrets: Secrets,
 }
 
 /// Which tables are filled. `losses` always is, with all its columns.
@@ -105,6 +107,7 @@ impl Default for Config {
             keep: Keep::default(),
             names: None,
             merge_copies: false,
+            secrets: Secrets::default(),
         }
     }
 }
@@ -294,6 +297,11 @@ impl Dissection {
         });
         self.with(place, |flow, shared| flow.plaintext(shared, way, it));
         self.sweep();
+    }
+
+    /// Learns secrets with which what TLS sessions say can be opened from here on, as a key log has them; how many.
+    pub fn learn_secrets(&mut self, log: &[u8]) -> usize {
+        self.config.secrets.learn(log)
     }
 
     /// Notes whose an end of a connection is; there may have been no packet of it so far.
@@ -544,6 +552,7 @@ impl Dissection {
             limits: &self.config.limits,
             tally: &mut self.tally,
             expected: &mut self.expected,
+            secrets: &self.config.secrets,
         };
         let Some(flow) = self.flows.get(place) else { return };
         let (list, held): (List, usize) = (flow.list, flow.held);
@@ -570,6 +579,7 @@ impl Dissection {
             limits: &self.config.limits,
             tally: &mut self.tally,
             expected: &mut self.expected,
+            secrets: &self.config.secrets,
         };
         flow.finish(&mut shared, state);
     }

@@ -66,13 +66,13 @@ pub(crate) struct Envelope<'a> {
     response_bytes: Size,
     /// Whether it was encrypted on the wire.
     encrypted: bool,
-    /// Where it was seen: `packet`, or `plaintext` in a process's TLS library.
+    /// Where it was seen: `packet`, or `plaintext` within TLS: in a process's library, or with the session's secrets.
     capture: Label<'a>,
     /// Whether a part of it was not captured, so that columns may be missing or cut.
     incomplete: bool,
     /// The conversation it belongs to; sorts by the time it began.
     flow_id: Id<'a>,
-    /// Its position among the conversation's exchanges, from 0; among those read in a process's TLS library, from 2^32.
+    /// Its position among the conversation's exchanges, from 0; among those read within TLS, from 2^32.
     seq: u64,
     /// The node that captured it.
     node: Label<'a>,
@@ -87,7 +87,7 @@ pub(crate) struct Facts {
     pub(crate) asked: RefCell<Asked>,
     /// The processes of both, where they are known.
     pub(crate) processes: (Option<Box<str>>, Option<Box<str>>),
-    /// Whether it was read in a process's TLS library.
+    /// Whether it was read within TLS.
     pub(crate) plaintext: bool,
 }
 

@@ -12,7 +12,7 @@ use crate::expected::{Announcement, Expected};
 use crate::limits::Limits;
 use crate::packet::{Datagram, Ends, Ip, Tcp};
 use crate::plaintext::{FIRST_SEQ, Fits, Owned, Plain, Plaintext, client, sender};
-use crate::protocol::{PROTOCOLS, Transport};
+use crate::protocol::{Decryption, PROTOCOLS, Said, Secrets, Transport};
 use crate::session::{Arrival, Context};
 use crate::speech::Speech;
 use crate::stream::{Since, Stream};
@@ -83,7 +83,9 @@ pub(crate) struct Flow {
     about: About,
     /// Of SCTP: what tells its chunks apart.
     association: Option<Box<Association>>,
-    /// What is read in its processes' TLS libraries.
+    /// What opens what it says within TLS.
+    decryption: Option<Box<Decryption>>,
+    /// What is read within TLS: in its processes' libraries, or opened of its packets.
     plain: Option<Box<(Plain, Facts)>>,
     /// Its processes, by the direction in which they send.
     processes: [Option<Box<str>>; 2],
@@ -113,6 +115,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) tally: &'a mut Tally,
     pub(crate) expected: &'a mut Expected,
+    pub(crate) secrets: &'a Secrets,
     /// Whether protocols are read, or only connections.
     pub(crate) protocols: bool,
     pub(crate) connections: bool,
@@ -165,6 +168,7 @@ impl Flow {
             outer: (outer, way),
             about: About::default(),
             association: (transport == Transport::Sctp).then(Box::default),
+            decryption: None,
             plain: None,
             processes: [None, None],
             closing: None,
@@ -565,6 +569,7 @@ impl Flow {
         now: Since,
     ) {
         let other = self.other_next(1 - way);
+        let is_read = self.is_read(shared);
         let Some(stream) = self.streams.get_mut(way) else { return };
         let skip = stream.next.saturating_sub(offset.max(0).cast_unsigned())
             + offset.min(0).unsigned_abs();
@@ -578,12 +583,67 @@ impl Flow {
             stream.advance(start + sent as u64);
             self.hand_on(shared, way, data, sent, at);
             self.drain(shared);
-        } else if shared.protocols && !self.speech.silent() {
+        } else if is_read {
             stream.hold(start, data, sent, at, now);
             self.drain(shared);
         } else {
             // Nobody reads on: only the end of it matters.
             stream.advance(stream.next.max(start + sent as u64));
+        }
+    }
+
+    /// Whether anybody reads on.
+    fn is_read(&self, shared: &Shared<'_>) -> bool {
+        (shared.protocols && !self.speech.silent()) || self.is_opened(shared)
+    }
+
+    /// Whether what it says within TLS may be opened.
+    fn is_opened(&self, shared: &Shared<'_>) -> bool {
+        let is_closed = self.decryption.as_ref().is_some_and(|it| it.is_closed());
+        let is_others = self.plain.as_ref().is_some_and(|it| !it.0.is_opened());
+        !shared.secrets.is_empty() && !is_closed && !is_others && self.key.transport == Transport::Tcp
+    }
+
+    /// Opens what `way` sent next, if it is TLS and its secrets are known.
+    fn open(&mut self, shared: &mut Shared<'_>, way: usize, data: &[u8], missing: u64, ts: i64) {
+        if !self.is_opened(shared) {
+            return;
+        }
+        let mut decryption = self.decryption.take().unwrap_or_default();
+        let secrets = shared.secrets;
+        if !data.is_empty() {
+            let mut hear = |way, said: Said<'_>| self.opened(shared, way, said, ts);
+            decryption.bytes(secrets, way, data, &mut hear);
+        }
+        if missing > 0 {
+            decryption.gap(way, missing);
+        }
+        self.decryption = Some(decryption);
+    }
+
+    /// Reads what `way` said within TLS.
+    fn opened(&mut self, shared: &mut Shared<'_>, way: usize, said: Said<'_>, ts: i64) {
+        let (data, missing) = match said {
+            Said::Alpn(name) => {
+                self.about.alpn = Some(String::from_utf8_lossy(name).into());
+                return;
+            }
+            Said::Bytes(data) => (data, 0),
+            Said::Missing(missing) => (&[][..], missing),
+        };
+        if self.plain.is_none() {
+            let facts = Facts { plaintext: true, ..self.facts.clone() };
+            self.plain = Some(Box::new((Plain::opened(), facts)));
+        }
+        self.orient_plaintext(way, data);
+        let side = self.side(way);
+        let Some((mut cx, plain)) = self.plain_context(shared) else { return };
+        let seen = plain.advance(way, data.len() as u64 + missing);
+        if missing > 0 {
+            plain.speech.gap(&mut cx, side, missing);
+        }
+        if !data.is_empty() {
+            plain.speech.bytes(&mut cx, side, data, Arrival { ts, seen });
         }
     }
 
@@ -614,6 +674,7 @@ impl Flow {
                 speech.gap(&mut cx, side, (sent - data.len()) as u64);
             }
         }
+        self.open(shared, way, data, sent.saturating_sub(data.len()) as u64, at.ts);
         if sent > data.len() {
             let missing = (sent - data.len()) as u64;
             shared.tally.gaps += 1;
@@ -654,6 +715,11 @@ impl Flow {
         let side = self.side(way);
         let (mut cx, speech) = self.context(shared);
         speech.end(&mut cx, side);
+        if let Some((mut cx, plain)) = self.plain_context(shared)
+            && plain.is_opened()
+        {
+            plain.speech.end(&mut cx, side);
+        }
     }
 
     /// Gives up on bytes that are missing and will not come.
@@ -678,6 +744,7 @@ impl Flow {
                 let side = self.side(way);
                 let (mut cx, speech) = self.context(shared);
                 speech.gap(&mut cx, side, missing);
+                self.open(shared, way, &[], missing, since);
                 self.drain(shared);
             }
             if force && !moved {
@@ -776,7 +843,8 @@ impl Flow {
         let streams: usize = self.streams.iter().map(Stream::held).sum();
         let association = self.association.as_ref().map_or(0, |it| it.held());
         let plain = self.plain.as_ref().map_or(0, |it| it.0.speech.held());
-        self.held = self.speech.held() + streams + association + plain;
+        let decryption = self.decryption.as_ref().map_or(0, |it| it.held());
+        self.held = self.speech.held() + streams + association + plain + decryption;
     }
 
     /// What is spoken within TLS, where the packets that carry it were not seen.

@@ -1,4 +1,5 @@
-//! The second door into the corridor: what processes gave to their TLS libraries, and got from them.
+//! The second door into the corridor: what processes gave to their TLS libraries, and got from them. What packets
+//! say within TLS, where its secrets are known, comes in by it, too.
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -10,7 +11,7 @@ use crate::packet::{Ends, Ip};
 use crate::protocol::Transport;
 use crate::speech::Speech;
 
-/// What `capture` says of rows that were read in a process's TLS library.
+/// What `capture` says of rows that were read in a process's TLS library, or opened with the secrets of a session.
 pub const PLAINTEXT: &str = "plaintext";
 
 /// A piece of what a process said or heard within TLS.
@@ -103,6 +104,24 @@ impl Plain {
         }
         let speech = Speech::new(Transport::Tcp);
         Self { observer: way, session: it.session, streams, speech }
+    }
+
+    /// What is opened of packets: no process's.
+    pub(crate) fn opened() -> Self {
+        let streams = [Stretch { start: 0, next: 0 }; 2];
+        Self { observer: NOBODY, session: 0, streams, speech: Speech::new(Transport::Tcp) }
+    }
+
+    pub(crate) fn is_opened(&self) -> bool {
+        self.observer == NOBODY
+    }
+
+    /// Notes that so much was opened of a direction; how far the other one had come by then.
+    pub(crate) fn advance(&mut self, way: usize, bytes: u64) -> u64 {
+        if let Some(stream) = self.streams.get_mut(way) {
+            stream.next = stream.next.saturating_add(bytes);
+        }
+        self.streams.get(1 - way).map_or(0, |it| it.next)
     }
 
     pub(crate) fn is_observed_from(&self, way: usize) -> bool {
@@ -306,6 +325,8 @@ const WAITS: i64 = crate::limits::SECOND / 16;
 /// First words of conversations, at once.
 const MOST_WAITING: usize = 1_024;
 const MOST_WAITING_BYTES: usize = 8 << 20;
+/// The direction in which a process sends that there is not.
+const NOBODY: usize = 2;
 const LONGEST_GAP: u64 = 1 << 40;
 /// More than a node's connections that began within a second and had no packet yet.
 const MOST: usize = 16_384;

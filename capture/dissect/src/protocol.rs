@@ -3,6 +3,9 @@ use std::any::TypeId;
 
 use schema::value::Columns;
 
+pub use self::tls::decrypt::Secrets;
+pub(crate) use self::tls::decrypt::{Decryption, Said};
+
 use crate::exchange::{Exchange, Learned, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};
 use crate::session::{Session, Silence, Work};

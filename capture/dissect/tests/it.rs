@@ -10,10 +10,10 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
-use dissect::{Config, Dissection, FlowId, Keep, Limits, Link, PROTOCOLS, Packet, tables};
+use dissect::{Config, FlowId, Keep, Limits, Link, PROTOCOLS, Packet, tables};
 use proptest::prelude::*;
 use support::{
-    Frame, Row, all_rows, by_place, by_table, cut, fixtures, objects, payload, read, rows, tcp,
+    Frame, Row, all_rows, by_place, by_table, cut, dissection, fixtures, objects, payload, read, rows, tcp,
     timeless,
 };
 
@@ -249,7 +249,7 @@ proptest! {
     #[test]
     fn noise_never_panics(seed in any::<u64>(), port in prop::sample::select(vec![53u16, 80, 6379, 9999])) {
         let mut noise = Noise(seed | 1);
-        let mut dissection = Dissection::new(Config::default());
+        let mut dissection = dissection(Config::default());
         for ts in 0..200 {
             let data: Vec<u8> = (0..noise.below(200)).map(|_| noise.next() as u8).collect();
             for link in [Link::Ethernet, Link::Raw, Link::LinuxSll, Link::LinuxSll2, Link::Null] {
@@ -285,7 +285,7 @@ proptest! {
 #[test]
 fn memory_is_bounded_whatever_is_sent() {
     let limits = Limits { flows: 1000, held_bytes: 1 << 20, ..Limits::default() };
-    let mut dissection = Dissection::new(Config { limits, ..Config::default() });
+    let mut dissection = dissection(Config { limits, ..Config::default() });
     let head = [
         b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n".to_vec(),
         vec![b'x'; 1200],
@@ -412,7 +412,7 @@ fn reading_protocols_can_stop_and_begin_in_the_middle() {
     for (_, path) in fixtures() {
         let frames = read(&path);
         for stop in (0..frames.len()).step_by(7) {
-            let mut dissection = Dissection::new(Config::default());
+            let mut dissection = dissection(Config::default());
             for (at, frame) in frames.iter().enumerate() {
                 dissection.read_protocols(at < stop || at >= stop + 4);
                 dissection.packet(&packet(frame));
@@ -433,7 +433,7 @@ fn reading_protocols_can_stop_and_begin_in_the_middle() {
 /// Captured while no protocol is read: the packets and what they were found to belong to.
 fn captured(frames: &[Frame]) -> Vec<(Frame, Option<FlowId>)> {
     let keep = Keep { packets: true, connections: false, protocols: false, ..Keep::default() };
-    let mut dissection = Dissection::new(Config { keep, ..Config::default() });
+    let mut dissection = dissection(Config { keep, ..Config::default() });
     frames.iter().for_each(|it| dissection.packet(&packet(it)));
     dissection.finish();
     let batches = dissection.take();
@@ -445,7 +445,7 @@ fn captured(frames: &[Frame]) -> Vec<(Frame, Option<FlowId>)> {
 
 fn read_again(packets: &[(Frame, Option<FlowId>)]) -> Vec<Row> {
     let keep = Keep { packets: false, connections: false, ..Keep::default() };
-    let mut dissection = Dissection::new(Config { keep, ..Config::default() });
+    let mut dissection = dissection(Config { keep, ..Config::default() });
     packets.iter().for_each(|(frame, id)| dissection.again(&packet(frame), *id));
     dissection.finish();
     dissection.take().iter().flat_map(|it| objects(&it.1)).collect()

@@ -205,6 +205,8 @@ pub mod block {
     pub const INTERFACE_STATISTICS: u32 = 5;
     /// A packet.
     pub const ENHANCED_PACKET: u32 = 6;
+    /// Decryption secrets.
+    pub const DECRYPTION_SECRETS: u32 = 0x0000_000a;
     /// The last of a block's options.
     pub const OPTION_END: u16 = 0;
     /// Of any block: what a person may want to know.

@@ -73,23 +73,46 @@ impl FileSource {
         reason = "a packet is lent, which `Iterator` can't say"
     )]
     pub fn next(&mut self) -> Result<Option<Packet<'_>>, Error> {
+        loop {
+            match self.step()? {
+                Some(Step::Packet(found)) => return Ok(Some(self.lend(found))),
+                Some(Step::Secrets(_)) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The same, and between the packets what opens TLS in those that follow.
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, Error> {
+        Ok(match self.step()? {
+            Some(Step::Packet(found)) => Some(Item::Packet(self.lend(found))),
+            Some(Step::Secrets(log)) => Some(Item::Secrets(log)),
+            None => None,
+        })
+    }
+
+    fn lend(&self, found: Found) -> Packet<'_> {
+        Packet {
+            ts: found.ts,
+            link: found.link,
+            interface: found.interface,
+            wire_len: found.wire_len,
+            data: self.window.slice(found.data),
+        }
+    }
+
+    fn step(&mut self) -> Result<Option<Step>, Error> {
         if self.ended {
             return Ok(None);
         }
         let found = match &mut self.format {
-            Format::Pcap(pcap) => pcap.next(&mut self.window),
+            Format::Pcap(pcap) => pcap.next(&mut self.window).map(|it| it.map(Step::Packet)),
             Format::Pcapng(pcapng) => pcapng.next(&mut self.window),
         };
         match found {
-            Ok(Some(found)) => {
-                self.packets += 1;
-                Ok(Some(Packet {
-                    ts: found.ts,
-                    link: found.link,
-                    interface: found.interface,
-                    wire_len: found.wire_len,
-                    data: self.window.slice(found.data),
-                }))
+            Ok(Some(step)) => {
+                self.packets += u64::from(matches!(step, Step::Packet(_)));
+                Ok(Some(step))
             }
             Ok(None) => {
                 self.ended = true;
@@ -147,6 +170,21 @@ impl FileSource {
         let pipe = pipe.filter(|_| !compressed);
         Ok(Self { name, window, format, packets: 0, ended: false, read, total, pipe })
     }
+}
+
+/// What a capture file holds, piece by piece.
+#[derive(Debug)]
+pub enum Item<'a> {
+    /// A packet.
+    Packet(Packet<'a>),
+    /// A part of a key log: secrets of TLS sessions in the packets that follow.
+    Secrets(Vec<u8>),
+}
+
+/// What was found next.
+enum Step {
+    Packet(Found),
+    Secrets(Vec<u8>),
 }
 
 /// A packet found in the window.

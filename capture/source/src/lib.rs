@@ -23,7 +23,7 @@ pub mod process;
 mod wait;
 
 pub use error::Error;
-pub use file::{FileSource, open_file};
+pub use file::{FileSource, Item, open_file};
 pub use live::{Drops, Interface, Live, LiveConfig, interfaces};
 
 /// The largest packet that is accepted from a file whose header does not announce a larger one. What libpcap

@@ -1,7 +1,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use api::Dissection;
-use dissect::{Keep, Limits};
+use dissect::{Keep, Limits, Secrets};
 use segment::Options;
 use source::LiveConfig;
 
@@ -22,6 +22,8 @@ pub struct Config {
     pub storage: Options,
     /// When packets are dissected.
     pub dissection: DissectionConfig,
+    /// What opens TLS in files; those that files carry come on top.
+    pub secrets: Secrets,
     /// Whose TLS is read in the processes themselves.
     pub tracing: TracingConfig,
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use api::{Again, Dissection, NodeDissection};
-use dissect::{Keep, PARSER_VERSION};
+use dissect::{Keep, PARSER_VERSION, Secrets};
 use query::{Supplied, Supply};
 use segment::{Store, Stretch};
 use tokio::sync::oneshot;
@@ -84,7 +84,8 @@ impl Demand {
         let tables = tables.protocols().map(|it| it.name.to_string()).collect::<HashSet<_>>();
         let shared = Arc::new(Shared {
             store,
-            config: dissect::Config { keep, ..config.clone() },
+            // What was opened of TLS was when it came, and stays.
+            config: dissect::Config { keep, secrets: Secrets::default(), ..config.clone() },
             modes,
             state,
             slice: i64::try_from(slice.as_nanos()).unwrap_or(i64::MAX).max(1),

@@ -28,7 +28,7 @@ mod worker;
 
 pub use api::Dissection;
 pub use config::{Config, DissectionConfig, Hub, Inputs, TracingConfig};
-pub use dissect::{Keep, Limits};
+pub use dissect::{Keep, Limits, Secrets};
 pub use error::Error;
 pub use node::serve;
 pub use progress::Progress;

@@ -16,9 +16,9 @@ use arrow_array::{
     cast::AsArray,
     types::{TimestampNanosecondType, UInt64Type},
 };
-use dissect::{Dissection, Loss};
+use dissect::{Dissection, Loss, Secrets};
 use segment::Store;
-use source::{Drops, FileSource, Live};
+use source::{Drops, FileSource, Item, Live};
 
 use crate::{
     Progress,
@@ -101,7 +101,7 @@ impl Pipeline {
         let Watched { stop, modes, arrivals, processes } = watched;
         let live = modes.now() == api::Dissection::Live;
         Self {
-            dissection: begun(&config, live),
+            dissection: begun(&config, &modes),
             config,
             store,
             state,
@@ -176,8 +176,12 @@ impl Pipeline {
                 }
                 continue;
             }
-            let packet = match source.next() {
-                Ok(Some(packet)) => packet,
+            let packet = match source.next_item() {
+                Ok(Some(Item::Packet(packet))) => packet,
+                Ok(Some(Item::Secrets(log))) => {
+                    self.secrets(&log);
+                    continue;
+                }
                 Ok(None) => break,
                 Err(error) => {
                     self.file_failed(index, &error);
@@ -202,10 +206,18 @@ impl Pipeline {
         self.input(index, |input| input.active = false);
     }
 
+    /// Learns what opens TLS in packets that follow. They may be those of a capture that goes on in another file.
+    fn secrets(&mut self, log: &[u8]) {
+        self.config.secrets.learn(log);
+        if self.modes.now() != api::Dissection::Off {
+            self.dissection.learn_secrets(log);
+        }
+    }
+
     fn begin_anew(&mut self) {
         self.finish();
         self.publish();
-        self.dissection = begun(&self.config, self.live);
+        self.dissection = begun(&self.config, &self.modes);
         self.last_ts = None;
         self.state.read(None);
     }
@@ -516,9 +528,14 @@ impl Pipeline {
 }
 
 /// A dissection from the beginning.
-fn begun(config: &dissect::Config, live: bool) -> Dissection {
-    let mut dissection = Dissection::new(config.clone());
-    dissection.read_protocols(live && config.keep.protocols);
+fn begun(config: &dissect::Config, modes: &Modes) -> Dissection {
+    let mode = modes.now();
+    let secrets = match mode {
+        api::Dissection::Off => Secrets::default(),
+        _ => config.secrets.clone(),
+    };
+    let mut dissection = Dissection::new(dissect::Config { secrets, ..config.clone() });
+    dissection.read_protocols(mode == api::Dissection::Live && config.keep.protocols);
     dissection
 }
 

@@ -16,7 +16,7 @@ use clap::Args;
 
 use super::complain;
 use crate::Outcome;
-use crate::capture::{Age, Size};
+use crate::capture::{Age, Keys, Size};
 use crate::format::pcapng::{self, are_packets};
 use crate::format::{self, Format};
 use crate::hub::{self, Hub};
@@ -39,6 +39,8 @@ pub(crate) struct Query {
     /// A capture file to ask instead of a Hub (pcap, pcapng; plain, gzip or zstd); `-` is standard input.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     read: Vec<PathBuf>,
+    #[command(flatten)]
+    keys: Keys,
     #[command(flatten)]
     hub: Hub,
     /// How much of each message's body is kept of what is read.
@@ -76,6 +78,7 @@ impl Query {
         Self {
             question: None,
             read: Vec::new(),
+            keys: Keys::default(),
             hub,
             body_bytes: Size(0),
             filter: Some(filter),
@@ -99,7 +102,7 @@ impl Query {
             return self.answer(&self.hub, request);
         }
         let packets = self.format == Format::Pcapng;
-        let local = Local::read(&self.read, &request, packets, self.body_bytes)?;
+        let local = Local::read(&self.read, &request, packets, self.body_bytes, &self.keys)?;
         let outcome = self.answer(&local, request)?;
         // Said after the rows: they are what was good.
         for damage in local.damage() {

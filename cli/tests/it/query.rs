@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::processes::{json_lines, kubeshark, rows, run};
@@ -52,6 +53,43 @@ fn compressed_files_and_standard_input_are_read() {
         let output = child.wait_with_output().unwrap();
         assert_eq!(json_lines(&output)[0]["n"], 100);
     }
+}
+
+#[test]
+fn what_is_said_within_tls_is_read_with_its_secrets() {
+    let fixture = |name: &str| format!("../capture/dissect/fixtures/tls/{name}");
+    let (capture, log) = (fixture("turns.pcap"), fixture("turns.keys"));
+    let question = "select query, capture, encrypted from http order by ts";
+    assert_eq!(rows(&["--read", &capture, question]), [json!({}); 0]);
+    let found = rows(&["--read", &capture, "--tls-keylog", &log, question]);
+    let said: Vec<_> = found.iter().map(|it| it["query"].as_str().unwrap()).collect();
+    let wanted = [
+        "mac-then-encrypt",
+        "before",
+        "after",
+        "after-both",
+        "first",
+        "early",
+        "late",
+        "ticket",
+        "resumed",
+    ];
+    assert_eq!(said, wanted);
+    assert!(found.iter().all(|it| it["capture"] == "plaintext" && it["encrypted"] == true));
+    // They are of the conversations whose packets are there, and its handshakes say what is spoken.
+    let together = "select count(distinct http.flow_id) as n from http join tls \
+                    on http.flow_id = tls.flow_id where tls.established";
+    assert_eq!(rows(&["--read", &capture, "--tls-keylog", &log, together])[0]["n"], 6);
+
+    let fails = |arguments: &[&str]| {
+        let output = run(kubeshark().arg("query").args(arguments));
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = fails(&["--read", &capture, "--tls-keylog", &capture, question]);
+    assert!(said.contains("turns.pcap has no secrets of TLS 1.2 or 1.3"), "{said}");
+    let said = fails(&["--read", &capture, "--tls-keylog", "nowhere.keys", question]);
+    assert!(said.contains("nowhere.keys: No such file"), "{said}");
 }
 
 #[test]

@@ -12,10 +12,12 @@ use super::{Dissect, Guess, Head, Transport};
 use crate::exchange::{Exchange, Learned, Message, Open, Side, Summary};
 use crate::input::{Input, Stop};
 
+pub(crate) mod decrypt;
 pub(super) mod fingerprint;
 pub(super) mod hello;
 pub(super) mod names;
 pub(super) mod pieces;
+pub(super) mod schedule;
 mod x509;
 
 /// Handshakes of TLS and DTLS: what the client offers (`request_…`), what the server chooses, and

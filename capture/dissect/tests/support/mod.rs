@@ -2,8 +2,9 @@
 mod json;
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-use dissect::{Config, Dissection, Keep, Link, Packet};
+use dissect::{Config, Dissection, Keep, Link, Packet, Secrets};
 use serde_json::{Map, Value};
 
 pub(crate) use json::objects;
@@ -35,6 +36,22 @@ pub(crate) fn fixtures() -> Vec<(String, PathBuf)> {
     }
     found.sort();
     found
+}
+
+/// What opens TLS in any of the fixtures: a key log lies beside the capture.
+static SECRETS: LazyLock<Secrets> = LazyLock::new(|| {
+    let mut secrets = Secrets::default();
+    for (_, path) in fixtures() {
+        if let Ok(log) = std::fs::read(path.with_extension("keys")) {
+            assert!(secrets.learn(&log) > 0, "{}", path.display());
+        }
+    }
+    secrets
+});
+
+/// A dissection that knows the fixtures' secrets.
+pub(crate) fn dissection(config: Config) -> Dissection {
+    Dissection::new(Config { secrets: SECRETS.clone(), ..config })
 }
 
 /// Reads a little-endian pcap of microseconds, as tcpdump writes it.
@@ -72,7 +89,7 @@ pub(crate) fn all_rows(frames: &[Frame], keep: Keep) -> Vec<Row> {
 
 /// The same, apart: those of a table in the order in which they came.
 pub(crate) fn by_table(frames: &[Frame], keep: Keep) -> Vec<(String, Vec<Row>)> {
-    let mut dissection = Dissection::new(Config { keep, ..Config::default() });
+    let mut dissection = dissection(Config { keep, ..Config::default() });
     for frame in frames {
         dissection.packet(&Packet {
             ts: frame.ts,

@@ -3,12 +3,12 @@
 use dissect::Link;
 
 use super::{
-    Found,
+    Found, Step,
     window::{Fault, Order, WINDOW_BYTES, Window},
 };
 use crate::{Drops, PACKET_BYTES};
 use ::pcapng::block::{
-    BYTE_ORDER, ENHANCED_PACKET, INTERFACE, INTERFACE_STATISTICS, OBSOLETE_PACKET, OPTION_END,
+    BYTE_ORDER, DECRYPTION_SECRETS, ENHANCED_PACKET, INTERFACE, INTERFACE_STATISTICS, OBSOLETE_PACKET, OPTION_END,
     OPTION_TSOFFSET, OPTION_TSRESOL, SECTION, SIMPLE_PACKET,
 };
 
@@ -38,7 +38,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn next(&mut self, window: &mut Window) -> Result<Option<Found>, Fault> {
+    pub(super) fn next(&mut self, window: &mut Window) -> Result<Option<Step>, Fault> {
         loop {
             let at = window.offset();
             if !window.fill(BLOCK_HEADER)? {
@@ -51,6 +51,12 @@ impl Reader {
             let (kind, length) = (self.order.u32(head, 0), self.order.u32(head, 4));
             if length < BLOCK_HEADER as u32 + 4 || !length.is_multiple_of(4) {
                 return Err(corrupt(at, format!("a block claims {length} bytes")));
+            }
+            if kind == DECRYPTION_SECRETS {
+                match self.secrets(window, at, length)? {
+                    Some(log) => return Ok(Some(Step::Secrets(log))),
+                    None => continue,
+                }
             }
             let wanted = matches!(
                 kind,
@@ -101,7 +107,7 @@ impl Reader {
             let begin = block.start + BLOCK_HEADER;
             packet.data = begin + packet.data.start..begin + packet.data.end;
             self.last_ts = packet.ts;
-            return Ok(Some(packet));
+            return Ok(Some(Step::Packet(packet)));
         }
     }
 
@@ -258,9 +264,53 @@ impl Reader {
         })
     }
 
+    /// The TLS secrets of a block; `None` if it has others (pcapng, "Decryption Secrets Block").
+    fn secrets(
+        &self,
+        window: &mut Window,
+        at: u64,
+        length: u32,
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        const HEAD: usize = BLOCK_HEADER + 8;
+        let known = length as usize >= HEAD + 4 && window.fill(HEAD)?;
+        let head = window.peek(HEAD);
+        if !known || self.order.u32(head, BLOCK_HEADER) != TLS_KEY_LOG {
+            self.skip(window, at, length)?;
+            return Ok(None);
+        }
+        let mut left = self.order.u32(head, BLOCK_HEADER + 4) as usize;
+        let room = length as usize - HEAD - 4;
+        if left > room {
+            return Err(corrupt(at, format!("a block has room for {room} bytes of secrets, and claims {left}")));
+        }
+        if left > MOST_SECRET_BYTES {
+            return Err(corrupt(at, format!("a block claims {left} bytes of secrets")));
+        }
+        window.take(HEAD);
+        let mut rest = length - HEAD as u32;
+        let mut log = Vec::new();
+        while left > 0 {
+            let part = left.min(WINDOW_BYTES);
+            if !window.fill(part)? {
+                return Err(Fault::Torn { at });
+            }
+            let part = window.take(part);
+            left -= part.len();
+            rest -= part.len() as u32;
+            log.extend_from_slice(window.slice(part));
+        }
+        self.leave(window, at, length, rest)?;
+        Ok(Some(log))
+    }
+
     /// Steps over a block of any length without holding it.
     fn skip(&self, window: &mut Window, at: u64, length: u32) -> Result<(), Fault> {
-        if !window.skip(u64::from(length) - 4)? || !window.fill(4)? {
+        self.leave(window, at, length, length)
+    }
+
+    /// Steps over what is left of a block.
+    fn leave(&self, window: &mut Window, at: u64, length: u32, left: u32) -> Result<(), Fault> {
+        if !window.skip(u64::from(left) - 4)? || !window.fill(4)? {
             return Err(Fault::Torn { at });
         }
         if self.order.u32(window.peek(4), 0) != length {
@@ -360,6 +410,10 @@ const BLOCK_HEADER: usize = 8;
 const PACKET_HEADER: usize = 20;
 /// More than a section of any real file describes; a hostile one gets no more memory than this.
 const MOST_INTERFACES: usize = 65_536;
+/// Some 40,000 sessions: more than any tool puts into a block, and a hostile file gets no more memory than this.
+const MOST_SECRET_BYTES: usize = 16 << 20;
+/// The kind of secrets that a key log has (`TLSK`).
+const TLS_KEY_LOG: u32 = 0x544c_534b;
 const OPTION_RECEIVED: u16 = 4;
 const OPTION_DROPPED_INTERFACE: u16 = 5;
 const OPTION_DROPPED_SYSTEM: u16 = 7;

@@ -396,6 +396,53 @@ impl Blocks {
 }
 
 #[test]
+fn secrets_come_where_they_stand_between_packets() {
+    for big in [true, false] {
+        let mut blocks = Blocks::new(big);
+        let secrets = |blocks: &Blocks, kind: u32, claimed: usize, log: &[u8]| {
+            [&blocks.u32(kind)[..], &blocks.u32(claimed as u32), log].concat()
+        };
+        // Longer than the window, and not a multiple of four.
+        let long = vec![b'#'; (2 << 20) + 3];
+        blocks.section().interface(1, 0, None, 0).packet(0, 1, 1, b"1");
+        let first = secrets(&blocks, TLS_KEYS, 5, b"first");
+        let foreign = secrets(&blocks, 0x5747_4b4c, 5, b"wires");
+        let second = secrets(&blocks, TLS_KEYS, long.len(), &long);
+        blocks.block(10, &first).block(10, &foreign).packet(0, 2, 1, b"2").block(10, &second);
+        blocks.packet(0, 3, 1, b"3");
+        let mut source = FileSource::from_reader("test", Cursor::new(blocks.bytes)).unwrap();
+        let mut found = Vec::new();
+        while let Some(item) = source.next_item().unwrap() {
+            found.push(match item {
+                Item::Packet(it) => it.data.to_vec(),
+                Item::Secrets(log) => log,
+            });
+        }
+        assert_eq!(found, [&b"1"[..], b"first", b"2", &long, b"3"]);
+
+        // More than there is room for, and more than is held.
+        for claimed in [9, u32::MAX as usize] {
+            let mut blocks = Blocks::new(big);
+            let wrong = secrets(&blocks, TLS_KEYS, claimed, b"12345678");
+            blocks.section().interface(1, 0, None, 0).packet(0, 1, 1, b"1").block(10, &wrong);
+            let (packets, error) = read(&blocks.bytes);
+            assert_eq!(packets.len(), 1);
+            let error = error.unwrap().to_string();
+            assert!(error.contains("secrets"), "{error}");
+        }
+        // Cut off in the middle.
+        let mut blocks = Blocks::new(big);
+        let whole = secrets(&blocks, TLS_KEYS, long.len(), &long);
+        blocks.section().block(10, &whole);
+        let (_, error) = read(&blocks.bytes[..blocks.bytes.len() / 2]);
+        assert!(matches!(error, Some(Error::Torn { .. })), "{error:?}");
+    }
+}
+
+/// The kind of secrets that a key log has.
+const TLS_KEYS: u32 = u32::from_be_bytes(*b"TLSK");
+
+#[test]
 fn sections_interfaces_and_every_packet_block() {
     let mut bytes = Vec::new();
     for big in [true, false] {

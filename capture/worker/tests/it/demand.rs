@@ -1,6 +1,6 @@
 //! What is dissected on demand is what would have been dissected live.
 
-use std::{collections::BTreeSet, io::Write, ops::Range, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io::Write, ops::Range, path::Path, sync::Arc, time::Duration};
 
 use api::{Again, DissectionChange};
 use arrow_array::{RecordBatch, cast::AsArray, types::UInt64Type};
@@ -8,7 +8,7 @@ use arrow_json::writer::{LineDelimited, WriterBuilder};
 use link::attach;
 use query::Supply;
 use segment::Store;
-use worker::{Config, Dissection, DissectionConfig, Inputs, TracingConfig, Worker};
+use worker::{Config, Dissection, DissectionConfig, Inputs, Secrets, TracingConfig, Worker};
 
 use crate::{capture, config, rows, start};
 
@@ -111,6 +111,33 @@ async fn on_demand_gives_the_rows_of_live() {
         worker.stop().unwrap();
     }
     live.stop().unwrap();
+}
+
+/// What is said within TLS is opened when it comes, whatever is dissected then, and stays as it is.
+#[tokio::test]
+async fn what_was_opened_of_tls_is_there_once_in_every_mode_that_dissects() {
+    let fixture = |name: &str| Path::new("../dissect/fixtures/tls").join(name);
+    let mut secrets = Secrets::default();
+    assert!(secrets.learn(&std::fs::read(fixture("turns.keys")).unwrap()) > 0);
+    let inputs = || Inputs::Files(vec![fixture("turns.pcap")]);
+    let opened = |worker: &Worker| {
+        let all = exchanges(worker.store());
+        all.into_iter().filter(|it| it.starts_with("http: ")).collect::<Vec<_>>()
+    };
+    let live = imported(Config { secrets: secrets.clone(), ..config(inputs()) }).await;
+    let wanted = opened(&live);
+    assert_eq!(wanted.len(), 9);
+
+    let demand = on_demand(inputs(), Duration::from_millis(100));
+    let demand = imported(Config { secrets: secrets.clone(), ..demand }).await;
+    same(&opened(&demand), &wanted, "before packets are dissected");
+    assert!(in_pieces(&demand.supply(), 3).await > 0);
+    same(&opened(&demand), &wanted, "after they are");
+    same(&exchanges(demand.store()), &exchanges(live.store()), "all protocols");
+
+    let off = DissectionConfig { mode: Some(Dissection::Off), ..DissectionConfig::default() };
+    let off = imported(Config { secrets, dissection: off, ..config(inputs()) }).await;
+    assert!(exchanges(off.store()).is_empty(), "off is off");
 }
 
 #[tokio::test]
@@ -234,6 +261,7 @@ async fn what_was_dissected_is_known_after_a_restart() {
     let stored = |inputs, mode| Config {
         store: Some(dir.path().to_owned()),
         dissection: DissectionConfig { mode, slice: Duration::from_millis(50) },
+        secrets: Secrets::default(),
         tracing: TracingConfig::default(),
         ..config(inputs)
     };

@@ -20,7 +20,7 @@ use std::{
 
 use arrow_array::RecordBatch;
 use segment::Store;
-use worker::{Config, DissectionConfig, Inputs, Keep, Limits, StoreOptions, TracingConfig, Worker};
+use worker::{Config, DissectionConfig, Inputs, Keep, Limits, Secrets, StoreOptions, TracingConfig, Worker};
 
 /// A shared capture, if it is here.
 fn capture(name: &str) -> Option<PathBuf> {
@@ -41,6 +41,7 @@ fn config(inputs: Inputs) -> Config {
         keep: Keep::default(),
         storage: StoreOptions::default(),
         dissection: DissectionConfig::default(),
+        secrets: Secrets::default(),
         tracing: TracingConfig::default(),
     }
 }

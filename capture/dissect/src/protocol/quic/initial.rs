@@ -3,9 +3,11 @@ use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::aes::Aes128;
 use aes_gcm::aes::cipher::BlockCipherEncrypt;
 use aes_gcm::{Aes128Gcm, KeyInit};
-use sha2::{Digest, Sha256};
+use hkdf::Hkdf;
+use sha2::Sha256;
 
 use crate::exchange::Side;
+use crate::protocol::tls::schedule::{Hash, expand_label};
 
 /// What opens the Initial packets of both sides.
 pub(super) struct Keys {
@@ -23,18 +25,20 @@ impl Keys {
     /// Made of the destination that the client's first packet names; `None` if nobody told us how
     /// that version makes them.
     pub(super) fn new(version: u32, destination: &[u8]) -> Option<Box<Self>> {
-        let secret = extract(salt(version)?, destination);
+        let (secret, _) = Hkdf::<Sha256>::extract(Some(salt(version)?), destination);
         let key = |label: &str| {
             let mut of_side = [0; 32];
-            expand_label(&secret, label, &mut of_side);
+            expand_label(Hash::Sha256, &secret, label, &mut of_side)?;
             let (mut key, mut iv, mut mask) = ([0; 16], [0; 12], [0; 16]);
             let label = |first, second| if is_second(version) { second } else { first };
-            expand_label(&of_side, label("quic key", "quicv2 key"), &mut key);
-            expand_label(&of_side, label("quic iv", "quicv2 iv"), &mut iv);
-            expand_label(&of_side, label("quic hp", "quicv2 hp"), &mut mask);
-            Key { cipher: Aes128Gcm::new(&key.into()), iv, mask: Aes128::new(&mask.into()) }
+            let expand = |label, out: &mut [u8]| expand_label(Hash::Sha256, &of_side, label, out);
+            expand(label("quic key", "quicv2 key"), &mut key)?;
+            expand(label("quic iv", "quicv2 iv"), &mut iv)?;
+            expand(label("quic hp", "quicv2 hp"), &mut mask)?;
+            let (cipher, mask) = (Aes128Gcm::new(&key.into()), Aes128::new(&mask.into()));
+            Some(Key { cipher, iv, mask })
         };
-        Some(Box::new(Self { client: key("client in"), server: key("server in") }))
+        Some(Box::new(Self { client: key("client in")?, server: key("server in")? }))
     }
 
     /// The frames in a packet that `side` sent; its number begins at `number_at`.
@@ -118,59 +122,6 @@ pub(super) fn is_known(version: u32) -> bool {
     salt(version).is_some()
 }
 
-/// RFC 5869 §2.2, with SHA-256.
-fn extract(salt: &[u8], material: &[u8]) -> [u8; 32] {
-    hmac(salt, &[material])
-}
-
-/// RFC 5869 §2.3, with SHA-256.
-fn expand(key: &[u8], info: &[u8], out: &mut [u8]) {
-    let mut block = Vec::new();
-    for (counter, part) in (1..=u8::MAX).zip(out.chunks_mut(32)) {
-        block = hmac(key, &[&block, info, &[counter]]).to_vec();
-        for (to, from) in part.iter_mut().zip(&block) {
-            *to = *from;
-        }
-    }
-}
-
-/// RFC 8446 §7.1, without a context.
-fn expand_label(secret: &[u8], label: &str, out: &mut [u8]) {
-    let lengths = (u16::try_from(out.len()), u8::try_from(label.len() + 6));
-    let (Ok(length), Ok(label_length)) = lengths else { return };
-    let mut info = length.to_be_bytes().to_vec();
-    info.push(label_length);
-    info.extend_from_slice(b"tls13 ");
-    info.extend_from_slice(label.as_bytes());
-    info.push(0);
-    expand(secret, &info, out);
-}
-
-/// RFC 2104, with SHA-256.
-fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let mut block = [0; 64];
-    let digest: [u8; 32];
-    let key = match key.len() {
-        ..=64 => key,
-        _ => {
-            digest = Sha256::digest(key).into();
-            &digest
-        }
-    };
-    for (to, from) in block.iter_mut().zip(key) {
-        *to = *from;
-    }
-    let mut inner = Sha256::new();
-    inner.update(block.map(|it| it ^ 0x36));
-    for part in parts {
-        inner.update(part);
-    }
-    let mut outer = Sha256::new();
-    outer.update(block.map(|it| it ^ 0x5c));
-    outer.update(inner.finalize());
-    outer.finalize().into()
-}
-
 pub(super) const VERSION_2: u32 = 0x6b33_43cf;
 pub(super) const VERSION_2_DRAFT: u32 = 0x709a_50c4;
 pub(super) const Q050: u32 = u32::from_be_bytes(*b"Q050");
@@ -231,51 +182,16 @@ mod tests {
         pairs.map(|it| u8::from_str_radix(it, 16).unwrap()).collect()
     }
 
-    /// RFC 5869, appendix A.1 to A.3.
-    #[test]
-    fn hkdf_as_published() {
-        let cases = [
-            (
-                "0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b".to_owned(),
-                "000102030405060708090a0b0c".to_owned(),
-                "f0f1f2f3f4f5f6f7f8f9".to_owned(),
-                "077709362c2e32df0ddc3f0dc47bba6390b6c73bb50f9c3122ec844ad7c2b3e5",
-                "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865",
-            ),
-            (
-                (0x00..0x50).map(|it| format!("{it:02x}")).collect(),
-                (0x60..0xb0).map(|it| format!("{it:02x}")).collect(),
-                (0xb0..0x100).map(|it| format!("{it:02x}")).collect(),
-                "06a6b88c5853361a06104c9ceb35b45cef760014904671014a193f40c15fc244",
-                "b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c\
-                 59045a99cac7827271cb41c65e590e09da3275600c2f09b8367793a9aca3db71\
-                 cc30c58179ec3e87c14c01d5c1f3434f1d87",
-            ),
-            (
-                "0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b".to_owned(),
-                String::new(),
-                String::new(),
-                "19ef24a32c717b167f33a91d6f648bdf96596776afdb6377ac434c1c293ccb04",
-                "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8",
-            ),
-        ];
-        for (material, salt, info, extracted, expanded) in cases {
-            let key = extract(&bytes(&salt), &bytes(&material));
-            assert_eq!(key.to_vec(), bytes(extracted));
-            let wanted = bytes(expanded);
-            let mut out = vec![0; wanted.len()];
-            expand(&key, &bytes(&info), &mut out);
-            assert_eq!(out, wanted);
-        }
-    }
-
     /// RFC 9001, appendix A.1.
     #[test]
     fn secrets_as_published() {
-        let secret = extract(&SALT_1, &bytes("8394c8f03e515708"));
+        let (secret, _) = Hkdf::<Sha256>::extract(Some(&SALT_1), &bytes("8394c8f03e515708"));
+        let expand = |secret: &[u8], label, out: &mut [u8]| {
+            expand_label(Hash::Sha256, secret, label, out).unwrap();
+        };
         let (mut client, mut server) = ([0; 32], [0; 32]);
-        expand_label(&secret, "client in", &mut client);
-        expand_label(&secret, "server in", &mut server);
+        expand(&secret, "client in", &mut client);
+        expand(&secret, "server in", &mut server);
         assert_eq!(
             client.to_vec(),
             bytes("c00cf151ca5be075ed0ebfb5c80323c42d6b7db67881289af4008f1f6c357aea")
@@ -285,12 +201,12 @@ mod tests {
             bytes("3c199828fd139efd216c155ad844cc81fb82fa8d7446fa7d78be803acdda951b")
         );
         let mut key = [0; 16];
-        expand_label(&client, "quic key", &mut key);
+        expand(&client, "quic key", &mut key);
         assert_eq!(key.to_vec(), bytes("1f369613dd76d5467730efcbe3b1a22d"));
-        expand_label(&client, "quic hp", &mut key);
+        expand(&client, "quic hp", &mut key);
         assert_eq!(key.to_vec(), bytes("9f50449e04a0e810283a1e9933adedd2"));
         let mut iv = [0; 12];
-        expand_label(&server, "quic iv", &mut iv);
+        expand(&server, "quic iv", &mut iv);
         assert_eq!(iv.to_vec(), bytes("0ac1493ca1905853b0bba03e"));
     }
 

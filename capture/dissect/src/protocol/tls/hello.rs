@@ -74,6 +74,8 @@ pub(in crate::protocol) enum Carrier {
 pub(in crate::protocol) struct ClientHello<'a> {
     pub(in crate::protocol) carrier: Carrier,
     pub(in crate::protocol) version: u16,
+    /// Empty in the hello of SSL 2.0.
+    pub(in crate::protocol) random: &'a [u8],
     pub(in crate::protocol) session: &'a [u8],
     ciphers: &'a [u8],
     extensions: &'a [u8],
@@ -90,10 +92,11 @@ impl<'a> ClientHello<'a> {
             let lengths = [from.number(2)?, from.number(2)?, from.number(2)?];
             let [ciphers, session, _challenge] = lengths;
             let (ciphers, session) = (from.take(ciphers)?, from.take(session)?);
-            let extensions = &[][..];
-            return Some(Self { carrier, version, session, ciphers, extensions, whole: true });
+            let (random, extensions) = (&[][..], &[][..]);
+            let whole = true;
+            return Some(Self { carrier, version, random, session, ciphers, extensions, whole });
         }
-        from.take(RANDOM_BYTES)?;
+        let random = from.take(RANDOM_BYTES)?;
         let session = from.list(1).filter(|it| it.len() <= 32)?;
         if carrier == Carrier::Dtls {
             // What a server that wanted to see the hello again gave the client.
@@ -105,7 +108,7 @@ impl<'a> ClientHello<'a> {
         let (extensions, extensions_whole) =
             if from.0.is_empty() { (&[][..], true) } else { from.list_or_part(2) };
         let whole = ciphers_whole && compression_whole && extensions_whole;
-        Some(Self { carrier, version, session, ciphers, extensions, whole })
+        Some(Self { carrier, version, random, session, ciphers, extensions, whole })
     }
 
     /// The cipher suites offered, in order; of SSL 2.0, only those that later versions have too.
@@ -210,7 +213,7 @@ impl<'a> ClientHello<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::protocol) struct ServerHello<'a> {
     pub(in crate::protocol) version: u16,
-    random: &'a [u8],
+    pub(in crate::protocol) random: &'a [u8],
     pub(in crate::protocol) session: &'a [u8],
     pub(in crate::protocol) cipher: u16,
     extensions: &'a [u8],
@@ -266,6 +269,11 @@ impl<'a> ServerHello<'a> {
         Reader(Reader(self.extension(ALPN)?).list(2)?).list(1)
     }
 
+    /// Whether records are authenticated as they are sent, encrypted (RFC 7366).
+    pub(in crate::protocol) fn encrypts_first(&self) -> bool {
+        self.extension(ENCRYPT_THEN_MAC).is_some()
+    }
+
     /// The group chosen for the exchange of keys, where the hello says it.
     pub(in crate::protocol) fn group(&self) -> Option<u16> {
         Reader(self.extension(KEY_SHARE)?).u16()
@@ -312,9 +320,10 @@ const SUPPORTED_GROUPS: u16 = 10;
 const POINT_FORMATS: u16 = 11;
 const SIGNATURE_ALGORITHMS: u16 = 13;
 pub(in crate::protocol) const ALPN: u16 = 16;
+const ENCRYPT_THEN_MAC: u16 = 22;
 const SESSION_TICKET: u16 = 35;
 pub(in crate::protocol) const PRE_SHARED_KEY: u16 = 41;
-const EARLY_DATA: u16 = 42;
+pub(in crate::protocol) const EARLY_DATA: u16 = 42;
 const SUPPORTED_VERSIONS: u16 = 43;
 const KEY_SHARE: u16 = 51;
 const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
