@@ -53,9 +53,15 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether nobody looks on while it runs.
-    pub(crate) fn is_daemon(&self) -> bool {
-        matches!(self, Self::Worker(_) | Self::Hub(_))
+    /// What it logs, unless told otherwise.
+    pub(crate) fn usual_log(&self) -> &'static str {
+        match self {
+            // Who asked for what is wanted wherever many ask.
+            Self::Hub(_) => "warn,audit=info",
+            Self::Worker(_) => "warn",
+            // Somebody looks on.
+            _ => "error",
+        }
     }
 
     /// Does it.

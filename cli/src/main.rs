@@ -27,8 +27,8 @@ mod screen;
 #[command(after_help = "Exit codes: 0 done; 1 it failed; 2 the command line is wrong; \
                         3 the answer is incomplete (standard error says why).")]
 struct Cli {
-    /// What to log on standard error, such as `info` or `worker=debug,warn`; else warnings for `worker` and `hub`, and
-    /// only errors for the others, which say what matters by themselves.
+    /// What to log on standard error, such as `info` or `worker=debug,warn`; else warnings for `worker` and `hub`, of
+    /// `hub` also who asked for what, and only errors for the others, which say what matters by themselves.
     #[arg(long, global = true, env = "KUBESHARK_LOG", value_name = "FILTER")]
     log: Option<String>,
     #[command(subcommand)]
@@ -51,8 +51,7 @@ enum Outcome {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let usual = if cli.command.is_daemon() { "warn" } else { "error" };
-    let level = cli.log.as_deref().unwrap_or(usual);
+    let level = cli.log.as_deref().unwrap_or(cli.command.usual_log());
     if let Err(why) = log(level) {
         return fail(&why);
     }

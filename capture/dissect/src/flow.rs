@@ -601,7 +601,10 @@ impl Flow {
     fn is_opened(&self, shared: &Shared<'_>) -> bool {
         let is_closed = self.decryption.as_ref().is_some_and(|it| it.is_closed());
         let is_others = self.plain.as_ref().is_some_and(|it| !it.0.is_opened());
-        !shared.secrets.is_empty() && !is_closed && !is_others && self.key.transport == Transport::Tcp
+        !shared.secrets.is_empty()
+            && !is_closed
+            && !is_others
+            && self.key.transport == Transport::Tcp
     }
 
     /// Opens what `way` sent next, if it is TLS and its secrets are known.

@@ -66,8 +66,6 @@ pub use loss::Loss;
 pub use names::{Answer, Names, Who};
 pub use packet::Packet;
 pub use plaintext::{Owner, PLAINTEXT, Plaintext};
-pub use protocol::{
-    Dissect, Guess, Head, PARSER_VERSION, PROTOCOLS, Protocol, Secrets, Transport,
-};
+pub use protocol::{Dissect, Guess, Head, PARSER_VERSION, PROTOCOLS, Protocol, Secrets, Transport};
 pub use schema::FlowId;
 pub use tables::{Also, tables};

@@ -13,8 +13,8 @@ use arrow_array::cast::AsArray;
 use dissect::{Config, FlowId, Keep, Limits, Link, PROTOCOLS, Packet, tables};
 use proptest::prelude::*;
 use support::{
-    Frame, Row, all_rows, by_place, by_table, cut, dissection, fixtures, objects, payload, read, rows, tcp,
-    timeless,
+    Frame, Row, all_rows, by_place, by_table, cut, dissection, fixtures, objects, payload, read,
+    rows, tcp, timeless,
 };
 
 /// Compares with the file, or writes it with `UPDATE=1`.

@@ -70,7 +70,8 @@ impl Worker {
     /// Opens the store and the interface and begins. A file that can't be read is no error here: it is told by
     /// [`imported`](Self::imported) and in the worker's state.
     pub fn start(config: Config, report: Option<Report>) -> Result<Self, Error> {
-        let Config { node, store, inputs, limits, keep, mut storage, dissection, secrets, tracing } = config;
+        let Config { node, store, inputs, limits, keep, mut storage, dissection, secrets, tracing } =
+            config;
         if matches!(inputs, Inputs::Files(_)) {
             // A file waits for a slow disk; an interface doesn't.
             storage.append_wait = storage.append_wait.max(PATIENCE);

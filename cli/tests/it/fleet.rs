@@ -1,8 +1,9 @@
 //! A Hub and Workers as processes, each Worker with its own part of the traffic.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -36,6 +37,32 @@ fn three_workers_answer_as_one_that_has_everything() {
     for node in accounting["nodes"].as_array().unwrap() {
         assert!(node["bytes_moved"].as_u64().unwrap() > 0, "{accounting:#}");
         assert!(node["rows_scanned"].as_u64().unwrap() >= EXCHANGES / 3, "{accounting:#}");
+    }
+}
+
+#[test]
+fn who_asked_for_what_stands_in_the_hubs_log() {
+    let mut hub = kubeshark();
+    hub.args(["hub", "--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).stdout(Stdio::null());
+    let mut child = hub.spawn().unwrap();
+    let said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (_process, mut said) = (Process::of(child), said.map(Result::unwrap));
+    let url = said.by_ref().find_map(|line| {
+        let word = line.split_whitespace().find(|it| it.starts_with("http://"))?;
+        Some(word.trim_end_matches(['/', '.', ',']).to_owned())
+    });
+    let route = format!("{}/api/query", url.unwrap());
+    let question = "sql=select count(*) from http\n2026 INFO audit: forged";
+    run(Command::new("curl").args(["-sG", "--data-urlencode", question, &route]));
+    let mut audit = said.filter(|it| it.contains(" audit: "));
+    let line = audit.next().unwrap();
+    for part in [
+        "kind=\"query\"",
+        "caller=\"127.0.0.1\"",
+        "what=\"select count(*) from http\\n2026 INFO audit: forged\"",
+        "outcome=\"failed\"",
+    ] {
+        assert!(line.contains(part), "{part} in {line}");
     }
 }
 

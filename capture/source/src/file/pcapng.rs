@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{Drops, PACKET_BYTES};
 use ::pcapng::block::{
-    BYTE_ORDER, DECRYPTION_SECRETS, ENHANCED_PACKET, INTERFACE, INTERFACE_STATISTICS, OBSOLETE_PACKET, OPTION_END,
-    OPTION_TSOFFSET, OPTION_TSRESOL, SECTION, SIMPLE_PACKET,
+    BYTE_ORDER, DECRYPTION_SECRETS, ENHANCED_PACKET, INTERFACE, INTERFACE_STATISTICS,
+    OBSOLETE_PACKET, OPTION_END, OPTION_TSOFFSET, OPTION_TSRESOL, SECTION, SIMPLE_PACKET,
 };
 
 /// How every file begins: the one block type that reads the same in both byte orders.
@@ -265,12 +265,7 @@ impl Reader {
     }
 
     /// The TLS secrets of a block; `None` if it has others (pcapng, "Decryption Secrets Block").
-    fn secrets(
-        &self,
-        window: &mut Window,
-        at: u64,
-        length: u32,
-    ) -> Result<Option<Vec<u8>>, Fault> {
+    fn secrets(&self, window: &mut Window, at: u64, length: u32) -> Result<Option<Vec<u8>>, Fault> {
         const HEAD: usize = BLOCK_HEADER + 8;
         let known = length as usize >= HEAD + 4 && window.fill(HEAD)?;
         let head = window.peek(HEAD);
@@ -281,7 +276,10 @@ impl Reader {
         let mut left = self.order.u32(head, BLOCK_HEADER + 4) as usize;
         let room = length as usize - HEAD - 4;
         if left > room {
-            return Err(corrupt(at, format!("a block has room for {room} bytes of secrets, and claims {left}")));
+            return Err(corrupt(
+                at,
+                format!("a block has room for {room} bytes of secrets, and claims {left}"),
+            ));
         }
         if left > MOST_SECRET_BYTES {
             return Err(corrupt(at, format!("a block claims {left} bytes of secrets")));

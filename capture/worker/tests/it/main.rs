@@ -20,7 +20,9 @@ use std::{
 
 use arrow_array::RecordBatch;
 use segment::Store;
-use worker::{Config, DissectionConfig, Inputs, Keep, Limits, Secrets, StoreOptions, TracingConfig, Worker};
+use worker::{
+    Config, DissectionConfig, Inputs, Keep, Limits, Secrets, StoreOptions, TracingConfig, Worker,
+};
 
 /// A shared capture, if it is here.
 fn capture(name: &str) -> Option<PathBuf> {

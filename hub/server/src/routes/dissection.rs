@@ -1,10 +1,10 @@
 //! `/api/dissection`: when the Workers dissect packets.
 
-use crate::{Server, engine::moment, error::Error};
+use crate::{Server, audit::Asked, engine::moment, error::Error, routes::query::Peer};
 use api::{Again, ApiError, DissectionChange, DissectionRequest, Dissections, NodeDissection};
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::{ConnectInfo, Extension, Query, State},
 };
 use bytes::Bytes;
 use futures::future::join_all;
@@ -37,6 +37,7 @@ pub(crate) async fn get(
 )]
 pub(crate) async fn put(
     State(server): State<Server>,
+    peer: Peer,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Dissections>, Error> {
@@ -57,7 +58,11 @@ pub(crate) async fn put(
     let from = since.as_deref().map(moment).transpose()?;
     let to = until.as_deref().map(moment).transpose()?;
     let again = again.then_some(Again { from, to, all });
-    change(&server, node.as_deref(), DissectionChange { mode, again }).await
+    let caller = peer.map(|Extension(ConnectInfo(address))| address.ip());
+    let mut asked = Asked::new("dissection", caller, &String::from_utf8_lossy(&body), "");
+    let changed = change(&server, node.as_deref(), DissectionChange { mode, again }).await;
+    asked.ended(if changed.is_ok() { "complete" } else { "failed" }, 0);
+    changed
 }
 
 async fn change(

@@ -3,6 +3,7 @@
 use crate::{
     Server,
     accounts::Accounts,
+    audit::Asked,
     callers::Running,
     engine,
     error::Error,
@@ -122,7 +123,7 @@ pub(crate) async fn accounting(
 }
 
 /// Where a request comes from, if over a socket.
-type Peer = Option<Extension<ConnectInfo<SocketAddr>>>;
+pub(super) type Peer = Option<Extension<ConnectInfo<SocketAddr>>>;
 
 async fn run(
     server: Server,
@@ -135,6 +136,9 @@ async fn run(
     let span = tracing::info_span!("query", id);
     let query = engine::question(id.clone(), &request, &server.bounds)?;
     let caller = peer.map(|Extension(ConnectInfo(address))| address.ip());
+    let kind = if format == Format::Pcapng { "packets" } else { "query" };
+    let asked = request.sql.as_deref().or(request.filter.as_deref()).unwrap_or_default();
+    let asked = Asked::new(kind, caller, asked, &id);
     let most = server.limits.queries_of_one;
     let running = server.callers.admit(caller, most).ok_or(Error::BusyCaller(most))?;
     let permit = Arc::clone(&server.queries)
@@ -148,6 +152,7 @@ async fn run(
         begun: Instant::now(),
         outcome: "cancelled",
         members: merged.members.clone(),
+        asked,
         _places: (running, permit),
     };
 
@@ -311,6 +316,7 @@ struct Ending {
     outcome: &'static str,
     /// The nodes that are asked.
     members: Vec<Member>,
+    asked: Asked,
     /// Let go when it has ended.
     _places: (Running, OwnedSemaphorePermit),
 }
@@ -323,6 +329,7 @@ impl Ending {
             (None, false) => "partial",
         };
         tracing::debug!(query = %accounting.query_id, outcome = self.outcome, ms = accounting.elapsed_ms, "a query ended");
+        self.asked.ended(self.outcome, accounting.rows);
         self.meters.ended(&accounting, self.outcome);
         self.accounts.keep(accounting);
         self.accounting = None;

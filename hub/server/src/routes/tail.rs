@@ -1,22 +1,25 @@
 //! `/api/tail`: see [`TailRequest`] for what goes over the socket.
 
 use crate::{
-    Server, error,
+    Server,
+    audit::Asked,
+    error,
     error::Error,
     live::{self, Tail},
+    routes::query::Peer,
 };
 use api::{ApiError, TailRequest, TailStatus};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use axum::{
     extract::{
-        State,
+        ConnectInfo, Extension, State,
         ws::{Message, WebSocket, WebSocketUpgrade},
     },
     response::Response,
 };
 use futures::{SinkExt as _, StreamExt as _, stream::SplitSink};
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 /// Rows as they come.
@@ -31,6 +34,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 )]
 pub(crate) async fn tail(
     State(server): State<Server>,
+    peer: Peer,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Error> {
     let permit = Arc::clone(&server.tails)
@@ -40,7 +44,8 @@ pub(crate) async fn tail(
     Ok(upgrade.on_upgrade(move |socket| async move {
         server.meters.tails_open.inc();
         let (mut sink, stream) = socket.split();
-        if let Err(End::Told(error)) = run(&server, &mut sink, stream).await {
+        let caller = peer.map(|Extension(ConnectInfo(address))| address.ip());
+        if let Err(End::Told(error)) = run(&server, caller, &mut sink, stream).await {
             // It may have gone already.
             let _sent = say(&mut sink, &TailStatus::Error(error)).await.is_ok();
         }
@@ -68,10 +73,12 @@ impl From<ArrowError> for End {
 
 async fn run(
     server: &Server,
+    caller: Option<IpAddr>,
     sink: &mut Sink,
     mut stream: futures::stream::SplitStream<WebSocket>,
 ) -> Result<(), End> {
     let request = request(&mut stream).await?;
+    let mut asked = Asked::new("tail", caller, &request.filter, "");
     let mut changes = server.workers.changes();
     // A page may well be open before the first worker is there.
     let schema = {
@@ -90,7 +97,7 @@ async fn run(
 
     let mut seconds = interval_at(Instant::now() + RATE_EVERY, RATE_EVERY);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = (0, 0);
+    let (mut told, mut told_rows) = ((0, 0), 0);
     let mut next = Instant::now();
     loop {
         tokio::select! {
@@ -103,6 +110,8 @@ async fn run(
                 if let Some(rows) = news.rows {
                     writer.write(&rows)?;
                     server.meters.tail_rows.inc_by(rows.num_rows() as u64);
+                    told_rows += rows.num_rows() as u64;
+                    asked.ended("watched", told_rows);
                     send(sink, Message::Binary(std::mem::take(writer.get_mut()).into())).await?;
                 }
                 next = Instant::now() + BATCH_EVERY;

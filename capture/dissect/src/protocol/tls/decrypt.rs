@@ -145,13 +145,7 @@ impl Decryption {
     }
 
     /// Reads records; how many of the bytes were used.
-    fn read(
-        &mut self,
-        secrets: &Secrets,
-        way: usize,
-        bytes: &[u8],
-        hear: &mut Hear<'_>,
-    ) -> usize {
+    fn read(&mut self, secrets: &Secrets, way: usize, bytes: &[u8], hear: &mut Hear<'_>) -> usize {
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|it| !it.is_empty()) {
             match self.record(secrets, way, rest, hear) {
@@ -163,13 +157,7 @@ impl Decryption {
         done
     }
 
-    fn record(
-        &mut self,
-        secrets: &Secrets,
-        way: usize,
-        bytes: &[u8],
-        hear: &mut Hear<'_>,
-    ) -> Read {
+    fn record(&mut self, secrets: &Secrets, way: usize, bytes: &[u8], hear: &mut Hear<'_>) -> Read {
         let Some(half) = self.halves.get_mut(way) else { return Read::Used(bytes.len()) };
         if half.skip > 0 {
             let skipped = half.skip.min(bytes.len());
@@ -254,10 +242,12 @@ impl Decryption {
                     self.state = State::Asked(random, false);
                     return;
                 }
-                let keys = hello.and_then(|it| keys(&it, secrets.session(&random)?, &random, early));
+                let keys =
+                    hello.and_then(|it| keys(&it, secrets.session(&random)?, &random, early));
                 let Some(keys) = keys else { return self.refuse() };
                 self.state = if early { State::Answered } else { State::Open };
-                for (side, openers) in [self.client, 1 - self.client].into_iter().zip(keys.openers) {
+                for (side, openers) in [self.client, 1 - self.client].into_iter().zip(keys.openers)
+                {
                     if let Some(half) = self.halves.get_mut(side) {
                         half.openers = openers;
                         half.is_classic = keys.is_classic;

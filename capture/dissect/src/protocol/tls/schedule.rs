@@ -75,14 +75,17 @@ mod tests {
     #[test]
     fn prf_as_published() {
         let secret = hex("9bbe436ba940f017b17652849a71db35");
-        let label_and_seed = [b"test label".to_vec(), hex("a0ba9f936cda311827a6f796ffd5198c")].concat();
+        let label_and_seed =
+            [b"test label".to_vec(), hex("a0ba9f936cda311827a6f796ffd5198c")].concat();
         let mut out = vec![0; 100];
         prf(Hash::Sha256, &secret, &label_and_seed, &[], &mut out);
         assert_eq!(
             out,
-            hex("e3f229ba727be17b8d122620557cd453c2aab21d07c3d495329b52d4e61edb5a6b301791e90d35c9c9a46b4e\
+            hex(
+                "e3f229ba727be17b8d122620557cd453c2aab21d07c3d495329b52d4e61edb5a6b301791e90d35c9c9a46b4e\
                  14baf9af0fa022f7077def17abfd3797c0564bab4fbc91666e9def9b97fce34f796789baa48082d122ee42c5\
-                 a72e5a5110fff70187347b66")
+                 a72e5a5110fff70187347b66"
+            )
         );
     }
 

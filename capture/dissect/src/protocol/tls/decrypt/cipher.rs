@@ -70,7 +70,8 @@ impl Suite {
     /// The suite with this number; `None` if its records can't be opened here.
     pub(super) fn of(number: u16) -> Option<Self> {
         let name = names::cipher(number);
-        let name = name.split_once("_WITH_").map_or_else(|| name.strip_prefix("TLS_"), |it| Some(it.1));
+        let name =
+            name.split_once("_WITH_").map_or_else(|| name.strip_prefix("TLS_"), |it| Some(it.1));
         let (_, cipher, hash) = CIPHERS.iter().find(|it| Some(it.0) == name)?;
         Some(Self { cipher: *cipher, hash: *hash })
     }
@@ -261,7 +262,8 @@ impl Opener {
                 let text = if *encrypts_first {
                     let (sealed, tag) =
                         it.body.split_at_checked(it.body.len().checked_sub(mac.len())?)?;
-                    let is_it = authenticates(hash, mac, &[&associated(sealed.len())?, sealed], tag);
+                    let is_it =
+                        authenticates(hash, mac, &[&associated(sealed.len())?, sealed], tag);
                     is_it.then(|| unchain(key, sealed))??
                 } else {
                     let mut text = unchain(key, it.body)?;
