@@ -194,7 +194,7 @@ impl Capture {
 }
 
 /// Rows in memory, beside what merging segments takes: a large import stays within 300 MiB.
-const HOT_BYTES: usize = 14 << 20;
+const HOT_BYTES: usize = 12 << 20;
 
 /// The capture path's bounds, with room for bodies as asked for.
 pub(crate) fn limits(body_bytes: Size) -> Limits {

@@ -299,10 +299,7 @@ impl Pipeline {
         self.switch();
         let patience = if self.tails.is_empty() { PUBLISH_AFTER } else { PUBLISH_AFTER_WATCHED };
         let late = self.published.elapsed() >= patience;
-        if late
-            || self.dissection.pending_rows() >= PUBLISH_ROWS
-            || self.dissection.pending_bytes() >= PUBLISH_BYTES
-        {
+        if late || self.is_enough() {
             self.publish();
         }
         if late {
@@ -332,8 +329,16 @@ impl Pipeline {
     /// Ends all conversations; their rows do not all wait at once.
     fn finish(&mut self) {
         while !self.dissection.finish_some(CONVERSATIONS) {
-            self.publish();
+            if self.is_enough() {
+                self.publish();
+            }
         }
+    }
+
+    /// Whether so much waits that it should be handed on.
+    fn is_enough(&self) -> bool {
+        self.dissection.pending_rows() >= PUBLISH_ROWS
+            || self.dissection.pending_bytes() >= PUBLISH_BYTES
     }
 
     /// Makes every row so far visible to queries, then to live tails.
@@ -552,8 +557,8 @@ fn continues(last: i64, ts: i64) -> bool {
 
 /// The store's name for the ledger.
 const LOSSES: &str = "losses";
-/// Conversations ended at a time.
-const CONVERSATIONS: usize = 1024;
+/// Conversations ended at a time: each may have a thousand requests that got no answer.
+const CONVERSATIONS: usize = 16;
 /// Rows are handed on when they are this many,
 const PUBLISH_ROWS: usize = 8_192;
 /// or this large,
