@@ -51,7 +51,7 @@ enum Outcome {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let level = cli.log.as_deref().unwrap_or(cli.command.usual_log());
+    let level = cli.log.as_deref().unwrap_or_else(|| cli.command.usual_log());
     if let Err(why) = log(level) {
         return fail(&why);
     }

@@ -1122,11 +1122,3 @@ impl Flows {
 const NONE: u32 = u32::MAX;
 /// The largest window that TCP can announce (RFC 7323 §2.3).
 const MAX_WINDOW: u64 = 1 << 30;
-#[cfg(test)]
-mod zz {
-    #[test]
-    fn sizes() {
-        use super::*;
-        println!("flow {} facts {} stream {} speech {} metrics {} about {} assoc {}", size_of::<Flow>(), size_of::<Facts>(), size_of::<Stream>(), size_of::<Speech>(), size_of::<Metrics>(), size_of::<About>(), size_of::<Association>());
-    }
-}

@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::json;
 use tempfile::TempDir;
 
 use crate::processes::{json_lines, kubeshark, rows, run};
@@ -60,7 +59,7 @@ fn what_is_said_within_tls_is_read_with_its_secrets() {
     let fixture = |name: &str| format!("../capture/dissect/fixtures/tls/{name}");
     let (capture, log) = (fixture("turns.pcap"), fixture("turns.keys"));
     let question = "select query, capture, encrypted from http order by ts";
-    assert_eq!(rows(&["--read", &capture, question]), [json!({}); 0]);
+    assert!(rows(&["--read", &capture, question]).is_empty());
     let found = rows(&["--read", &capture, "--tls-keylog", &log, question]);
     let said: Vec<_> = found.iter().map(|it| it["query"].as_str().unwrap()).collect();
     let wanted = [

@@ -13,7 +13,6 @@ const KNOWN: &[(&str, Differences, &str)] = &[
         Differences { missed: 2, invented: 2 },
         "tshark takes each segment of a command for a command, and misses the second of two in one",
     ),
-    ("http2", Differences { missed: 21, invented: 1 }, "TLS whose keys stand in the capture"),
     (
         "icmpv6",
         Differences { missed: 1, invented: 0 },

@@ -1,6 +1,6 @@
 /* HTTP/2 but gRPC, which is a protocol of its own in the truth; gRPC-Web is not.
-   Known differences: TLS whose keys stand in the capture (ja4__http2-with-cookies, ja4__chrome-cloudflare-quic,
-   rec_tls_0_dsb); an answer that came after its client had reset the stream (app-layer-protocol-exact, frame 21) is
+   What is said within TLS counts where its secrets stand in the capture, too (ja4__http2-with-cookies, rec_tls_0_dsb).
+   Known difference: an answer that came after its client had reset the stream (app-layer-protocol-exact, frame 21) is
    none to us. Of a side, tshark shows nothing behind lost segments: a request there leaves its answer alone. */
 with holes as (
   select flow_id, min(client_missing_since) as client_hole, min(server_missing_since) as server_hole
