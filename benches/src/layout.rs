@@ -67,7 +67,7 @@ fn candidates() -> Vec<(&'static str, Layout)> {
         ("header pages of 1 MiB", Layout { headers_page_bytes: 1 << 20, ..base }),
         ("header values in a dictionary", Layout { headers_dictionary: true, ..base }),
         ("lengths beside texts", Layout { lengths_apart: false, ..base }),
-        ("dictionaries of 256 KiB", Layout { dictionary_bytes: 256 << 10, ..base }),
+        ("dictionaries of 1 MiB", Layout { dictionary_bytes: 1 << 20, ..base }),
         ("dictionaries of 4 MiB", Layout { dictionary_bytes: 4 << 20, ..base }),
         ("texts share beginnings", Layout { text_prefixes: true, ..base }),
         ("numbers as differences", Layout { number_deltas: true, ..base }),

@@ -5,10 +5,19 @@
 use dissect::{Config, Dissection, Limits, Link, Packet};
 use libfuzzer_sys::fuzz_target;
 
+/// What opens TLS in the fixtures.
+const KEY_LOGS: [&[u8]; 2] = [
+    include_bytes!("../../fixtures/tls/sessions.keys"),
+    include_bytes!("../../fixtures/tls/turns.keys"),
+];
+
 fuzz_target!(|input: &[u8]| {
     let limits = Limits { flows: 64, held_bytes: 1 << 20, ..Limits::default() };
     let held = limits.held_bytes;
     let mut dissection = Dissection::new(Config { limits, ..Config::default() });
+    for log in KEY_LOGS {
+        dissection.learn_secrets(log);
+    }
     let (mut rest, mut ts) = (input, 0i64);
     while let [link, step, high, low, body @ ..] = rest {
         let length = usize::from(u16::from_be_bytes([*high, *low])).min(body.len());

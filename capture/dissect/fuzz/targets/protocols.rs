@@ -8,6 +8,12 @@
 use dissect::{Config, Dissection, Keep, Link, PROTOCOLS, Packet};
 use libfuzzer_sys::fuzz_target;
 
+/// What opens TLS in the fixtures.
+const KEY_LOGS: [&[u8]; 2] = [
+    include_bytes!("../../fixtures/tls/sessions.keys"),
+    include_bytes!("../../fixtures/tls/turns.keys"),
+];
+
 fuzz_target!(|input: &[u8]| {
     let [transport, high, low, script @ ..] = input else { return };
     let ports: Vec<u16> = PROTOCOLS.iter().flat_map(|it| it.ports).copied().chain([9999]).collect();
@@ -26,6 +32,9 @@ fuzz_target!(|input: &[u8]| {
 fn run(udp: bool, port: u16, script: &[u8], cut: usize) -> usize {
     let keep = Keep { packets: false, connections: false, ..Keep::default() };
     let mut dissection = Dissection::new(Config { keep, ..Config::default() });
+    for log in KEY_LOGS {
+        dissection.learn_secrets(log);
+    }
     let mut sent = [1u32; 2];
     let (mut rest, mut ts) = (script, 0);
     for (from, flags) in [(0, 2), (1, 18)].into_iter().filter(|_| !udp) {
