@@ -181,7 +181,11 @@ impl<'a> Unfinished<'a> {
         ] {
             writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
-        let sink = writer.into_inner().map_err(Error::parquet(path))?;
+        writer.finish().map_err(Error::parquet(path))?;
+        // `into_inner` would flush what is left, too, but makes a text of the system's error: a full
+        // disk would not be known for one.
+        writer.sync().map_err(Error::io("write", path))?;
+        let sink = writer.inner();
         if !self.scratch {
             self.disk.sync(&sink.file, path)?;
         }

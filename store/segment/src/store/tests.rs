@@ -68,6 +68,29 @@ fn a_full_disk_costs_the_oldest_segments_and_nothing_else() {
 }
 
 #[test]
+fn wherever_a_disk_is_full_it_is_known_for_that() {
+    let schema = table("http").arrow();
+    // All of the one is written at its end; the other is written in pieces before.
+    for rows in [3, 400] {
+        let rows = [Rows::new(batch(1, rows), 0).unwrap()];
+        let write = |capacity| {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir(dir.path().join("http")).unwrap();
+            let disk = Disk::new(dir.path(), Some(Arc::new(crate::faults::Full(capacity))));
+            let target = Target { table: "http", schema: &schema, ts: 0 };
+            let draft = Draft { target, rows: &rows, seq: 1, sealed_at: 1, origin: 1 };
+            let path = writer::write(&disk, &draft, &Options::default());
+            path.map(|it| it.metadata().unwrap().len())
+        };
+        let whole = write(u64::MAX).unwrap();
+        for capacity in (0..whole).step_by(whole as usize / 100) {
+            let error = write(capacity).unwrap_err();
+            assert!(error.is_full_disk(), "{capacity} of {whole} bytes: {error}");
+        }
+    }
+}
+
+#[test]
 fn no_disk_at_all_costs_the_oldest_rows_in_memory() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 0);
