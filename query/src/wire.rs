@@ -1,8 +1,9 @@
 //! What a Hub and a node say to each other, made small.
 //!
 //! Plans and short answers are mostly names and framing, which repeat. What either side sends at a
-//! time is compressed as one: `LENGTH (4 bytes, big endian) | zstd frame`. Both sides are of the same
-//! version, for others are not asked, so that there is nothing to negotiate.
+//! time is compressed as one, by what it said just before: `LENGTH (4 bytes, big endian) | zstd frame`.
+//! Both sides are of the same version, for others are not asked, so that there is nothing to
+//! negotiate.
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -81,17 +82,35 @@ where
     }
 }
 
-/// A body on its way out.
+/// A body on its way out. What is there at a time becomes one piece, in however many frames it
+/// comes: each alone would be packed worse, and how they come is a matter of chance.
 struct Packed {
     inner: Body,
     /// What was taken from `inner` and waits to be packed.
-    left: Bytes,
+    left: BytesMut,
+    said: Said,
+    /// What comes after it, once that is known; None within: nothing.
+    end: Option<Option<Result<Frame<Bytes>, Status>>>,
     moved: Moved,
 }
 
 impl Packed {
     fn new(inner: Body, moved: Moved) -> Self {
-        Self { inner, left: Bytes::new(), moved }
+        Self { inner, left: BytesMut::new(), said: Said::default(), end: None, moved }
+    }
+
+    /// Takes what is there, up to a piece.
+    fn gather(&mut self, cx: &mut Context<'_>) {
+        while self.end.is_none() && self.left.len() < PIECE_BYTES {
+            let frame = http_body::Body::poll_frame(Pin::new(&mut self.inner), cx);
+            let Poll::Ready(frame) = frame else { return };
+            match frame.map(|it| it.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => self.left.extend_from_slice(&data),
+                Some(Ok(Err(trailers))) => self.end = Some(Some(Ok(trailers))),
+                Some(Err(error)) => self.end = Some(Some(Err(error))),
+                None => self.end = Some(None),
+            }
+        }
     }
 }
 
@@ -103,25 +122,27 @@ impl http_body::Body for Packed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        while self.left.is_empty() {
-            let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => frame,
-                other => return other,
-            };
-            match frame.into_data() {
-                Ok(data) => self.left = data,
-                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
-            }
+        self.gather(cx);
+        if self.left.is_empty() {
+            let Some(end) = self.end.take() else { return Poll::Pending };
+            self.end = Some(None);
+            return Poll::Ready(end);
         }
         let n = self.left.len().min(PIECE_BYTES);
         let piece = self.left.split_to(n);
-        let packed = pack(&piece).map_err(|it| Status::internal(format!("packing: {it}")))?;
+        let packed = pack(&self.said, &piece);
+        let packed = packed.map_err(|it| Status::internal(format!("packing: {it}")))?;
+        self.said.add(&piece);
         self.moved.fetch_add(packed.len() as u64, Relaxed);
         Poll::Ready(Some(Ok(Frame::data(packed))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left.is_empty() && self.inner.is_end_stream()
+        let ended = match &self.end {
+            Some(end) => end.is_none(),
+            None => self.inner.is_end_stream(),
+        };
+        self.left.is_empty() && ended
     }
 }
 
@@ -130,12 +151,13 @@ struct Unpacked {
     inner: Body,
     /// What came and is no whole piece yet: one piece at most, and what came with its end.
     held: BytesMut,
+    said: Said,
     moved: Moved,
 }
 
 impl Unpacked {
     fn new(inner: Body, moved: Moved) -> Self {
-        Self { inner, held: BytesMut::new(), moved }
+        Self { inner, held: BytesMut::new(), said: Said::default(), moved }
     }
 
     /// The next piece, if it is there.
@@ -150,7 +172,9 @@ impl Unpacked {
         }
         self.held.advance(LENGTH_BYTES);
         let packed = self.held.split_to(length);
-        let piece = unpack(&packed).map_err(|it| Status::internal(format!("unpacking: {it}")))?;
+        let piece = unpack(&self.said, &packed);
+        let piece = piece.map_err(|it| Status::internal(format!("unpacking: {it}")))?;
+        self.said.add(&piece);
         Ok(Some(piece))
     }
 }
@@ -198,23 +222,39 @@ impl http_body::Body for Unpacked {
     }
 }
 
+/// The last of what a body said, by which the next piece is packed. A piece alone would have to say
+/// everything anew, and where pieces begin is a matter of chance.
+#[derive(Default)]
+struct Said(Vec<u8>);
+
+impl Said {
+    fn add(&mut self, piece: &[u8]) {
+        if self.0.is_empty() {
+            // Zstandard takes what begins with a certain number for a trained dictionary; nothing that
+            // begins with a zero is one.
+            self.0.push(0);
+        }
+        let piece = piece.get(piece.len().saturating_sub(SAID_BYTES)..).unwrap_or(piece);
+        let excess = (self.0.len() - 1 + piece.len()).saturating_sub(SAID_BYTES);
+        self.0.drain(1..1 + excess);
+        self.0.extend_from_slice(piece);
+    }
+}
+
 thread_local! {
     // A context takes up to a megabyte and some time to make: one a thread.
     static PACKER: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
     static UNPACKER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-fn pack(piece: &[u8]) -> std::io::Result<Bytes> {
+fn pack(said: &Said, piece: &[u8]) -> std::io::Result<Bytes> {
     PACKER.with_borrow_mut(|packer| {
         let packer = match packer {
             Some(it) => it,
             none => none.insert(zstd::bulk::Compressor::new(LEVEL)?),
         };
-        packer.set_compression_level(if piece.len() <= SHORT_BYTES {
-            SHORT_LEVEL
-        } else {
-            LEVEL
-        })?;
+        let level = if piece.len() <= SHORT_BYTES { SHORT_LEVEL } else { LEVEL };
+        packer.set_dictionary(level, &said.0)?;
         let mut packed = vec![0; LENGTH_BYTES + zstd::zstd_safe::compress_bound(piece.len())];
         let (length, body) = packed.split_at_mut(LENGTH_BYTES);
         let n = packer.compress_to_buffer(piece, body)?;
@@ -225,12 +265,13 @@ fn pack(piece: &[u8]) -> std::io::Result<Bytes> {
     })
 }
 
-fn unpack(packed: &[u8]) -> std::io::Result<Bytes> {
+fn unpack(said: &Said, packed: &[u8]) -> std::io::Result<Bytes> {
     UNPACKER.with_borrow_mut(|unpacker| {
         let unpacker = match unpacker {
             Some(it) => it,
             none => none.insert(zstd::bulk::Decompressor::new()?),
         };
+        unpacker.set_dictionary(&said.0)?;
         // The frame says how large it becomes; what it says is not believed beyond a piece.
         let size = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();
         let size = size.and_then(|it| usize::try_from(it).ok()).unwrap_or(PIECE_BYTES);
@@ -241,6 +282,8 @@ fn unpack(packed: &[u8]) -> std::io::Result<Bytes> {
 const LENGTH_BYTES: usize = 4;
 /// What is packed at a time, at most: what a piece can make the other side allocate.
 const PIECE_BYTES: usize = 1 << 20;
+/// What a body said last, so much of it: enough for names and framing, little for a thousand nodes.
+const SAID_BYTES: usize = 32 << 10;
 /// Zstandard's default: rows are packed at hundreds of megabytes a second.
 const LEVEL: i32 = 3;
 /// Plans and short answers are: well packed in about a millisecond.
@@ -299,8 +342,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_there_at_a_time_is_packed_as_one() {
+        let pieces = (0..100_u8).map(|it| Bytes::from(vec![it; 10])).collect::<Vec<_>>();
+        let whole = pack(&Said::default(), &pieces.concat()).unwrap();
+        assert!(read(Packed::new(body(pieces), Moved::default())).unwrap() == whole);
+    }
+
+    #[test]
+    fn what_was_said_before_is_not_said_again() {
+        // What would be taken for a trained dictionary is not.
+        let text = [&[0x37, 0xa4, 0x30, 0xec][..], &(0..=255).collect::<Vec<_>>()].concat();
+        let mut said = Said::default();
+        said.add(&vec![7; SAID_BYTES - 10]);
+        for _ in 0..200 {
+            said.add(&text);
+            let packed = pack(&said, &text).unwrap();
+            assert!(packed.len() < 40, "{} bytes", packed.len());
+            assert!(unpack(&said, &packed[LENGTH_BYTES..]).unwrap() == text);
+            assert_eq!(said.0.len(), SAID_BYTES + 1);
+        }
+        said.add(&vec![8; 2 * SAID_BYTES]);
+        assert!(said.0[0] == 0 && said.0[1..].iter().all(|it| *it == 8));
+    }
+
+    #[test]
     fn what_is_cut_short_damaged_or_too_long_is_an_error() {
-        let packed = pack(b"some text, some text, some text, some text").unwrap();
+        let packed = pack(&Said::default(), b"some text, some text, some text, some text").unwrap();
         let fails = |bytes: Vec<u8>| {
             read(Unpacked::new(body(vec![bytes.into()]), Moved::default())).is_err()
         };
