@@ -152,7 +152,7 @@ impl<W: Write> Text<W> {
         match &self.form {
             Form::Array => self.out.write_all(b"[")?,
             Form::Lines => {}
-            Form::Csv(schema) => self.out.write_all(&formats::csv_header(schema)?)?,
+            Form::Csv(schema) => self.out.write_all(&formats::csv_header(schema))?,
         }
         Ok(())
     }

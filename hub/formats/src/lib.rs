@@ -1,9 +1,9 @@
 //! Rows as text. The Hub's answers and the files that the command line writes look alike because
 //! both are written here.
 mod cells;
+mod csv;
 
 use arrow_array::RecordBatch;
-use arrow_csv::writer::WriterBuilder as CsvBuilder;
 use arrow_json::writer::LineDelimited;
 use arrow_schema::{ArrowError, SchemaRef};
 
@@ -31,19 +31,10 @@ pub fn json_items(batch: &RecordBatch, before: bool) -> Result<Vec<u8>, ArrowErr
 
 /// Comma-separated values in the schema that [`flat_schema`] makes.
 pub fn csv(batch: &RecordBatch, schema: &SchemaRef) -> Result<Vec<u8>, ArrowError> {
-    separated(&flat(batch, schema)?, false)
+    csv::lines(&flat(batch, schema)?)
 }
 
 /// The line of names that stands before them.
-pub fn csv_header(schema: &SchemaRef) -> Result<Vec<u8>, ArrowError> {
-    separated(&RecordBatch::new_empty(SchemaRef::clone(schema)), true)
-}
-
-fn separated(batch: &RecordBatch, header: bool) -> Result<Vec<u8>, ArrowError> {
-    let mut out = Vec::new();
-    {
-        let mut writer = CsvBuilder::new().with_header(header).build(&mut out);
-        writer.write(batch)?;
-    }
-    Ok(out)
+pub fn csv_header(schema: &SchemaRef) -> Vec<u8> {
+    csv::header(schema.fields().iter().map(|it| it.name().as_str()))
 }

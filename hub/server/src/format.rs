@@ -54,7 +54,7 @@ impl Writer {
                 out.into()
             }
             Form::Ndjson(_) => Bytes::new(),
-            Form::Csv(schema) => csv_header(schema)?.into(),
+            Form::Csv(schema) => csv_header(schema).into(),
             Form::Arrow(writer) => std::mem::take(writer.get_mut()).into(),
             Form::Pcapng(writer) => std::mem::take(writer.get_mut()).into(),
         })
