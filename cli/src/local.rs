@@ -219,7 +219,7 @@ fn stop_when_interrupted(runtime: &Runtime, worker: &Worker) {
 
 const PACKETS: &str = "packets";
 /// Rows in memory; with what reading and asking take, the process stays below 300 MiB.
-const HOT_BYTES: usize = 16 << 20;
+const HOT_BYTES: usize = 64 << 20;
 /// Nobody else waits for this process; whoever started it can interrupt it.
 const DEADLINE: Duration = Duration::from_secs(3_600);
 /// What shells say of a program that SIGINT ended.

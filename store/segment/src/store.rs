@@ -42,7 +42,8 @@ use crate::{Error, Layout, Loss, Segment, hot, retention, stage};
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Rows in memory, all tables together, take at most this many bytes. Sealing starts at half
-    /// of it, so that appending goes on meanwhile. A larger bound makes larger segments.
+    /// of it, so that appending goes on meanwhile. A larger bound makes larger segments. A `scratch`
+    /// store seals from three quarters on, and only the oldest quarter.
     pub hot_bytes: usize,
     /// Rows are in memory only for about this long: what a crash can cost.
     pub seal_after: Duration,
@@ -75,6 +76,19 @@ pub struct Options {
     /// How many bytes of the newest segments are compared with their checksums before the store
     /// opens; the rest is checked in the background.
     pub verify_bytes: u64,
+}
+
+impl Options {
+    /// So many bytes in memory are when sealing starts.
+    pub(crate) fn threshold(&self) -> usize {
+        if self.scratch { self.hot_bytes / 4 * 3 } else { self.hot_bytes / 2 }
+    }
+
+    /// What is sealed at a time, about. Large segments are read faster; but of what is read soon and
+    /// once, the less is written the better.
+    pub(crate) fn sealed_bytes(&self) -> usize {
+        if self.scratch { self.hot_bytes / 4 } else { usize::MAX }
+    }
 }
 
 impl Default for Options {
@@ -437,7 +451,8 @@ impl Shared {
         let hot_after = bytes_of(&held.hot);
         state.hot_bytes = before + hot_after - hot_before;
         state.write_journal();
-        let crossed = before < self.threshold() && before + bytes >= self.threshold();
+        let threshold = self.options.threshold();
+        let crossed = before < threshold && before + bytes >= threshold;
         drop(state);
         if crossed || before == 0 {
             self.work.notify_one();
@@ -484,10 +499,6 @@ impl Shared {
         });
         state.write_journal();
         Err(Error::Behind { table: table.to_owned(), rows: rows.len() })
-    }
-
-    fn threshold(&self) -> usize {
-        self.options.hot_bytes / 2
     }
 
     fn seal(&self) -> Result<(), Error> {

@@ -104,7 +104,7 @@ impl State {
         if self.failure.as_ref().is_some_and(|it| now < it.retry_at) {
             return None;
         }
-        let pressed = self.waiting > 0 || self.hot_bytes >= options.hot_bytes / 2;
+        let pressed = self.waiting > 0 || self.hot_bytes >= options.threshold();
         let due = |it: &Held| {
             self.closing
                 || it.settled < it.seal_to
@@ -118,8 +118,17 @@ impl State {
         let held = self.tables.get_mut(&name)?;
         let seq = held.next_seq;
         held.next_seq += 1;
-        let rows = Arc::<[Rows]>::from(std::mem::take(&mut held.hot));
-        held.since = None;
+        let mut bytes = 0;
+        let taken = held.hot.iter().take_while(|it| {
+            let more = bytes < options.sealed_bytes();
+            bytes += it.bytes;
+            more
+        });
+        let taken = taken.count();
+        let rows = held.hot.drain(..taken).collect::<Arc<[Rows]>>();
+        if held.hot.is_empty() {
+            held.since = None;
+        }
         held.sealing = Some((seq, Arc::clone(&rows)));
         let job = Job { table: name, schema: Arc::clone(&held.schema), ts: held.ts?, seq, rows };
         self.write_journal();

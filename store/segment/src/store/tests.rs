@@ -68,6 +68,25 @@ fn a_full_disk_costs_the_oldest_segments_and_nothing_else() {
 }
 
 #[test]
+fn a_scratch_store_writes_only_what_memory_can_not_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let hot_bytes = 8_u64 << 20;
+    let options = Options { hot_bytes: hot_bytes as usize, scratch: true, ..Options::default() };
+    let (store, _) = Store::open(dir.path(), &[table("http")], options).unwrap();
+    for part in 0..400 {
+        store.append("http", batch(part, 200)).unwrap();
+        assert!(store.state().hot_bytes <= hot_bytes);
+    }
+    let enough = || store.state().hot_bytes < hot_bytes / 4 * 3;
+    wait(enough);
+    assert!(store.state().hot_bytes >= hot_bytes / 2, "{} bytes", store.state().hot_bytes);
+    assert_eq!(rows(&store), 80_000);
+    assert!(!store.snapshot("http").segments.is_empty());
+    store.seal().unwrap();
+    assert_eq!((store.state().hot_bytes, rows(&store)), (0, 80_000));
+}
+
+#[test]
 fn wherever_a_disk_is_full_it_is_known_for_that() {
     let schema = table("http").arrow();
     // All of the one is written at its end; the other is written in pieces before.
