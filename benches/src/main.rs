@@ -436,12 +436,15 @@ fn multiply(work: &Path, from: &Path, to: &Path, copies: u32) -> Result<()> {
     let made = Command::new(work.join(MULTIPLIER))
         .arg(from)
         .arg(to)
-        .args([copies.to_string().as_str(), "1", "0"])
+        .args([copies.to_string().as_str(), "1", "0", KAFKA])
         .stdout(Stdio::null())
         .status()?;
     ensure!(made.success(), "bigmul: {made}");
     Ok(())
 }
+
+/// What bigmul must be told: without, it takes Kafka's answers for requests to somebody else.
+const KAFKA: &str = "9092=9092:1";
 
 /// What `mix` builds.
 const MULTIPLIER: &str = "bigmul";
