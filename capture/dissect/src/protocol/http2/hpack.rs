@@ -449,11 +449,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::render::unhex;
 
     fn bytes(hex: &str) -> Vec<u8> {
-        let digits: Vec<_> = hex.bytes().filter(|it| !it.is_ascii_whitespace()).collect();
-        let pairs = digits.chunks(2).map(|it| std::str::from_utf8(it).unwrap());
-        pairs.map(|it| u8::from_str_radix(it, 16).unwrap()).collect()
+        unhex(&hex.split_whitespace().collect::<String>()).unwrap()
     }
 
     fn read(table: &mut Table, hex: &str) -> (Block, Vec<String>) {

@@ -175,11 +175,10 @@ const SALT_T051: [u8; 20] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::unhex;
 
     fn bytes(digits: &str) -> Vec<u8> {
-        let digits: Vec<u8> = digits.bytes().filter(u8::is_ascii_hexdigit).collect();
-        let pairs = digits.chunks(2).map(|it| std::str::from_utf8(it).unwrap());
-        pairs.map(|it| u8::from_str_radix(it, 16).unwrap()).collect()
+        unhex(&digits.split_whitespace().collect::<String>()).unwrap()
     }
 
     /// RFC 9001, appendix A.1.

@@ -69,6 +69,7 @@ const PREFIX: &[u8] = b"tls13 ";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::unhex;
 
     /// The vector for TLS 1.2's P_SHA256 that the IETF's TLS list published ("Test vectors for
     /// TLS 1.2 PRF", 2009).
@@ -90,8 +91,6 @@ mod tests {
     }
 
     fn hex(digits: &str) -> Vec<u8> {
-        let digits: Vec<u8> = digits.bytes().filter(u8::is_ascii_hexdigit).collect();
-        let pairs = digits.chunks(2).map(|it| std::str::from_utf8(it).unwrap());
-        pairs.map(|it| u8::from_str_radix(it, 16).unwrap()).collect()
+        unhex(&digits.split_whitespace().collect::<String>()).unwrap()
     }
 }

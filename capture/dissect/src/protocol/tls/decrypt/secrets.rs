@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::render::unhex;
+
 /// The secrets of TLS sessions, as programs write them where `SSLKEYLOGFILE` says, and as capture files carry them
 /// (RFC 9850, "The SSLKEYLOGFILE Format for TLS"): a line each, of a label, the client's random and the secret.
 ///
@@ -101,12 +103,6 @@ fn line(line: &[u8]) -> Option<(Label, [u8; 32], Vec<u8>)> {
     let random = unhex(random)?.try_into().ok()?;
     let secret = unhex(secret).filter(|it| (1..=MOST_SECRET_BYTES).contains(&it.len()))?;
     words.next().is_none().then_some((*label, random, secret))
-}
-
-fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
-    let digit = |it: u8| char::from(it).to_digit(16).and_then(|it| u8::try_from(it).ok());
-    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
 }
 
 /// Some 300 MB of a key log: more than any capture that one would read at once has.
