@@ -6,9 +6,6 @@ use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, SchemaRef};
 use clap::ValueEnum;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 
 pub(crate) mod pcapng;
 mod table;
@@ -76,16 +73,7 @@ pub(crate) fn rows<'a>(
             Box::new(Text { out, form: Form::Csv(formats::flat_schema(schema)), any: false })
         }
         Format::Arrow => Box::new(Arrow(StreamWriter::try_new(out, schema)?)),
-        Format::Parquet => {
-            let properties = WriterProperties::builder()
-                .set_compression(Compression::ZSTD(ZstdLevel::default()))
-                .build();
-            Box::new(Parquet(ArrowWriter::try_new(
-                out,
-                SchemaRef::clone(schema),
-                Some(properties),
-            )?))
-        }
+        Format::Parquet => Box::new(Parquet(formats::Parquet::new(out, schema)?)),
         Format::Pcapng => Box::new(pcapng::Packets::new(out, schema)?),
     })
 }
@@ -111,21 +99,15 @@ impl<W: Write> Rows for Arrow<W> {
     }
 }
 
-struct Parquet<W: Write + Send>(ArrowWriter<W>);
+struct Parquet<W: Write + Send>(formats::Parquet<W>);
 
 impl<W: Write + Send> Rows for Parquet<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
-        self.0.write(batch)?;
-        // A row group is held in memory until it is closed: bodies make it large before it is long.
-        if self.0.in_progress_size() > PARQUET_GROUP_BYTES {
-            self.0.flush()?;
-        }
-        Ok(())
+        Ok(self.0.write(batch)?)
     }
 
-    fn finish(self: Box<Self>) -> Result<(), Error> {
-        self.0.close()?;
-        Ok(())
+    fn finish(mut self: Box<Self>) -> Result<(), Error> {
+        Ok(self.0.finish()?)
     }
 }
 
@@ -185,9 +167,6 @@ impl<W: Write> Rows for Text<W> {
         Ok(self.out.flush()?)
     }
 }
-
-/// Large enough for good compression, small enough to hold a few of.
-const PARQUET_GROUP_BYTES: usize = 32 << 20;
 
 #[cfg(test)]
 mod tests;

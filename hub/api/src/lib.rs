@@ -73,6 +73,8 @@ pub mod media {
     pub const CSV: &str = "text/csv";
     /// An Arrow IPC stream.
     pub const ARROW: &str = "application/vnd.apache.arrow.stream";
+    /// A Parquet file.
+    pub const PARQUET: &str = "application/vnd.apache.parquet";
     /// A capture file.
     pub const PCAPNG: &str = "application/x-pcapng";
 }

@@ -66,13 +66,16 @@ pub enum Format {
     Csv,
     /// An Arrow IPC stream.
     Arrow,
+    /// A Parquet file. If it breaks off, it is none.
+    Parquet,
     /// The packets themselves: those that are the rows, or of the conversations that the rows name by `flow_id`.
     Pcapng,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow, Self::Pcapng];
+    pub const ALL: [Self; 6] =
+        [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow, Self::Parquet, Self::Pcapng];
 
     /// Its media type.
     #[must_use]
@@ -82,6 +85,7 @@ impl Format {
             Self::Ndjson => crate::media::NDJSON,
             Self::Csv => crate::media::CSV,
             Self::Arrow => crate::media::ARROW,
+            Self::Parquet => crate::media::PARQUET,
             Self::Pcapng => crate::media::PCAPNG,
         }
     }

@@ -2,12 +2,14 @@
 //! both are written here.
 mod cells;
 mod csv;
+mod file;
 
 use arrow_array::RecordBatch;
 use arrow_json::writer::LineDelimited;
 use arrow_schema::{ArrowError, SchemaRef};
 
 pub use self::cells::{flat, flat_schema};
+pub use self::file::Parquet;
 
 /// A JSON object a line.
 pub fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {

@@ -5,7 +5,7 @@ use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, SchemaRef};
 use bytes::Bytes;
-use formats::{csv, csv_header, flat_schema, json_items, json_lines};
+use formats::{Parquet, csv, csv_header, flat_schema, json_items, json_lines};
 use std::sync::Arc;
 
 /// Turns the batches of one answer into bytes.
@@ -21,6 +21,7 @@ enum Form {
     Ndjson(bool),
     Csv(SchemaRef),
     Arrow(Box<StreamWriter<Vec<u8>>>),
+    Parquet(Box<Parquet<Vec<u8>>>),
     Pcapng(Box<pcapng::Rows<Vec<u8>>>),
 }
 
@@ -36,6 +37,7 @@ impl Writer {
             Format::Ndjson => Form::Ndjson(accounting),
             Format::Csv => Form::Csv(flat_schema(schema)),
             Format::Arrow => Form::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
+            Format::Parquet => Form::Parquet(Box::new(Parquet::new(Vec::new(), schema)?)),
             Format::Pcapng => {
                 Form::Pcapng(Box::new(pcapng::Rows::new(Vec::new(), schema).map_err(unfit)?))
             }
@@ -56,6 +58,7 @@ impl Writer {
             Form::Ndjson(_) => Bytes::new(),
             Form::Csv(schema) => csv_header(schema).into(),
             Form::Arrow(writer) => std::mem::take(writer.get_mut()).into(),
+            Form::Parquet(writer) => writer.take()?.into(),
             Form::Pcapng(writer) => std::mem::take(writer.get_mut()).into(),
         })
     }
@@ -72,6 +75,10 @@ impl Writer {
                 Form::Arrow(writer) => {
                     writer.write(&link::compact(&piece))?;
                     std::mem::take(writer.get_mut()).into()
+                }
+                Form::Parquet(writer) => {
+                    writer.write(&piece)?;
+                    writer.take()?.into()
                 }
                 Form::Pcapng(writer) => {
                     writer.write(&piece).map_err(unfit)?;
@@ -108,6 +115,10 @@ impl Writer {
                 out.into()
             }
             Form::Csv(_) | Form::Pcapng(_) => Bytes::new(),
+            Form::Parquet(writer) => {
+                writer.finish()?;
+                writer.take()?.into()
+            }
             Form::Arrow(writer) => {
                 writer.finish()?;
                 std::mem::take(writer.get_mut()).into()

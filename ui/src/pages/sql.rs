@@ -331,7 +331,7 @@ fn Export() -> Element {
                 span { class: "fact bad", role: "alert", "{error.message}" }
             }
             "export"
-            for (name , format , file) in [("CSV", Format::Csv, "result.csv"), ("JSON", Format::Ndjson, "result.ndjson"), ("Arrow", Format::Arrow, "result.arrows")] {
+            for (name , format , file) in [("CSV", Format::Csv, "result.csv"), ("JSON", Format::Ndjson, "result.ndjson"), ("Arrow", Format::Arrow, "result.arrows"), ("Parquet", Format::Parquet, "result.parquet"), ("packets", Format::Pcapng, "result.pcapng")] {
                 button { class: "tool",
                     onclick: {
                         let q = q.clone();

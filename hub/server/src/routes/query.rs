@@ -54,7 +54,7 @@ use tracing::Instrument as _;
         (status = 200, description = "The rows", content(
             (api::JsonAnswer = "application/json"), (String = "application/x-ndjson"),
             (String = "text/csv"), (String = "application/vnd.apache.arrow.stream"),
-            (String = "application/x-pcapng"),
+            (String = "application/vnd.apache.parquet"), (String = "application/x-pcapng"),
         ), headers(("kubeshark-query-id" = String, description = "Under which `/api/queries/{id}` has the accounting"))),
         (status = "4XX", description = "Why not, and where in the text", body = ApiError),
         (status = "5XX", description = "Why not", body = ApiError),
@@ -83,7 +83,7 @@ pub(crate) async fn get(
         (status = 200, description = "The rows", content(
             (api::JsonAnswer = "application/json"), (String = "application/x-ndjson"),
             (String = "text/csv"), (String = "application/vnd.apache.arrow.stream"),
-            (String = "application/x-pcapng"),
+            (String = "application/vnd.apache.parquet"), (String = "application/x-pcapng"),
         ), headers(("kubeshark-query-id" = String, description = "Under which `/api/queries/{id}` has the accounting"))),
         (status = "4XX", description = "Why not, and where in the text", body = ApiError),
         (status = "5XX", description = "Why not", body = ApiError),

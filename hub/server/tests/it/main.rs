@@ -7,10 +7,14 @@ mod names;
 use api::{Accounting, ApiError, JsonAnswer, NodeState, Tables, TailStatus, WorkerStatus, Workers};
 use arrow_array::{RecordBatch, cast::AsArray as _};
 use arrow_ipc::reader::{StreamDecoder, StreamReader};
-use axum::{Router, body::Body};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+};
 use fake::{Fake, row};
 use futures::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, Method, Request, StatusCode, header};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 use server::{Config, Registry, StartError};
 use std::time::Duration;
@@ -93,6 +97,19 @@ async fn rows_as_arrow_even_if_there_are_none() {
         let reader = StreamReader::try_new(&*reply.body, None).unwrap();
         assert!(reader.schema().column_with_name("headers").is_some());
         assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), rows);
+    }
+}
+
+#[tokio::test]
+async fn rows_as_parquet_even_if_there_are_none() {
+    let hub = Hub::with([Fake::new("n1").rows([row(1), row(2)])]).await;
+    for (sql, rows) in [("SELECT * FROM notes", 2), ("SELECT * FROM notes WHERE seq > 9", 0)] {
+        let reply = hub.post(json!({ "sql": sql, "format": "parquet" })).await;
+        assert_eq!(reply.headers[header::CONTENT_TYPE], "application/vnd.apache.parquet");
+        let file = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(reply.body)).unwrap();
+        assert!(file.schema().column_with_name("headers").is_some());
+        let read = file.build().unwrap();
+        assert_eq!(read.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), rows);
     }
 }
 
