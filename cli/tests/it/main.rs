@@ -21,3 +21,4 @@ mod traced;
 mod traffic;
 mod transcripts;
 mod truth;
+mod watched;
