@@ -122,7 +122,8 @@ pub(crate) async fn ask(merged: &Merged, query: Query) -> Result<Answer, Error> 
     if let Some(own) = &merged.own {
         fleet = fleet.with_own(Arc::clone(own));
     }
-    match Engine::fleet(fleet, Options::default()).run(query).await {
+    let engine = Engine::fleet(fleet, Options::default());
+    match Box::pin(engine.run(query)).await {
         // Without Workers nobody knows which tables there would be.
         Err(_) if nobody => Err(Error::NoWorkers),
         Ok(answer) if nobody && !answer.own => Err(Error::NoWorkers),
