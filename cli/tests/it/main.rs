@@ -8,6 +8,7 @@
 )]
 
 mod chart;
+mod config;
 mod crash;
 mod demand;
 mod fleet;
