@@ -11,10 +11,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Outcome;
 use crate::capture::Age;
+use crate::settings::Settings;
 
 mod check;
 mod clean;
 mod completion;
+mod config;
 mod deploy;
 mod dissection;
 mod hub;
@@ -48,6 +50,7 @@ pub(crate) enum Command {
     Worker(worker::Worker),
     Hub(hub::Hub),
     Dissection(dissection::Dissection),
+    Config(config::Config),
     Version(version::Version),
     Completion(completion::Completion),
 }
@@ -65,7 +68,7 @@ impl Command {
     }
 
     /// Does it.
-    pub(crate) fn run(self) -> Result<Outcome> {
+    pub(crate) fn run(self, settings: &Settings) -> Result<Outcome> {
         match self {
             Self::Tap(it) => it.run(),
             Self::Deploy(it) => it.run(),
@@ -82,6 +85,7 @@ impl Command {
             Self::Worker(it) => it.run(),
             Self::Hub(it) => it.run(),
             Self::Dissection(it) => it.run(),
+            Self::Config(it) => it.run(settings),
             Self::Version(it) => it.run(),
             Self::Completion(it) => it.run(),
         }

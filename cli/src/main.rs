@@ -1,9 +1,11 @@
 //! `kubeshark`: packets in, SQL out.
 //!
-//! One executable with roles. [`commands`] has one file a verb; this file reads the command line, installs what a
-//! process has once (allocator, log, how many files may be open), and turns what a verb returns into an exit code.
+//! One executable with roles. [`commands`] has one file a verb, [`settings`] what stands below its flags; this file
+//! installs what a process has once (allocator, log, how many files may be open), and turns what a verb returns into an
+//! exit code.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,6 +22,7 @@ mod output;
 mod place;
 mod progress;
 mod screen;
+mod settings;
 
 /// See your network's traffic, and ask it questions in SQL.
 #[derive(Debug, Parser)]
@@ -31,6 +34,9 @@ struct Cli {
     /// `hub` also who asked for what, and only errors for the others, which say what matters by themselves.
     #[arg(long, global = true, env = "KUBESHARK_LOG", value_name = "FILTER")]
     log: Option<String>,
+    /// The file of settings; else kubeshark/config.yaml in ~/.config, if it is there.
+    #[arg(long, global = true, env = "KUBESHARK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: commands::Command,
 }
@@ -50,13 +56,19 @@ enum Outcome {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let (cli, settings) = match settings::parse() {
+        Ok(parsed) => parsed,
+        Err(why) => {
+            fail(&why);
+            return ExitCode::from(2);
+        }
+    };
     let level = cli.log.as_deref().unwrap_or_else(|| cli.command.usual_log());
     if let Err(why) = log(level) {
         return fail(&why);
     }
     source::process::open_many_files();
-    match cli.command.run() {
+    match cli.command.run(&settings) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Damaged) => ExitCode::from(1),
         Ok(Outcome::Refused) => ExitCode::from(2),

@@ -30,7 +30,7 @@ use crate::filter;
 use crate::fleet::{self, Fleet, Member, Track};
 use crate::late::Late;
 use crate::node::{NodeAccounting, account};
-use crate::scan::{self, Meter, bind, breathe, scans_here};
+use crate::scan::{self, Meter, Source, bind, breathe, scans_here};
 use crate::session::{self, Options};
 use crate::tables::Tables;
 
@@ -102,6 +102,8 @@ pub struct Answer {
     pub rows: Rows,
     /// What the answer cost and what it lacks; ready once the rows have ended.
     pub accounting: AccountingFuture,
+    /// Whether no node was asked, because only tables of the Hub's own were.
+    pub own: bool,
 }
 
 impl fmt::Debug for Answer {
@@ -132,6 +134,8 @@ pub struct Accounting {
     pub complete: bool,
     /// Whether rows were cut off at a limit of rows or bytes.
     pub truncated: bool,
+    /// Whether no node was asked, because only tables of the Hub's own were.
+    pub own: bool,
 }
 
 /// What became of one node.
@@ -167,6 +171,8 @@ pub enum NodeState {
 pub struct Engine {
     place: Place,
     options: Arc<Options>,
+    /// The question that it answers is about tables of the Hub's own only.
+    is_own: bool,
 }
 
 #[derive(Clone)]
@@ -188,12 +194,12 @@ impl Engine {
     /// Answers from the rows of one store, which stand in accountings as `node`'s.
     pub fn local(node: impl Into<String>, store: Store, tables: Tables, options: Options) -> Self {
         let place = Place::Local { node: node.into(), rows: scan::Place { store, tables } };
-        Self { place, options: Arc::new(options) }
+        Self { place, options: Arc::new(options), is_own: false }
     }
 
     /// Answers from the rows of those nodes.
     pub fn fleet(fleet: Fleet, options: Options) -> Self {
-        Self { place: Place::Fleet(fleet), options: Arc::new(options) }
+        Self { place: Place::Fleet(fleet), options: Arc::new(options), is_own: false }
     }
 
     /// The tables that can be asked.
@@ -227,7 +233,7 @@ impl Engine {
         let deadline = begun + query.limits.deadline;
         let late = || Error::Deadline { seconds: query.limits.deadline.as_secs_f64() };
         let mut run = Run {
-            engine: self.clone(),
+            engine: self.narrowed(&logical)?,
             query: query.clone(),
             begun,
             deadline,
@@ -241,7 +247,8 @@ impl Engine {
             most: query.most(),
             attempts: 0,
         };
-        for member in self.members().filter(|it| it.version != crate::version()) {
+        let other = |it: &&Member| it.version != crate::version();
+        for member in run.engine.members().filter(other).cloned().collect::<Vec<_>>() {
             let reason =
                 format!("it runs version {}, the hub {}", member.version, crate::version());
             run.out.insert(member.node.clone(), (NodeState::Missing, reason));
@@ -264,7 +271,9 @@ impl Engine {
             merging_us: 0,
             complete: false,
             truncated: false,
+            own: run.engine.is_own,
         };
+        let own = run.engine.is_own;
         let task = tokio::spawn(async move {
             let accounting = run.drive(attempt, send).await;
             if account.send(accounting).is_err() {
@@ -274,6 +283,7 @@ impl Engine {
         Ok(Answer {
             id: query.id,
             schema,
+            own,
             rows: Rows { rows, task },
             accounting: AccountingFuture {
                 inner: accounting,
@@ -283,10 +293,23 @@ impl Engine {
         })
     }
 
+    /// The same, which asks no node if the question is about the Hub's own tables only: none has rows
+    /// of them, and none need be waited for.
+    fn narrowed(&self, plan: &LogicalPlan) -> Result<Self, Error> {
+        let is_own = match &self.place {
+            Place::Fleet(fleet) if fleet.own.is_some() => {
+                let tables = scanned(plan)?;
+                !tables.is_empty() && tables.iter().all(|it| fleet.is_own(it))
+            }
+            _ => false,
+        };
+        Ok(Self { is_own, ..self.clone() })
+    }
+
     fn members(&self) -> impl Iterator<Item = &Member> {
         match &self.place {
-            Place::Local { .. } => [].iter(),
-            Place::Fleet(it) => it.members.iter(),
+            Place::Fleet(it) if !self.is_own => it.members.iter(),
+            _ => [].iter(),
         }
     }
 }
@@ -376,6 +399,19 @@ impl Plan {
         let limited = LogicalPlanBuilder::from(plan).limit(0, Some(query.limits.rows + 1));
         limited.and_then(LogicalPlanBuilder::build).map_err(Error::planning)
     }
+}
+
+/// The names of the tables that a plan scans.
+fn scanned(plan: &LogicalPlan) -> Result<BTreeSet<String>, Error> {
+    let mut tables = BTreeSet::new();
+    let visited = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            tables.insert(scan.table_name.table().to_owned());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    visited.map_err(Error::planning)?;
+    Ok(tables)
 }
 
 /// Above this, a limit in the plan costs more than it saves: that many rows are kept in memory,
@@ -500,15 +536,20 @@ impl Run {
         let analyze = matches!(self.plan, LogicalPlan::Analyze(_));
         let (plan, task) = if members.is_empty() {
             let plan = self.state.create_physical_plan(&self.plan).await;
-            let place = match &self.engine.place {
-                Place::Local { rows, .. } => Some(rows),
-                Place::Fleet(_) => None,
+            let source = match &self.engine.place {
+                Place::Local { rows, .. } => Source::Place(rows),
+                Place::Fleet(it) => Source::own(it.own.as_ref()),
             };
-            let plan = bind(plan.map_err(Error::planning)?, place, &meter);
+            let plan = bind(plan.map_err(Error::planning)?, source, &meter);
             let plan = plan.and_then(breathe).map_err(|it| Error::running(&it))?;
             (plan, session::task(&self.state, runtime))
         } else {
-            let state = fleet::state(&members, &track, &id, options.partitions, runtime, analyze);
+            let own = match &self.engine.place {
+                Place::Local { .. } => None,
+                Place::Fleet(it) => it.own.as_ref(),
+            };
+            let partitions = options.partitions;
+            let state = fleet::state(&members, own, &track, &id, partitions, runtime, analyze);
             let state = state.map_err(Error::planning)?;
             let plan = state.create_physical_plan(&self.plan).await.map_err(Error::planning)?;
             if scans_here(&plan).map_err(Error::planning)? {
@@ -872,6 +913,7 @@ impl Run {
                 && nodes.iter().all(|it| it.state == NodeState::Answered && it.reason.is_none()),
             truncated,
             nodes,
+            own: self.engine.is_own,
         }
     }
 }

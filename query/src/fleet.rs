@@ -3,7 +3,7 @@
 //! Every scan is pinned to the nodes that have the rows: each gets the same part of the plan, with
 //! filters, projections, limits and partial aggregates in it, and puts its own rows under it. What
 //! lies above the first exchange runs on the Hub. A node that fails or hangs is left out and
-//! named; the engine underneath would fail the query.
+//! named; the engine underneath would fail the query. The Hub is one place more, with tables of its own.
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
@@ -36,11 +36,12 @@ use datafusion_distributed::{
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderValue};
+use schema::Table;
 use url::Url;
 
 use crate::error::{about_the_question, plain};
 use crate::node::{NodeAccounting, QUERY, settle};
-use crate::scan::{Meter, bind};
+use crate::scan::{Meter, Source, bind};
 use crate::session;
 use crate::table::{narrow, template};
 use crate::tables::Tables;
@@ -74,18 +75,40 @@ pub trait Accounts: Send + Sync {
     async fn accounting(&self, node: &str, query_id: &str) -> Option<NodeAccounting>;
 }
 
+/// Tables of the Hub itself: what it knows and no node does. Their rows are made when they are asked
+/// for, so that a row may change as long as it is known.
+pub trait Own: fmt::Debug + Send + Sync {
+    /// The tables. No node has one of the same name.
+    fn tables(&self) -> &[Table];
+
+    /// All rows of one at this moment; nothing if there is no such table.
+    fn rows(&self, table: &str) -> Option<RecordBatch>;
+}
+
 /// The nodes to ask, as they are now, and the tables they have.
 #[derive(Clone)]
 pub struct Fleet {
     pub(crate) members: Arc<Vec<Member>>,
     pub(crate) tables: Tables,
     pub(crate) accounts: Option<Arc<dyn Accounts>>,
+    pub(crate) own: Option<Arc<dyn Own>>,
 }
 
 impl Fleet {
     /// Those members. `accounts` asks them for their costs after a query.
     pub fn new(members: Vec<Member>, tables: Tables, accounts: Option<Arc<dyn Accounts>>) -> Self {
-        Self { members: Arc::new(members), tables, accounts }
+        Self { members: Arc::new(members), tables, accounts, own: None }
+    }
+
+    /// The same with tables of the Hub's own, which are among those that it was made with.
+    #[must_use]
+    pub fn with_own(self, own: Arc<dyn Own>) -> Self {
+        Self { own: Some(own), ..self }
+    }
+
+    /// Whether the table is the Hub's own.
+    pub(crate) fn is_own(&self, table: &str) -> bool {
+        self.own.as_ref().is_some_and(|it| it.tables().iter().any(|it| it.name == table))
     }
 }
 
@@ -98,6 +121,7 @@ impl fmt::Debug for Fleet {
 /// A session whose plans run over `members`; its plans are of use for one query only.
 pub(crate) fn state(
     members: &[Member],
+    own: Option<&Arc<dyn Own>>,
     track: &Arc<Track>,
     query_id: &str,
     partitions: usize,
@@ -118,22 +142,23 @@ pub(crate) fn state(
         track: Arc::clone(track),
         plans: Arc::default(),
     };
-    // The Hub is one of the places, with no rows: a boundary between one task and one task would
-    // be left out, and the scan would run here.
+    // The Hub is one of the places, with rows of its own tables or with none: a boundary between one
+    // task and one task would be left out, and the scan would run here.
     urls.push(hub.clone());
     let urls: Arc<[Url]> = urls.into();
 
-    let nested = directory.clone();
+    let (nested, own) = (directory.clone(), own.cloned());
     let local = Worker::from_session_builder(move |context: WorkerQueryContext| {
-        let nested = nested.clone();
+        let (nested, own) = (nested.clone(), own.clone());
         async move {
             let mut builder = context.builder;
             settle(&mut builder, partitions);
             let builder = builder
                 .with_distributed_channel_resolver(nested)
                 .with_distributed_worker_plan_rewrite_handler(
-                |event: WorkerPlanRewriteEvent<'_>| -> DfResult<WorkerPlanRewriteEventResponse> {
-                    let plan = bind(event.plan, None, &Arc::new(Meter::default()))?;
+                move |event: WorkerPlanRewriteEvent<'_>| -> DfResult<WorkerPlanRewriteEventResponse> {
+                    let own = Source::own(own.as_ref());
+                    let plan = bind(event.plan, own, &Arc::new(Meter::default()))?;
                     Ok(WorkerPlanRewriteEventResponse::new(plan))
                 },
             );

@@ -1,4 +1,5 @@
 //! Where a template stood, the rows of this place: batches in memory, then segments, newest first.
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Range;
@@ -43,6 +44,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use segment::{Reader, Segment, Snapshot, Store};
 
 use crate::coverage::Coverage;
+use crate::fleet::Own;
 use crate::node::NodeAccounting;
 use crate::table::{table_of, template};
 use crate::tables::{TABLE_NAME, Tables};
@@ -129,10 +131,55 @@ pub(crate) struct Place {
     pub(crate) tables: Tables,
 }
 
-/// Puts the rows of `place` where templates stand; no rows without one.
+/// Whose rows a plan's scans are given.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// Nobody's: there are none.
+    Nothing,
+    /// Those in a store.
+    Place(&'a Place),
+    /// Those that a Hub makes.
+    Own(&'a dyn Own),
+}
+
+impl<'a> Source<'a> {
+    /// What `own` has, if there is one.
+    pub(crate) fn own(own: Option<&'a Arc<dyn Own>>) -> Self {
+        own.map_or(Self::Nothing, |it| Self::Own(it.as_ref()))
+    }
+
+    /// The real tables behind one of that name.
+    fn behind(self, table: &str) -> Vec<Cow<'a, str>> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::Place(it) => {
+                let behind = it.tables.behind(table).into_iter();
+                behind.map(|it| Cow::Borrowed(it.name.as_ref())).collect()
+            }
+            Self::Own(own) => {
+                let has = own.tables().iter().any(|it| it.name == table);
+                has.then(|| Cow::Owned(table.to_owned())).into_iter().collect()
+            }
+        }
+    }
+
+    /// That table as it is at this moment.
+    fn snapshot(self, table: &str) -> Option<Snapshot> {
+        match self {
+            Self::Nothing => None,
+            Self::Place(it) => Some(it.store.snapshot(table)),
+            Self::Own(own) => {
+                let rows = own.rows(table)?;
+                Some(Snapshot { schema: rows.schema(), hot: vec![rows], segments: Vec::new() })
+            }
+        }
+    }
+}
+
+/// Puts the rows of `source` where templates stand.
 pub(crate) fn bind(
     plan: Arc<dyn ExecutionPlan>,
-    place: Option<&Place>,
+    source: Source<'_>,
     meter: &Arc<Meter>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     // One snapshot per table: a query that names a table twice sees the same rows twice.
@@ -146,19 +193,19 @@ pub(crate) fn bind(
         }
         let Some(config) = template(node.as_ref()) else { return Ok(Transformed::no(node)) };
         let mut rows = Vec::new();
-        if let Some(Place { store, tables }) = place {
-            for table in tables.behind(table_of(config)?) {
-                let name = table.name.as_ref();
-                let it = snapshots.entry(name.to_owned());
-                let it = it.or_insert_with(|| Arc::new(store.snapshot(name)));
-                rows.push((Arc::from(name), Arc::clone(it)));
-                asked.push((name.to_owned(), config.file_source().filter()));
+        for name in source.behind(table_of(config)?) {
+            if !snapshots.contains_key(name.as_ref()) {
+                let Some(taken) = source.snapshot(&name) else { continue };
+                snapshots.insert(name.to_string(), Arc::new(taken));
             }
+            let Some(it) = snapshots.get(name.as_ref()) else { continue };
+            rows.push((Arc::from(name.as_ref()), Arc::clone(it)));
+            asked.push((name.into_owned(), config.file_source().filter()));
         }
         let scan = Scan::new(config, &rows, meter)?;
         Ok(Transformed::yes(Arc::new(scan) as Arc<dyn ExecutionPlan>))
     })?;
-    if let Some(place) = place {
+    if let Source::Place(place) = source {
         meter.cover(&place.store, &asked);
     }
     Ok(bound.data)

@@ -27,7 +27,7 @@ use futures::{StreamExt, TryStreamExt};
 use segment::Snapshot;
 use tokio::sync::OnceCell;
 
-use crate::scan::{self, Meter, Place, Scan};
+use crate::scan::{self, Meter, Place, Scan, Source};
 use crate::table::{table_of, template};
 use crate::tables::Tables;
 
@@ -62,10 +62,10 @@ pub(crate) fn bind(
     supply: Option<&Arc<dyn Supply>>,
     meter: &Arc<Meter>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let Some(supply) = supply else { return scan::bind(plan, Some(place), meter) };
+    let Some(supply) = supply else { return scan::bind(plan, Source::Place(place), meter) };
     let Wanted { tables, stretches, asked } = wanted(&plan, &place.tables, supply.as_ref())?;
     if stretches.is_empty() {
-        return scan::bind(plan, Some(place), meter);
+        return scan::bind(plan, Source::Place(place), meter);
     }
     let moment = Arc::new(Moment {
         place: place.clone(),

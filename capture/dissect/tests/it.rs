@@ -118,15 +118,7 @@ fn the_reference_matches_the_tables() {
         "# Tables\n\nEvery table and column, made from the declarations: \
          `UPDATE=1 cargo test -p dissect` rewrites this page.\n",
     );
-    for table in tables() {
-        text += &format!("\n## {}\n\n{}\n\n", table.name, table.doc);
-        text += "| column | kind | null | what it says |\n| --- | --- | --- | --- |\n";
-        for field in table.fields.iter() {
-            let null = if field.nullable { "yes" } else { "" };
-            let doc = field.doc.replace('|', "\\|");
-            text += &format!("| `{}` | {} | {null} | {doc} |\n", field.name, field.kind.name());
-        }
-    }
+    text.extend(tables().iter().map(schema::Table::reference));
     golden(Path::new("TABLES.md"), &text);
 }
 

@@ -258,12 +258,14 @@ fn footer(rows: usize, accounting: Option<&Accounting>) {
     let mut text = format!("{rows} row{}", s(rows));
     if let Some(it) = accounting {
         let nodes = it.nodes.iter().filter(|it| it.state == NodeState::Answered).count();
+        let answered = match it.nodes.len() {
+            // Its own tables need nobody else.
+            0 if it.complete => "the hub answered".to_owned(),
+            all => format!("{nodes} of {all} node{} answered", s(all)),
+        };
         text.push_str(&format!(
-            " in {:.2} s; {} of {} node{} answered; scanned {} rows and {}, moved {}",
+            " in {:.2} s; {answered}; scanned {} rows and {}, moved {}",
             seconds(it.elapsed_ms),
-            nodes,
-            it.nodes.len(),
-            s(it.nodes.len()),
             it.rows_scanned,
             bytes(it.bytes_scanned),
             bytes(it.bytes_moved)

@@ -12,7 +12,8 @@ use crate::output::{self, Output};
 
 /// List the tables, or the columns of one, with what they mean.
 ///
-/// Without --hub: the tables that this program makes. With it: those that can be asked there.
+/// Without --hub: the tables that this program makes; those of a cluster's objects can be asked where a Hub watches one.
+/// With it: those that can be asked there.
 #[derive(Debug, Args)]
 pub(crate) struct Tables {
     /// The table whose columns to list.
@@ -44,7 +45,8 @@ impl Tables {
             }
             answer.tables
         } else {
-            query::Tables::new(dissect::tables().iter().cloned()).all()
+            let known = dissect::tables().iter().chain(cluster::tables());
+            query::Tables::new(known.cloned()).all()
         };
         if let Some(name) = &self.table {
             let names: Vec<_> = tables.iter().map(|it| it.name.to_string()).collect();

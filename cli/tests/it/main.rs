@@ -8,6 +8,7 @@
 )]
 
 mod chart;
+mod config;
 mod crash;
 mod demand;
 mod fleet;
@@ -21,3 +22,4 @@ mod traced;
 mod traffic;
 mod transcripts;
 mod truth;
+mod watched;

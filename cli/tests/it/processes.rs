@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 /// The binary under test.
 pub(crate) fn kubeshark() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubeshark"));
-    for name in ["KUBESHARK_HUB", "KUBESHARK_TOKEN", "KUBESHARK_LOG"] {
+    for name in ["KUBESHARK_HUB", "KUBESHARK_TOKEN", "KUBESHARK_LOG", "KUBESHARK_CONFIG"] {
         command.env_remove(name);
     }
+    // Whoever runs the tests may have settings of their own.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command.stdin(Stdio::null());
     command
 }

@@ -51,6 +51,10 @@ pub struct ClusterState {
     pub endpoints: u64,
     /// Nodes.
     pub nodes: u64,
+    /// Events that are known.
+    pub events: u64,
+    /// Objects and events that are gone and not known any more: there were too many, or it was too long ago.
+    pub forgotten: u64,
     /// Since when names may be out of date, as the API server does not tell what changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_since_ms: Option<i64>,

@@ -2,6 +2,8 @@
 
 use crate::{
     Candidate, Kind, Matcher,
+    about::{self, NodeAbout, PodAbout, ServiceAbout},
+    events::Events,
     objects::{self, Owner, Seen},
 };
 use identity::{Fact, Key, Of, Pod, Workload};
@@ -24,8 +26,16 @@ pub(crate) struct Facts {
     owners: HashMap<String, (Kind, Option<Owner>)>,
     /// Who controls each pod.
     owned: HashMap<Key, Owner>,
-    /// The labels of each pod.
-    labels: HashMap<Key, BTreeMap<String, String>>,
+    /// What pods say besides, also those that have no address yet.
+    pub(crate) pods: HashMap<Key, PodAbout>,
+    /// What Services say besides.
+    pub(crate) services: HashMap<Key, ServiceAbout>,
+    /// What nodes say besides.
+    pub(crate) nodes: HashMap<Key, NodeAbout>,
+    /// What happened.
+    pub(crate) events: Events,
+    /// Objects that were gone and are not known any more.
+    forgotten: u64,
     /// Whose traffic is kept, if not everybody's.
     targeting: Option<Matcher>,
     /// The facts of each slice, by uid.
@@ -44,11 +54,20 @@ pub(crate) struct Counts {
     pub(crate) endpoints: usize,
     pub(crate) nodes: usize,
     pub(crate) gone: usize,
+    pub(crate) forgotten: u64,
+    pub(crate) events: usize,
+    pub(crate) forgotten_events: u64,
 }
 
 impl Facts {
     pub(crate) fn counts(&self) -> Counts {
-        let mut counts = Counts { gone: self.gone.len(), ..Counts::default() };
+        let mut counts = Counts {
+            gone: self.gone.len(),
+            forgotten: self.forgotten,
+            events: self.events.len(),
+            forgotten_events: self.events.forgotten(),
+            ..Counts::default()
+        };
         for fact in self.all.values().filter(|it| it.gone().is_none()) {
             match &fact.of {
                 Of::Pod(pod) => {
@@ -61,6 +80,43 @@ impl Facts {
             }
         }
         counts
+    }
+
+    /// Every object.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Key, &Fact)> {
+        self.all.iter()
+    }
+
+    /// Whether that object has an address or had one.
+    pub(crate) fn knows(&self, key: &Key) -> bool {
+        self.all.contains_key(key)
+    }
+
+    /// Differs once there is something to tell that was not known before.
+    pub(crate) const fn told(&self) -> (i64, bool) {
+        (self.last, self.is_targeted())
+    }
+
+    pub(crate) fn event(&mut self, event: &core::Event, now: i64) {
+        if let (Some(uid), Some(it)) = (&event.metadata.uid, about::happening(event, now)) {
+            self.events.put(uid, it);
+        }
+    }
+
+    /// Lets go of what was too long ago, or is too much.
+    pub(crate) fn forget(&mut self, now: i64) {
+        let since = now.saturating_sub(KEPT);
+        self.events.forget(since);
+        while self.gone.len() > GONE || self.gone.first().is_some_and(|it| it.0 < since) {
+            let Some((_, oldest)) = self.gone.pop_first() else { break };
+            self.forgotten += 1;
+            self.pods.remove(&oldest);
+            self.services.remove(&oldest);
+            self.nodes.remove(&oldest);
+            if let Some(fact) = self.all.remove(&oldest) {
+                self.order.remove(&fact.at);
+            }
+        }
     }
 
     /// The first facts, at most so many, that became known after a time.
@@ -87,6 +143,14 @@ impl Facts {
         };
         let left: Vec<Key> = self.all.values().filter(left).map(Fact::key).collect();
         left.iter().for_each(|key| self.close(key, now));
+        if kind == Kind::Pods {
+            // Those that never had an address.
+            let all = &self.all;
+            self.pods.retain(|key, _| match key {
+                Key::Pod(uid) => all.contains_key(key) || named.contains(uid.as_ref()),
+                _ => false,
+            });
+        }
     }
 
     fn name(&mut self, kind: Kind, meta: &ObjectMeta) {
@@ -97,17 +161,19 @@ impl Facts {
 
     pub(crate) fn pod(&mut self, pod: &core::Pod, now: i64) {
         self.name(Kind::Pods, &pod.metadata);
-        let labels = &pod.metadata.labels;
         let Some(uid) = &pod.metadata.uid else { return };
         let key = Key::Pod(uid.as_str().into());
         let before = self.all.get(&key).and_then(|it| match &it.of {
             Of::Pod(it) => Some(it),
             _ => None,
         });
-        let Some(Seen { mut pod, owner }) = objects::pod(pod, before, now) else { return };
-        let labels = labels.clone().unwrap_or_default();
-        pod.left_out = self.leaves_out(&pod, &labels);
-        self.labels.insert(key.clone(), labels);
+        let about = about::pod(pod, now);
+        let Some(Seen { mut pod, owner }) = objects::pod(pod, before, now) else {
+            self.pods.insert(key, about);
+            return;
+        };
+        pod.left_out = self.leaves_out(&pod, &about.labels);
+        self.pods.insert(key.clone(), about);
         if let Some(owner) = owner {
             if let Some(workload) = self.workload(&owner, pod.workload.as_ref()) {
                 pod.workload = Some(workload);
@@ -127,7 +193,7 @@ impl Facts {
         self.targeting = (!matcher.is_all()).then_some(matcher);
         let pods = self.all.iter().filter_map(|(key, fact)| match &fact.of {
             Of::Pod(pod) if fact.gone().is_none() => {
-                let left_out = self.leaves_out(pod, self.labels.get(key)?);
+                let left_out = self.leaves_out(pod, &self.pods.get(key)?.labels);
                 (left_out != pod.left_out).then(|| Pod { left_out, ..pod.clone() })
             }
             _ => None,
@@ -183,12 +249,14 @@ impl Facts {
     pub(crate) fn service(&mut self, service: &core::Service, now: i64) {
         self.name(Kind::Services, &service.metadata);
         let Some(uid) = &service.metadata.uid else { return };
-        let before = self.all.get(&Key::Service(uid.as_str().into()));
-        let before = before.and_then(|it| match &it.of {
+        let key = Key::Service(uid.as_str().into());
+        let before = self.all.get(&key).and_then(|it| match &it.of {
             Of::Service(it) => Some(it),
             _ => None,
         });
+        let about = about::service(service);
         if let Some(service) = objects::service(service, before, now) {
+            self.services.insert(key, about);
             self.put(Of::Service(service), now);
         }
     }
@@ -196,11 +264,14 @@ impl Facts {
     pub(crate) fn node(&mut self, node: &core::Node, now: i64) {
         self.name(Kind::Nodes, &node.metadata);
         let Some(uid) = &node.metadata.uid else { return };
-        let before = self.all.get(&Key::Node(uid.as_str().into())).and_then(|it| match &it.of {
+        let key = Key::Node(uid.as_str().into());
+        let before = self.all.get(&key).and_then(|it| match &it.of {
             Of::Node(it) => Some(it),
             _ => None,
         });
+        let about = about::node(node);
         if let Some(node) = objects::node(node, before, now) {
+            self.nodes.insert(key, about);
             self.put(Of::Node(node), now);
         }
     }
@@ -230,6 +301,10 @@ impl Facts {
     }
 
     pub(crate) fn close(&mut self, key: &Key, now: i64) {
+        if !self.knows(key) {
+            // A pod that never had an address.
+            self.pods.remove(key);
+        }
         let Some(mut fact) = self.all.get(key).filter(|it| it.gone().is_none()).cloned() else {
             return;
         };
@@ -256,7 +331,6 @@ impl Facts {
         if let Some(at) = fact.gone() {
             self.gone.insert((at, key.clone()));
             self.owned.remove(&key);
-            self.labels.remove(&key);
             if let Of::Endpoint(it) = &fact.of
                 && let Some(keys) = self.slices.get_mut(&it.slice)
             {
@@ -264,12 +338,6 @@ impl Facts {
             }
         }
         self.all.insert(key.clone(), fact);
-        while self.gone.len() > GONE {
-            let Some((_, oldest)) = self.gone.pop_first() else { break };
-            if let Some(fact) = self.all.remove(&oldest) {
-                self.order.remove(&fact.at);
-            }
-        }
         key
     }
 }
@@ -295,3 +363,36 @@ fn uid_of(fact: &Fact) -> &str {
 /// Objects that are gone and still told to whoever comes: enough for what was captured in the minutes
 /// before, few enough to be told to a thousand Workers.
 const GONE: usize = 20_000;
+/// How long what is gone, and what happened, is known at most, in nanoseconds: a week.
+const KEPT: i64 = 7 * 24 * 3_600 * 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_gone_for_a_week_or_is_too_much_is_forgotten_and_counted() {
+        let mut facts = Facts::default();
+        let pod = |facts: &mut Facts, n: i64| {
+            let pod = json!({"metadata": {"uid": format!("u{n}"), "name": format!("p{n}"), "labels": {"a": "b"}},
+                "spec": {"containers": []}, "status": {"phase": "Running", "podIP": "10.0.0.1"}});
+            facts.pod(&serde_json::from_value(pod).unwrap(), n);
+            facts.close(&Key::Pod(format!("u{n}").into()), n + 1);
+            facts.forget(n + 1);
+        };
+        pod(&mut facts, 1);
+        pod(&mut facts, 2);
+        assert_eq!((facts.counts().gone, facts.counts().forgotten), (2, 0));
+        pod(&mut facts, 2 + KEPT);
+        assert_eq!((facts.counts().gone, facts.counts().forgotten), (2, 1));
+        facts.forget(i64::MAX);
+        assert_eq!((facts.counts().gone, facts.counts().forgotten), (0, 3));
+        let many = i64::try_from(GONE).unwrap() + 10;
+        for n in 0..many {
+            pod(&mut facts, n);
+        }
+        assert_eq!((facts.counts().gone, facts.counts().forgotten), (GONE, 13));
+        assert_eq!((facts.all.len(), facts.order.len(), facts.pods.len()), (GONE, GONE, GONE));
+    }
+}

@@ -65,6 +65,15 @@ impl Observed for core::Node {
     }
 }
 
+impl Observed for core::Event {
+    const KIND: Kind = Kind::Events;
+    fn apply(&self, facts: &mut Facts, now: i64) {
+        facts.event(self, now);
+    }
+    // The API server forgets events after an hour: what happened did nonetheless.
+    fn delete(&self, _: &mut Facts, _: i64) {}
+}
+
 impl Observed for EndpointSlice {
     const KIND: Kind = Kind::Endpoints;
     fn apply(&self, facts: &mut Facts, now: i64) {

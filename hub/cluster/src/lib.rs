@@ -2,17 +2,21 @@
 //!
 //! [`Cluster`] is the only watcher of the API: one watch per kind, for all Workers. What it sees becomes
 //! facts (`facts.rs`), which it keeps, and tells to whoever subscribes: first all it knows, then what
-//! changes.
+//! changes; and they are tables, which tell of what was seen ([`tables()`]).
 
+mod about;
+mod events;
 mod facts;
 mod follow;
 mod objects;
 mod settings;
 mod subscription;
+mod tables;
 mod targeting;
 mod watched;
 
 pub use subscription::Subscription;
+pub use tables::tables;
 pub use targeting::{Candidate, Matcher, Targeting, Unclear};
 pub use watched::{Cluster, Kind, KindState, State};
 

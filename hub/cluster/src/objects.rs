@@ -221,11 +221,11 @@ fn port(number: i32) -> Option<u16> {
     u16::try_from(number).ok().filter(|it| *it > 0)
 }
 
-fn created(of: &ObjectMeta) -> Option<i64> {
+pub(crate) fn created(of: &ObjectMeta) -> Option<i64> {
     of.creation_timestamp.as_ref().map(time)
 }
 
-fn time(it: &Time) -> i64 {
+pub(crate) fn time(it: &Time) -> i64 {
     i64::try_from(it.0.as_nanosecond()).unwrap_or(i64::MAX)
 }
 

@@ -29,7 +29,7 @@ pub(crate) async fn follow(api: Api<ConfigMap>, name: String, inner: Arc<Inner>)
         *settings = wrong;
         drop(settings);
         inner.awaited.store(false, Relaxed);
-        inner.change(|_, _| {});
+        inner.changed();
     }
 }
 

@@ -4,8 +4,9 @@ use crate::{
     Subscription,
     facts::{Counts, Facts},
     follow::{Observed, follow},
-    now, settings,
+    now, settings, tables,
 };
+use arrow_array::RecordBatch;
 use k8s_openapi::api::{
     apps::v1::ReplicaSet, batch::v1::Job, core::v1 as core, discovery::v1::EndpointSlice,
 };
@@ -56,6 +57,8 @@ pub enum Kind {
     ReplicaSets,
     /// Jobs, of which only the metadata.
     Jobs,
+    /// Events, which say nothing about who has an address: only the table tells them.
+    Events,
 }
 
 /// How the watch of one kind does.
@@ -92,6 +95,12 @@ pub struct State {
     pub nodes: usize,
     /// Objects that are gone and still known.
     pub gone: usize,
+    /// Objects that are gone and no longer known: there were too many, or it was too long ago.
+    pub forgotten: u64,
+    /// Events that are known.
+    pub events: usize,
+    /// Events that are no longer known, likewise.
+    pub forgotten_events: u64,
     /// Since when something is not watched, nanoseconds since 1970.
     pub stale_since: Option<i64>,
     /// What that is, and why.
@@ -151,6 +160,7 @@ impl Cluster {
         start::<core::Service>(&mut watches, client, &inner);
         start::<EndpointSlice>(&mut watches, client, &inner);
         start::<core::Pod>(&mut watches, client, &inner);
+        start::<core::Event>(&mut watches, client, &inner);
         Self { inner, _watches: Arc::new(watches) }
     }
 
@@ -158,6 +168,14 @@ impl Cluster {
     #[must_use]
     pub fn state(&self) -> State {
         self.inner.state()
+    }
+
+    /// All rows of one of the [`tables`](crate::tables()) as they are now; nothing if it is none of them.
+    #[must_use]
+    pub fn rows(&self, table: &str) -> Option<RecordBatch> {
+        let mut facts = self.inner.facts();
+        facts.forget(now());
+        tables::rows(table, &facts)
     }
 
     /// All that is known, and then what changes.
@@ -189,9 +207,22 @@ impl Inner {
         self.changes.subscribe()
     }
 
-    /// Changes what is known, at the present time.
+    /// Changes what is known, at the present time, and tells those who listen if it is for them.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Facts, i64)) {
-        change(&mut self.facts(), now());
+        let told = {
+            let mut facts = self.facts();
+            let before = facts.told();
+            let now = now();
+            change(&mut facts, now);
+            facts.forget(now);
+            before != facts.told()
+        };
+        if told {
+            self.changed();
+        }
+    }
+
+    pub(crate) fn changed(&self) {
         self.changes.send_modify(|it| *it += 1);
     }
 
@@ -204,7 +235,7 @@ impl Inner {
             before != (state.listed, state.refused, state.away_since.is_some())
         };
         if changed {
-            self.changes.send_modify(|it| *it += 1);
+            self.changed();
         }
     }
 
@@ -239,12 +270,13 @@ impl Inner {
         });
     }
 
-    /// Whether all that can be known is, and since when changes may be missing.
+    /// Whether all that can be known of addresses is, and since when changes of them may be missing.
     pub(crate) fn standing(&self) -> (bool, Option<i64>) {
         let kinds = self.kinds();
-        let listed = kinds.values().all(|it| it.listed || it.refused);
+        let naming = || kinds.iter().filter(|it| *it.0 != Kind::Events).map(|it| it.1);
+        let listed = naming().all(|it| it.listed || it.refused);
         let ready = listed && !self.awaited.load(Relaxed);
-        (ready, kinds.values().filter_map(|it| it.away_since).min())
+        (ready, naming().filter_map(|it| it.away_since).min())
     }
 
     fn state(&self) -> State {
@@ -254,9 +286,11 @@ impl Inner {
             (facts.counts(), facts.is_targeted())
         };
         let Counts { pods, services, endpoints, nodes, gone, .. } = counts;
+        let Counts { forgotten, events, forgotten_events, .. } = counts;
         let settings = self.settings().clone();
         let kinds = self.kinds().clone();
-        let away = kinds.iter().filter(|it| it.1.away_since.is_some());
+        let naming = |it: &(&Kind, &KindState)| *it.0 != Kind::Events || stale_since.is_none();
+        let away = kinds.iter().filter(naming).filter(|it| it.1.away_since.is_some());
         let away = away.min_by_key(|it| it.1.away_since);
         let reason = away.map(|(kind, it)| {
             format!("{kind} are not watched: {}", it.reason.as_deref().unwrap_or("not yet"))
@@ -268,6 +302,9 @@ impl Inner {
             endpoints,
             nodes,
             gone,
+            forgotten,
+            events,
+            forgotten_events,
             stale_since,
             reason,
             tapped: targeted.then_some(counts.tapped),
@@ -279,8 +316,15 @@ impl Inner {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Pods, Self::Services, Self::Endpoints, Self::Nodes, Self::ReplicaSets, Self::Jobs];
+    pub const ALL: [Self; 7] = [
+        Self::Pods,
+        Self::Services,
+        Self::Endpoints,
+        Self::Nodes,
+        Self::ReplicaSets,
+        Self::Jobs,
+        Self::Events,
+    ];
 
     /// Its name, as the API has it.
     #[must_use]
@@ -292,6 +336,7 @@ impl Kind {
             Self::Nodes => "nodes",
             Self::ReplicaSets => "replicasets",
             Self::Jobs => "jobs",
+            Self::Events => "events",
         }
     }
 }

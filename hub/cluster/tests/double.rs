@@ -4,6 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use apiserver_double::{Double, Fault, Key};
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{TimestampNanosecondType, UInt64Type};
+use arrow_array::{Array as _, ArrayRef};
 use cluster::{Cluster, Kind};
 use identity::{Index, Who};
 use serde_json::{Value, json};
@@ -53,6 +56,16 @@ impl Watched {
         self.who(ip, 1, ts).pod.map(|it| it.to_string())
     }
 
+    /// All rows of a table, as JSON; times as they are.
+    fn rows(&self, table: &str) -> Vec<Value> {
+        let batch = self.cluster.rows(table).unwrap();
+        let row = |row: usize| {
+            let columns = batch.schema_ref().fields().iter().zip(batch.columns());
+            columns.map(|(field, column)| (field.name().clone(), value(column, row))).collect()
+        };
+        (0..batch.num_rows()).map(row).map(Value::Object).collect()
+    }
+
     async fn named(&self, ip: &str, name: &str) {
         let is = || self.pod(ip, now()).as_deref() == Some(name);
         until(&format!("{ip} is {name}"), is).await;
@@ -61,6 +74,30 @@ impl Watched {
     async fn nobody(&self, ip: &str) {
         until(&format!("{ip} is nobody's"), || self.pod(ip, now()).is_none()).await;
     }
+}
+
+fn value(column: &ArrayRef, row: usize) -> Value {
+    if column.is_null(row) {
+        return Value::Null;
+    }
+    if let Some(it) = column.as_primitive_opt::<TimestampNanosecondType>() {
+        return it.value(row).into();
+    }
+    if let Some(it) = column.as_primitive_opt::<UInt64Type>() {
+        return it.value(row).into();
+    }
+    if let Some(it) = column.as_boolean_opt() {
+        return it.value(row).into();
+    }
+    if let Some(it) = column.as_list_opt::<i32>() {
+        let texts = it.value(row);
+        return texts.as_string::<i32>().iter().map(Option::unwrap).collect();
+    }
+    column.as_string_view().value(row).into()
+}
+
+fn text<'a>(row: &'a Value, column: &str) -> &'a str {
+    row[column].as_str().unwrap()
 }
 
 async fn until(what: &str, is: impl Fn() -> bool) {
@@ -212,6 +249,156 @@ async fn an_address_is_its_next_holders() {
     let done = json!({"status": {"phase": "Succeeded", "containerStatuses": done}});
     it.double.patch(&pods("new"), &done, "kubelet");
     it.nobody("10.244.0.7").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_tells_who_had_an_address_when_also_after_it_is_anothers() {
+    let it = Watched::start(|double| {
+        double.add_node("n1", "192.168.0.1");
+        let mut old = pod("old", "10.244.0.7", 100);
+        old["metadata"]["labels"] = json!({"app": "cart", "tier": "\"web\""});
+        double.put(old);
+    })
+    .await;
+    until("it has an address", || it.rows("pods").len() == 1).await;
+    let [old] = &it.rows("pods")[..] else { panic!("one row") };
+    assert_eq!((text(old, "name"), text(old, "ip")), ("old", "10.244.0.7"));
+    assert_eq!((text(old, "node"), text(old, "phase")), ("n1", "Running"));
+    assert_eq!(text(old, "labels"), r#"{"app":"cart","tier":"\"web\""}"#);
+    assert_eq!((old["valid_to"].clone(), old["tapped"].clone()), (Value::Null, true.into()));
+
+    it.double.delete(&pods("old"));
+    // Told in whole seconds, as if it had begun before the other one ended.
+    it.double.put(pod("new", "10.244.0.7", 1));
+    until("both are known", || it.rows("pods").len() == 2).await;
+    let of =
+        |name: &str| it.rows("pods").into_iter().find(|row| text(row, "name") == name).unwrap();
+    until("one has ended", || !of("old")["valid_to"].is_null()).await;
+    let (old, new) = (of("old"), of("new"));
+    assert!(old["valid_from"].as_i64() < old["valid_to"].as_i64(), "{old}");
+    assert!(old["valid_to"].as_i64() <= new["valid_from"].as_i64(), "{old} {new}");
+    assert_eq!(new["valid_to"], Value::Null);
+
+    // Another address, and then none.
+    it.double.patch(
+        &pods("new"),
+        &json!({"status": {"podIP": "10.244.0.8", "podIPs": [{"ip": "10.244.0.8"}]}}),
+        "kubelet",
+    );
+    until("it has another", || it.rows("pods").len() == 3).await;
+    let held = |ip: &str| {
+        let rows = it.rows("pods").into_iter();
+        rows.filter(|row| text(row, "name") == "new").find(|row| text(row, "ip") == ip).unwrap()
+    };
+    assert!(!held("10.244.0.7")["valid_to"].is_null());
+    assert!(held("10.244.0.8")["valid_to"].is_null());
+    it.double.delete(&pods("new"));
+    until("it has ended", || !held("10.244.0.8")["valid_to"].is_null()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_without_an_address_is_in_the_table_as_long_as_it_is_there() {
+    let it = Watched::start(|_| {}).await;
+    it.double.put(json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "stuck", "namespace": "shop"},
+        "spec": {"containers": [{"name": "main", "image": "x"}]}, "status": {"phase": "Pending"}}));
+    until("it is known", || it.rows("pods").len() == 1).await;
+    let row = &it.rows("pods")[0];
+    assert_eq!(
+        (text(row, "name"), text(row, "phase"), &row["ip"]),
+        ("stuck", "Pending", &Value::Null)
+    );
+    it.double.delete(&pods("stuck"));
+    until("it is gone", || it.rows("pods").is_empty()).await;
+    // And if nobody told that.
+    it.double.put(json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "stuck", "namespace": "shop"},
+        "spec": {"containers": [{"name": "main", "image": "x"}]}, "status": {"phase": "Pending"}}));
+    until("it is known again", || it.rows("pods").len() == 1).await;
+    it.double.away(true);
+    it.double.delete(&pods("stuck"));
+    it.double.expire();
+    it.double.away(false);
+    until("it is gone again", || it.rows("pods").is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_nodes_and_events_are_tables_too() {
+    let it = Watched::start(|double| {
+        double.add_node("n1", "192.168.0.1");
+        double.put(json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "cart", "namespace": "shop"},
+            "spec": {"type": "NodePort", "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"],
+                "selector": {"app": "cart"},
+                "ports": [{"port": 80, "nodePort": 30_080}, {"port": 53, "protocol": "UDP"}]}}));
+        double.put(json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "headless", "namespace": "shop"}, "spec": {"clusterIP": "None"}}));
+    })
+    .await;
+    let rows = it.rows("services");
+    let of = |name: &str| rows.iter().find(|row| text(row, "name") == name).unwrap();
+    let cart = of("cart");
+    assert_eq!((text(cart, "ip"), text(cart, "service_type")), ("10.96.0.9", "NodePort"));
+    assert_eq!(cart["ports"], json!(["80/TCP", "53/UDP"]));
+    assert_eq!(cart["node_ports"], json!(["30080/TCP"]));
+    assert_eq!(text(cart, "selector"), r#"{"app":"cart"}"#);
+    assert_eq!((&of("headless")["ip"], &of("headless")["selector"]), (&Value::Null, &Value::Null));
+    let rows = it.rows("nodes");
+    assert_eq!((text(&rows[0], "name"), text(&rows[0], "ip")), ("n1", "192.168.0.1"));
+
+    let event = |name: &str, seconds: i64, count: i32, message: &str| {
+        json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": "shop"},
+            "involvedObject": {"kind": "Pod", "namespace": "shop", "name": "cart-1", "uid": "u1"},
+            "reason": "BackOff", "message": message, "type": "Warning", "count": count,
+            "firstTimestamp": ago(60), "lastTimestamp": ago(seconds),
+            "source": {"component": "kubelet", "host": "n1"}})
+    };
+    it.double.put(event("cart-1.1", 30, 1, "Back-off"));
+    it.double.put(event("cart-1.2", 50, 2, &"ä".repeat(5_000)));
+    until("both are known", || it.rows("events").len() == 2).await;
+    it.double.put(event("cart-1.1", 10, 7, "Back-off restarting"));
+    until("it happened again", || it.rows("events").iter().any(|row| row["count"] == 7)).await;
+    let rows = it.rows("events");
+    assert_eq!(rows.len(), 2, "that is one row still");
+    // In the order in which they happened.
+    let (long, last) = (&rows[0], &rows[1]);
+    assert_eq!(text(long, "message"), "ä".repeat(512));
+    for (column, value) in [
+        ("event_type", "Warning"),
+        ("reason", "BackOff"),
+        ("kind", "Pod"),
+        ("name", "cart-1"),
+        ("namespace", "shop"),
+        ("uid", "u1"),
+        ("component", "kubelet"),
+        ("node", "n1"),
+    ] {
+        assert_eq!(text(last, column), value, "{column}");
+    }
+    assert!(last["first_seen"].as_i64() < last["ts"].as_i64());
+    it.double.delete(&Key::new("", "events", "shop", "cart-1.1"));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(
+        it.rows("events").len(),
+        2,
+        "what happened did, also once the API server forgets it"
+    );
+    assert!(it.cluster.rows("secrets").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_read_events_still_knows_the_names() {
+    let it = Watched::start(|double| {
+        double.deny("watch", "", "events");
+        double.deny("list", "", "events");
+        double.put(pod("a", "10.244.0.1", 100));
+    })
+    .await;
+    it.named("10.244.0.1", "a").await;
+    until("it is refused", || it.cluster.state().kinds[&Kind::Events].refused).await;
+    let state = it.cluster.state();
+    assert!(state.ready && state.stale_since.is_none(), "{state:?}");
+    assert!(state.reason.unwrap().starts_with("events are not watched: "));
 }
 
 #[tokio::test(flavor = "multi_thread")]

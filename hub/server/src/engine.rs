@@ -103,7 +103,8 @@ pub(crate) fn question(
 
 /// Asks everybody who can be asked.
 pub(crate) async fn ask(merged: &Merged, query: Query) -> Result<Answer, Error> {
-    if merged.members.is_empty() {
+    let nobody = merged.members.is_empty();
+    if nobody && merged.own.is_none() {
         return Err(Error::NoWorkers);
     }
     let members = merged
@@ -117,8 +118,17 @@ pub(crate) async fn ask(merged: &Merged, query: Query) -> Result<Answer, Error> 
         .collect();
     let clients =
         merged.members.iter().map(|member| (member.node.clone(), member.client.clone())).collect();
-    let fleet = Fleet::new(members, merged.tables.clone(), Some(Arc::new(Costs(clients))));
-    Ok(Engine::fleet(fleet, Options::default()).run(query).await?)
+    let mut fleet = Fleet::new(members, merged.tables.clone(), Some(Arc::new(Costs(clients))));
+    if let Some(own) = &merged.own {
+        fleet = fleet.with_own(Arc::clone(own));
+    }
+    let engine = Engine::fleet(fleet, Options::default());
+    match Box::pin(engine.run(query)).await {
+        // Without Workers nobody knows which tables there would be.
+        Err(_) if nobody => Err(Error::NoWorkers),
+        Ok(answer) if nobody && !answer.own => Err(Error::NoWorkers),
+        answered => Ok(answered?),
+    }
 }
 
 /// The engine's accounting as the API tells it.
@@ -182,12 +192,15 @@ fn node(it: query::NodeReport) -> NodeAccounting {
 }
 
 /// The same with the nodes that could not be asked at all. Of a node whose link ended meanwhile, the
-/// link's own reason says more than that a call failed.
+/// link's own reason says more than that a call failed. Where only the Hub itself was asked, nobody is missed.
 pub(crate) fn accounting_with(engine: query::Accounting, merged: &Merged) -> Accounting {
     let ended = |node: &str| {
         let member = merged.members.iter().find(|member| member.node == node)?;
         member.client.has_ended()
     };
+    if engine.own {
+        return accounting(engine);
+    }
     let mut accounting = accounting(engine);
     for node in &mut accounting.nodes {
         let reason = node.reason.take();
@@ -334,6 +347,7 @@ mod tests {
             merging_us: 0,
             complete: true,
             truncated: false,
+            own: false,
         };
         assert!(accounting_with(engine.clone(), &Merged::default()).complete);
         let mut merged = Merged::default();

@@ -2,7 +2,7 @@
 //!
 //! Workers dial in ([`link`]); their tables become one set ([`Registry`]); a question goes to all of
 //! them through the query engine, and the answer streams out in the form the asker likes. The Hub
-//! keeps no rows and knows no protocol.
+//! knows no protocol and keeps no rows but of what it saw of the cluster.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), server::StartError> {

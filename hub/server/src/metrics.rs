@@ -168,6 +168,12 @@ impl Collector for OfWorkers {
                 ("cluster_services", "Services", signed(cluster.services)),
                 ("cluster_endpoints", "Addresses behind Services", signed(cluster.endpoints)),
                 ("cluster_nodes", "Nodes of the cluster", signed(cluster.nodes)),
+                ("cluster_events", "Events that are known", signed(cluster.events)),
+                (
+                    "cluster_forgotten",
+                    "Objects and events that are gone and not known any more",
+                    signed(cluster.forgotten),
+                ),
                 ("cluster_ready", "1 once all was listed", i64::from(cluster.ready)),
                 (
                     "cluster_stale_milliseconds",

@@ -1,8 +1,10 @@
 //! Who is linked, what tables they have, and how they do.
 
 use api::{ClusterState, NodeHealth, RefusedTable, Table, WorkerState, WorkerStatus, Workers};
+use arrow_array::RecordBatch;
 use cluster::Cluster;
 use link::{CallError, Client, Hello};
+use query::fleet::Own;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -26,6 +28,20 @@ struct Inner {
     cluster: Option<Cluster>,
 }
 
+/// What was seen of the cluster, as tables of the Hub's own.
+#[derive(Debug)]
+struct Watched(Cluster);
+
+impl Own for Watched {
+    fn tables(&self) -> &[Table] {
+        cluster::tables()
+    }
+
+    fn rows(&self, table: &str) -> Option<RecordBatch> {
+        self.0.rows(table)
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     link: u64,
@@ -42,7 +58,7 @@ struct Entry {
     traffic: link::Traffic,
 }
 
-/// The tables of all linked Workers as one set. A new one is published whenever somebody comes or goes.
+/// The tables of all linked Workers and of the Hub as one set. A new one is published whenever somebody comes or goes.
 #[derive(Debug, Default)]
 pub(crate) struct Merged {
     pub(crate) tables: query::Tables,
@@ -50,6 +66,8 @@ pub(crate) struct Merged {
     pub(crate) members: Vec<Member>,
     /// Who should be there and is not, or cannot be asked, with the reason.
     pub(crate) missing: Vec<(String, String)>,
+    /// The Hub's own tables, which are among `tables`.
+    pub(crate) own: Option<Arc<dyn Own>>,
     /// The sets that `tables` was made of, and where they disagree.
     sets: Vec<Arc<Vec<Table>>>,
     conflicts: Vec<query::Conflict>,
@@ -67,7 +85,10 @@ pub(crate) struct Member {
 
 impl Registry {
     pub(crate) fn new(cluster: Option<Cluster>) -> Self {
-        let tables = watch::Sender::default();
+        let own = cluster.clone().map(|it| Arc::new(Watched(it)) as Arc<dyn Own>);
+        let tables = own.iter().flat_map(|it| it.tables()).cloned();
+        let tables = query::Tables::new(tables);
+        let tables = watch::Sender::new(Arc::new(Merged { tables, own, ..Merged::default() }));
         Self(Arc::new(Inner { workers: RwLock::default(), tables, cluster }))
     }
 
@@ -81,6 +102,9 @@ impl Registry {
             services,
             endpoints,
             nodes,
+            forgotten,
+            events,
+            forgotten_events,
             stale_since,
             reason,
             settings,
@@ -94,6 +118,8 @@ impl Registry {
             services: services as u64,
             endpoints: endpoints as u64,
             nodes: nodes as u64,
+            events: events as u64,
+            forgotten: forgotten + forgotten_events,
             stale_since_ms: stale_since.map(|it| it / 1_000_000),
             reason,
         })
@@ -278,7 +304,7 @@ impl Registry {
 impl Merged {
     /// `before` is what was the case until now: often somebody comes or goes, seldom a table.
     fn of(workers: &BTreeMap<String, Entry>, before: &Self) -> Self {
-        let mut merged = Self::default();
+        let mut merged = Self { own: before.own.clone(), ..Self::default() };
         let mut sets: Vec<(&Arc<Vec<Table>>, Vec<&str>)> = Vec::new();
         for (node, entry) in workers {
             let reason = match (&entry.client, &entry.gone) {
@@ -311,7 +337,9 @@ impl Merged {
             // Of nodes with the same tables one speaks for all; its number stands for its name.
             let names: Vec<_> = (0..sets.len()).map(|set| set.to_string()).collect();
             let sets = names.iter().map(String::as_str).zip(sets.iter().map(|it| it.0.as_slice()));
-            query::Tables::merge(sets)
+            // The Hub's come first, so that whoever has another table of that name disagrees with it.
+            let own = merged.own.iter().map(|it| (HUB, it.tables()));
+            query::Tables::merge(own.chain(sets))
         };
         for conflict in &merged.conflicts {
             let reason =
@@ -404,6 +432,8 @@ pub(crate) fn now_ms() -> i64 {
         .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// No set's name, which are numbers.
+const HUB: &str = "hub";
 static NEXT_LINK: AtomicU64 = AtomicU64::new(0);
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 const HEALTH_EVERY: Duration = Duration::from_secs(1);

@@ -137,4 +137,16 @@ impl Table {
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|it| it.name == name)
     }
+
+    /// Its section in a page of reference, as Markdown.
+    pub fn reference(&self) -> String {
+        let mut text = format!("\n## {}\n\n{}\n\n", self.name, self.doc);
+        text += "| column | kind | null | what it says |\n| --- | --- | --- | --- |\n";
+        for field in self.fields.iter() {
+            let null = if field.nullable { "yes" } else { "" };
+            let doc = field.doc.replace('|', "\\|");
+            text += &format!("| `{}` | {} | {null} | {doc} |\n", field.name, field.kind.name());
+        }
+        text
+    }
 }

@@ -55,7 +55,12 @@ pub(crate) fn Cost(accounting: Accounting) -> Element {
         }
         span { class: "fact", b { "{grouped(accounting.rows)}" } " rows" }
         span { class: "fact", title: stages, b { "{grouped(accounting.elapsed_ms)}" } " ms" }
-        span { class: "fact", title: names.collect::<Vec<_>>().join("\n"), b { "{answered}/{asked}" } " nodes answered" }
+        if asked == 0 && accounting.complete {
+            // Its own tables need nobody else.
+            span { class: "fact", "the hub answered" }
+        } else {
+            span { class: "fact", title: names.collect::<Vec<_>>().join("\n"), b { "{answered}/{asked}" } " nodes answered" }
+        }
         span { class: "fact", b { "{grouped(accounting.rows_scanned)}" } " rows scanned" }
         span { class: "fact", b { "{size(accounting.bytes_scanned)}" } " scanned" }
         span { class: "fact", b { "{size(accounting.bytes_moved)}" } " moved" }

@@ -1,7 +1,10 @@
 //! What happens in the cluster is told to Workers.
 
-use crate::{Hub, config, fake::Fake};
-use api::{Health, route};
+use crate::{
+    Hub, config,
+    fake::{Fake, row},
+};
+use api::{Health, JsonAnswer, Tables, route};
 use apiserver_double::{Double, Key};
 use cluster::Cluster;
 use identity::Index;
@@ -123,4 +126,123 @@ async fn without_a_cluster_nothing_is_said() {
     assert_eq!(hub.get(route::HEALTH).await.json::<Health>().cluster, None);
     assert!(!hub.get(route::METRICS).await.text().contains("kubeshark_cluster"));
     assert_eq!(names.lock().unwrap().facts().count(), 0);
+}
+
+fn seconds() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}
+
+/// A pod that has been up since that second.
+fn up(name: &str, ip: &str, since: i64) -> Value {
+    let since = k8s_openapi::jiff::Timestamp::from_second(since).unwrap().to_string();
+    let mut pod = pod(name, ip);
+    pod["status"]["startTime"] = json!(since);
+    pod["status"]["containerStatuses"] = json!([{"name": "main", "image": "x", "imageID": "",
+        "ready": true, "restartCount": 0, "state": {"running": {"startedAt": since}}}]);
+    pod
+}
+
+async fn asked(hub: &Hub, sql: &str) -> (Vec<Value>, JsonAnswer) {
+    let reply = hub.post(json!({ "sql": sql })).await;
+    assert!(reply.status.is_success(), "{}", reply.text());
+    let answer: JsonAnswer = reply.json();
+    (answer.rows.iter().cloned().map(Value::from).collect(), answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traffic_joined_as_of_its_time_finds_who_had_the_address_then() {
+    let now = seconds();
+    let (double, config) = watched().await;
+    let ip = "10.244.0.7";
+    double.put(up("old", ip, now - 100));
+    double.put(up("other", "10.244.0.8", now - 100));
+    // Nobody's, the first one's, and (from the future) the second one's.
+    let at = [now - 200, now - 50, now + 1_000].map(|it| row(u64::try_from(it).unwrap()));
+    // Rows are of their node, which is called like an address here.
+    let hub = Hub::start(&config, [Fake::new(ip).rows(at), Fake::new("n2").rows([row(1)])]).await;
+    let known = async |n: i64| {
+        let began = Instant::now();
+        let sql = "select count(*) as n from pods";
+        while asked(&hub, sql).await.0[0]["n"] != n {
+            assert!(began.elapsed() < Duration::from_secs(20), "in vain: {n} are known");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    known(2).await;
+    double.delete(&Key::new("", "pods", "default", "old"));
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    double.put(up("new", ip, seconds()));
+    known(3).await;
+
+    let join = "select n.seq, p.name from notes n left join pods p on p.ip = n.node and n.ts >= p.valid_from \
+                and (p.valid_to is null or n.ts < p.valid_to) where n.node = '10.244.0.7' order by n.seq";
+    let (rows, answer) = asked(&hub, join).await;
+    assert_eq!(
+        rows,
+        [
+            json!({"seq": now - 200, "name": null}),
+            json!({"seq": now - 50, "name": "old"}),
+            json!({"seq": now + 1_000, "name": "new"}),
+        ]
+    );
+    // Those who capture were asked; the Hub is none of them.
+    let nodes: Vec<_> = answer.accounting.nodes.iter().map(|it| it.node.as_str()).collect();
+    assert_eq!((nodes, answer.accounting.complete), (vec![ip, "n2"], true));
+    let workers = hub.registry.workers().workers;
+    assert_eq!(workers.len(), 2);
+
+    // The other way round, with an aggregate, and with the Hub's table alone.
+    let sql = "select p.name, count(n.seq) as n from pods p left join notes n on p.ip = n.node and \
+               n.ts >= p.valid_from and (p.valid_to is null or n.ts < p.valid_to) group by 1 order by 1";
+    let expected = [("new", 1), ("old", 1), ("other", 0)];
+    let expected = expected.map(|(name, n)| json!({"name": name, "n": n}));
+    assert_eq!(asked(&hub, sql).await.0, expected);
+    let sql = "select name from pods where valid_to is null order by name limit 1";
+    let (rows, answer) = asked(&hub, sql).await;
+    assert_eq!(rows, [json!({"name": "new"})]);
+    assert!(answer.accounting.nodes.is_empty() && answer.accounting.complete);
+    let sql = "select table_name from tables where table_name in ('pods', 'services', 'nodes', 'events', 'notes')";
+    assert_eq!(asked(&hub, sql).await.0.len(), 5);
+    // `node` is there, so that rows of Workers can be of a node of the cluster.
+    let sql = "select distinct p.node, e.reason from pods p left join events e on e.uid = p.uid";
+    assert_eq!(asked(&hub, sql).await.0, [json!({"node": "n1", "reason": null})]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clusters_tables_need_no_worker_and_are_not_there_without_a_cluster() {
+    let (double, config) = watched().await;
+    double.put(pod("a", "10.244.0.1"));
+    let hub = Hub::start(&config, []).await;
+    let began = Instant::now();
+    let sql = "select name, labels from pods";
+    while asked(&hub, sql).await.0.is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(asked(&hub, sql).await.0, [json!({"name": "a", "labels": "{}"})]);
+    let tables = hub.get(route::TABLES).await.json::<Tables>().tables;
+    let names: Vec<_> = tables.iter().map(|it| it.name.as_ref()).collect();
+    assert_eq!(names, ["pods", "services", "nodes", "events"]);
+    assert!(hub.get(route::METRICS).await.text().contains("kubeshark_cluster_forgotten 0"));
+    for sql in ["select * from notes", "select 1", "select * from podds"] {
+        let reply = hub.post(json!({ "sql": sql })).await;
+        assert_eq!(reply.status, http::StatusCode::SERVICE_UNAVAILABLE, "{sql}: {}", reply.text());
+    }
+
+    let hub = Hub::with([Fake::new("n1")]).await;
+    let reply = hub.post(json!({"sql": "select * from pods"})).await;
+    assert_eq!(reply.status, http::StatusCode::BAD_REQUEST, "{}", reply.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_gone_does_not_make_the_clusters_tables_incomplete() {
+    let (double, config) = watched().await;
+    double.put(pod("a", "10.244.0.1"));
+    let hub = Hub::start(&config, [Fake::new("n1").rows([row(1)]), Fake::new("n2")]).await;
+    hub.clients[1].end("a test");
+    hub.until(|it| it.workers.iter().any(|it| it.status == api::WorkerStatus::Gone)).await;
+    let (_, answer) = asked(&hub, "select count(*) from notes").await;
+    assert!(!answer.accounting.complete);
+    let (_, answer) = asked(&hub, "select count(*) from pods").await;
+    assert!(answer.accounting.complete && answer.accounting.nodes.is_empty());
 }
