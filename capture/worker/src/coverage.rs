@@ -175,3 +175,100 @@ const MOST_PROCESSES: usize = 16_384;
 const PATIENCE: i64 = 10 * 1_000_000_000;
 /// Two reckonings of a process's beginning differ by less; two processes of one number by more.
 const SAME: u64 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running(pid: u32, library: Option<&'static str>, is_read: bool) -> Arc<Running> {
+        let library = library.map(|kind| dissect::Library { kind, ..dissect::Library::default() });
+        Arc::new(Running {
+            pid,
+            started: i64::from(pid),
+            name: format!("p{pid}"),
+            executable: None,
+            pod_uid: None,
+            container_id: None,
+            problem: library.as_ref().filter(|_| !is_read).map(|it| format!("no {}", it.kind)),
+            library: library.map(Arc::new),
+            is_read,
+        })
+    }
+
+    fn ask(told: &mut Told, ts: i64, all: &[Arc<Running>], shaken: &[u32]) -> Vec<String> {
+        let rows = told.due(Now {
+            ts,
+            running: all.to_vec(),
+            ended: Ended::default(),
+            shaken: shaken.iter().copied().collect(),
+            kernel: None,
+            names: &|_| Who::default(),
+        });
+        let show = |it: Process| {
+            let over = if it.until.is_some() { " over" } else { "" };
+            let reason = it.reason.map(|it| format!(": {it}")).unwrap_or_default();
+            format!("{} {} since {}{over}{reason}", it.name, it.coverage.word(), it.since)
+        };
+        let mut rows: Vec<_> = rows.into_iter().map(show).collect();
+        rows.sort();
+        rows
+    }
+
+    #[test]
+    fn a_row_comes_when_something_is_new_and_when_it_has_long_been_so() {
+        let mut told = Told::default();
+        let [read, unread, plain] = [
+            running(1, Some("openssl"), true),
+            running(2, Some("rustls"), false),
+            running(3, None, false),
+        ];
+        let all = [read, unread, plain];
+        let first = ["p1 plaintext since 0", "p2 opaque since 0: no rustls"];
+        assert_eq!(ask(&mut told, 0, &all, &[]), first);
+        assert!(ask(&mut told, 1, &all, &[]).is_empty(), "nothing is new");
+        let seen = ["p2 handshake since 2: no rustls", &format!("p3 handshake since 2: {UNKNOWN}")];
+        assert_eq!(ask(&mut told, 2, &all, &[1, 2, 3]), seen);
+        assert!(ask(&mut told, 3, &all, &[2]).is_empty());
+        assert_eq!(ask(&mut told, AGAIN + 1, &all, &[]), [first[0]]);
+        assert_eq!(ask(&mut told, AGAIN + 2, &all, &[]), seen);
+        let over = [
+            "p1 plaintext since 0 over",
+            "p3 handshake since 2 over: no TLS library that is known was found in it",
+        ];
+        assert_eq!(ask(&mut told, AGAIN + 3, &all[1..2], &[]), over);
+        assert!(ask(&mut told, AGAIN + 4, &all[1..2], &[]).is_empty());
+    }
+
+    #[test]
+    fn many_processes_take_their_turn_and_those_without_tls_have_no_row() {
+        let mut told = Told::default();
+        let n = 3 * MOST_ROWS as u32;
+        let all: Vec<_> = (0..n).map(|pid| running(pid, Some("go"), true)).collect();
+        let counts: Vec<_> = (0..4).map(|ts| ask(&mut told, ts, &all, &[]).len()).collect();
+        assert_eq!(counts, [MOST_ROWS, MOST_ROWS, MOST_ROWS, 0]);
+        let plain: Vec<_> = (n..2 * n).map(|pid| running(pid, None, false)).collect();
+        let counts: Vec<_> = (4..8).map(|ts| ask(&mut told, ts, &plain, &[]).len()).collect();
+        assert_eq!(counts, [MOST_ROWS, MOST_ROWS, MOST_ROWS, 0], "those before have ended");
+        assert!(told.processes.is_empty() && told.shaken.is_empty());
+    }
+
+    #[test]
+    fn where_the_kernel_does_not_let_plaintext_be_read_it_is_the_reason() {
+        let mut told = Told::default();
+        let rows = told.due(Now {
+            ts: 0,
+            running: vec![running(1, Some("openssl"), true)],
+            ended: Ended { processes: vec![running(2, Some("go"), true)], more: 7 },
+            shaken: BTreeSet::from([1]),
+            kernel: Some("no uprobes"),
+            names: &|_| Who::default(),
+        });
+        let said: Vec<_> = rows.iter().map(|it| (it.pid, it.coverage, it.until)).collect();
+        assert_eq!(said, [(2, Coverage::Opaque, Some(0)), (1, Coverage::Handshake, None)]);
+        assert!(
+            rows.iter().all(|it| it.reason.as_ref().is_some_and(|it| it.contains("no uprobes")))
+        );
+        let loss = unlisted(&Ended { processes: Vec::new(), more: 7 }, 0, 1).unwrap();
+        assert_eq!((loss.stage, loss.count), ("tracer", 7));
+    }
+}
