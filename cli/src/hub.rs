@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use api::{
-    Accounting, ApiError, DissectionRequest, Dissections, QueryRequest, Tables, header, media,
-    route,
+    Accounting, ApiError, DissectionRequest, Dissections, JsonAnswer, QueryRequest, Tables,
+    Workers, header, media, route,
 };
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
@@ -93,6 +93,37 @@ impl Hub {
     /// Whether one was named, or the one on this machine is meant.
     pub(crate) fn is_named(&self) -> bool {
         self.named().is_some()
+    }
+
+    /// The Hub at an address.
+    pub(crate) fn at(url: String, token: Option<String>) -> Self {
+        Self { url: Some(url), token }
+    }
+
+    /// A short answer, whole as far as the Hub has one.
+    pub(crate) fn answer(&self, sql: &str) -> Result<JsonAnswer> {
+        let address = self.address(route::QUERY)?;
+        let post = self.authorized(agent().post(&address).header("accept", media::JSON));
+        let response = post.send_json(QueryRequest::sql(sql));
+        let response = response.map_err(|why| self.unreachable(&why))?;
+        let mut response = self.accepted(response, Some(sql))?;
+        let answer = response.body_mut().with_config().limit(TABLES_BYTES).read_json();
+        let answer: JsonAnswer =
+            answer.with_context(|| format!("{} answered something else", self.url()))?;
+        match answer.error {
+            Some(why) => bail!("{}", sentence(&why, Some(sql))),
+            None => Ok(answer),
+        }
+    }
+
+    /// Every Worker that it knows.
+    pub(crate) fn workers(&self) -> Result<Workers> {
+        let address = self.address(route::WORKERS)?;
+        let response = self.authorized(agent().get(&address)).call();
+        let response = response.map_err(|why| self.unreachable(&why))?;
+        let mut response = self.accepted(response, None)?;
+        let workers = response.body_mut().with_config().limit(TABLES_BYTES).read_json();
+        workers.with_context(|| format!("{} answered something else", self.url()))
     }
 
     fn named(&self) -> Option<&str> {

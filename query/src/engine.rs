@@ -550,7 +550,9 @@ impl Run {
             };
             let partitions = options.partitions;
             let state = fleet::state(&members, own, &track, &id, partitions, runtime, analyze);
-            let state = state.map_err(Error::planning)?;
+            let mut state = state.map_err(Error::planning)?;
+            let began = self.state.execution_props().query_execution_start_time;
+            state.execution_props_mut().query_execution_start_time = began;
             let plan = state.create_physical_plan(&self.plan).await.map_err(Error::planning)?;
             if scans_here(&plan).map_err(Error::planning)? {
                 return Err(Error::Failed("the plan of this query does not spread".to_owned()));

@@ -160,6 +160,8 @@ pub(crate) fn bare() -> &'static SessionState {
 pub(crate) fn knowing(tables: &Tables, store: Option<&Store>, partitions: usize) -> SessionState {
     let mut state = bare().clone();
     *state.config_mut() = config(partitions);
+    // `now()` is a moment that is decided here, whoever reads it, and however often.
+    state.mark_start_execution();
     if store.is_some() {
         // Nothing is exchanged, so that the smaller side of a join may be collected.
         let defaults = ConfigOptions::default().optimizer;

@@ -365,7 +365,7 @@ mod tests {
             let owns = |node: &mut Node, local, remote, process| {
                 let (local, remote) = (address(local), address(remote));
                 let (ts, side) = (node.ts, None);
-                node.dissection.owner(&crate::Owner { ts, local, remote, side, process });
+                node.dissection.owner(&crate::Owner { ts, local, remote, side, pid: 7, process });
             };
             if before {
                 owns(&mut node, POD, SERVICE, "cart");

@@ -18,9 +18,10 @@ use crate::loss::Loss;
 use crate::names::Gate;
 use crate::packet::{Carried, Datagram, Ends, Packet, Tcp, decode, transport};
 use crate::packet_row::Packets;
-use crate::plaintext::{self, Early, Owner, Owners, Piece, Plaintext, Word};
+use crate::plaintext::{self, Early, Owner, Owners, Piece, Plaintext, Shaken, Word};
+use crate::process_row::Process;
 use crate::protocol::{Secrets, Transport};
-use crate::tables::{CONNECTIONS, LOSSES, PACKETS, TS, Tables, tables};
+use crate::tables::{CONNECTIONS, LOSSES, PACKETS, PROCESSES, TS, Tables, tables};
 use schema::FlowId;
 
 /// What a dissection needs to know.
@@ -85,7 +86,7 @@ impl Keep {
             LOSSES => return true,
             PACKETS if !self.packets => return false,
             CONNECTIONS if !self.connections => return false,
-            PACKETS | CONNECTIONS => {}
+            PACKETS | CONNECTIONS | PROCESSES => {}
             _ if !self.protocols => return false,
             _ => {}
         }
@@ -153,6 +154,7 @@ pub struct Dissection {
     expected: Expected,
     owners: Owners,
     early: Early,
+    shaken: Shaken,
     /// The name that the packet at hand was given when it was captured, while packets are read again.
     named: Option<FlowId>,
     /// It is read again.
@@ -189,6 +191,7 @@ impl Dissection {
             expected: Expected::default(),
             owners: Owners::default(),
             early: Early::default(),
+            shaken: Shaken::default(),
             named: None,
             again: false,
             gate: Gate::default(),
@@ -310,9 +313,19 @@ impl Dissection {
         let (key, way) = self.between(it.local, it.remote);
         let alive = self.flows.find(&key).and_then(|it| self.flows.get(it));
         match alive.filter(|it| !it.is_closing()) {
-            Some(flow) => flow.own(way, it.process, plaintext::client(way, it.side)),
+            Some(flow) => {
+                flow.own(way, it.process, plaintext::client(way, it.side));
+                flow.number(way, it.pid);
+                self.shaken.note(flow.shaken());
+            }
             None => self.owners.insert(key, way, it),
         }
+    }
+
+    /// The processes of whose connections a TLS handshake was seen in packets, since this was last asked: those that
+    /// [`owner`](Self::owner) told of.
+    pub fn shaken(&mut self) -> BTreeSet<u32> {
+        self.shaken.take()
     }
 
     /// Notes that the process at `local` has closed its socket.
@@ -411,6 +424,14 @@ impl Dissection {
     pub fn loss(&mut self, loss: &Loss) {
         let node = std::sync::Arc::clone(&self.tables.node);
         self.tables.losses.push(loss.row(&node));
+    }
+
+    /// Enters how a process stands.
+    pub fn process(&mut self, process: &Process) {
+        if self.config.keep.fills(PROCESSES) {
+            let node = std::sync::Arc::clone(&self.tables.node);
+            self.tables.processes.push(process.row(&node));
+        }
     }
 
     /// How many rows wait to be taken.
@@ -553,6 +574,7 @@ impl Dissection {
             tally: &mut self.tally,
             expected: &mut self.expected,
             secrets: &self.config.secrets,
+            shaken: &mut self.shaken,
         };
         let Some(flow) = self.flows.get(place) else { return };
         let (list, held): (List, usize) = (flow.list, flow.held);
@@ -580,6 +602,7 @@ impl Dissection {
             tally: &mut self.tally,
             expected: &mut self.expected,
             secrets: &self.config.secrets,
+            shaken: &mut self.shaken,
         };
         flow.finish(&mut shared, state);
     }

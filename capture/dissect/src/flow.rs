@@ -11,7 +11,7 @@ use crate::exchange::{Learned, Side};
 use crate::expected::{Announcement, Expected};
 use crate::limits::Limits;
 use crate::packet::{Datagram, Ends, Ip, Tcp};
-use crate::plaintext::{FIRST_SEQ, Fits, Owned, Plain, Plaintext, client, sender};
+use crate::plaintext::{FIRST_SEQ, Fits, Owned, Plain, Plaintext, Shaken, client, sender};
 use crate::protocol::{Decryption, PROTOCOLS, Said, Secrets, Transport};
 use crate::session::{Arrival, Context};
 use crate::speech::Speech;
@@ -89,6 +89,8 @@ pub(crate) struct Flow {
     plain: Option<Box<(Plain, Facts)>>,
     /// Its processes, by the direction in which they send.
     processes: [Option<Box<str>>; 2],
+    /// The same of their numbers.
+    pids: [Option<u32>; 2],
     /// Since when it is over, and how.
     closing: Option<(i64, State)>,
     pub(crate) held: usize,
@@ -104,6 +106,8 @@ struct About {
     server_name: Option<Box<str>>,
     alpn: Option<Box<str>>,
     encrypted: bool,
+    /// A TLS handshake was seen in its packets.
+    shaken: bool,
     /// What is spoken within TLS.
     within: Option<&'static str>,
     parent: Option<FlowId>,
@@ -116,6 +120,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) tally: &'a mut Tally,
     pub(crate) expected: &'a mut Expected,
     pub(crate) secrets: &'a Secrets,
+    pub(crate) shaken: &'a mut Shaken,
     /// Whether protocols are read, or only connections.
     pub(crate) protocols: bool,
     pub(crate) connections: bool,
@@ -171,6 +176,7 @@ impl Flow {
             decryption: None,
             plain: None,
             processes: [None, None],
+            pids: [None; 2],
             closing: None,
             held: 0,
             list: List::of(transport),
@@ -230,6 +236,18 @@ impl Flow {
         }
     }
 
+    /// The number of the process that sends in direction `way`.
+    pub(crate) fn number(&mut self, way: usize, pid: u32) {
+        if let Some(known) = self.pids.get_mut(way) {
+            *known = Some(pid);
+        }
+    }
+
+    /// The processes that shook hands in its packets.
+    pub(crate) fn shaken(&self) -> impl Iterator<Item = u32> {
+        self.pids.iter().flatten().copied().filter(|_| self.about.shaken)
+    }
+
     /// The process that sends in direction `way`, and which side it is.
     pub(crate) fn own(&mut self, way: usize, process: &str, client: Option<usize>) {
         if let Some(client) = client.filter(|_| !self.known_client) {
@@ -249,6 +267,7 @@ impl Flow {
 
     /// What was told of it before its first packet.
     pub(crate) fn owned(&mut self, it: Owned) {
+        self.pids = it.pids;
         for (way, name) in it.names.iter().enumerate() {
             if let Some(name) = name {
                 self.own(way, name, it.client);
@@ -269,8 +288,12 @@ impl Flow {
     /// Whose it is, for a conversation that takes its place, of which the low end may be the high one here.
     pub(crate) fn owners(&self, ts: i64, turned: bool) -> Owned {
         let [low, high] = self.processes.clone();
+        let mut pids = self.pids;
         let names = if turned { [high, low] } else { [low, high] };
-        Owned { ts, names, client: None }
+        if turned {
+            pids.reverse();
+        }
+        Owned { ts, names, pids, client: None }
     }
 
     /// Whether something of it was read in processes.
@@ -796,6 +819,10 @@ impl Flow {
         }
         for it in self.about.learned.drain(..) {
             self.about.encrypted |= it.encrypted;
+            if it.encrypted && self.packets > 0 {
+                self.about.shaken = true;
+                shared.shaken.note(self.pids.iter().flatten().copied());
+            }
             if let Some(name) = it.server_name {
                 self.about.server_name = Some(name.into());
             }

@@ -1,6 +1,6 @@
 //! The second door into the corridor: what processes gave to their TLS libraries, and got from them. What packets
 //! say within TLS, where its secrets are known, comes in by it, too.
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use hashbrown::HashMap;
@@ -50,7 +50,9 @@ pub struct Owner<'a> {
     pub remote: SocketAddr,
     /// Which side the process is, if that is known.
     pub side: Option<Side>,
-    /// The process's name.
+    /// The process.
+    pub pid: u32,
+    /// Its name.
     pub process: &'a str,
 }
 
@@ -274,6 +276,8 @@ pub(crate) struct Owned {
     pub(crate) ts: i64,
     /// By the direction in which they send.
     pub(crate) names: [Option<Box<str>>; 2],
+    /// The same of their numbers.
+    pub(crate) pids: [Option<u32>; 2],
     /// The direction in which the client sends.
     pub(crate) client: Option<usize>,
 }
@@ -286,11 +290,14 @@ impl Owners {
                 self.by_key.clear();
             }
         }
-        let owned = || Owned { ts: it.ts, names: [None, None], client: None };
+        let owned = || Owned { ts: it.ts, names: [None, None], pids: [None; 2], client: None };
         let owned = self.by_key.entry(key).or_insert_with(owned);
         owned.ts = it.ts;
         if let Some(name) = owned.names.get_mut(way) {
             *name = Some(it.process.into());
+        }
+        if let Some(pid) = owned.pids.get_mut(way) {
+            *pid = Some(it.pid);
         }
         owned.client = client(way, it.side).or(owned.client);
     }
@@ -307,6 +314,26 @@ impl Owners {
             return None;
         }
         self.by_key.remove(key).filter(|it| ts.saturating_sub(it.ts) < LIFETIME)
+    }
+}
+
+/// Processes of whose connections a TLS handshake was seen in packets, since they were last taken.
+#[derive(Default)]
+pub(crate) struct Shaken {
+    pids: BTreeSet<u32>,
+}
+
+impl Shaken {
+    pub(crate) fn note(&mut self, pids: impl Iterator<Item = u32>) {
+        for pid in pids {
+            if self.pids.len() < MOST {
+                self.pids.insert(pid);
+            }
+        }
+    }
+
+    pub(crate) fn take(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.pids)
     }
 }
 

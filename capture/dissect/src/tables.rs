@@ -16,6 +16,7 @@ use crate::exchange::Summary;
 use crate::loss::LossesColumns;
 use crate::names::Names;
 use crate::packet_row::PacketsColumns;
+use crate::process_row::ProcessesColumns;
 use crate::protocol::PROTOCOLS;
 
 /// Every table, protocols first, in the order of [`PROTOCOLS`].
@@ -35,7 +36,12 @@ static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
         table.fields = Cow::Owned([envelope.as_ref(), table.fields.as_ref()].concat());
         tables.push(table);
     }
-    tables.extend([ConnectionsColumns::TABLE, PacketsColumns::TABLE, LossesColumns::TABLE]);
+    tables.extend([
+        ConnectionsColumns::TABLE,
+        PacketsColumns::TABLE,
+        ProcessesColumns::TABLE,
+        LossesColumns::TABLE,
+    ]);
     tables
 });
 
@@ -150,6 +156,7 @@ pub(crate) struct Tables {
     protocols: Vec<Slot>,
     pub(crate) connections: Plain<ConnectionsColumns>,
     pub(crate) packets: Plain<PacketsColumns>,
+    pub(crate) processes: Plain<ProcessesColumns>,
     pub(crate) losses: Plain<LossesColumns>,
     /// Rows of protocols.
     n_rows: usize,
@@ -209,6 +216,8 @@ impl Tables {
         connections.keep_only(&|column| keep.fills_column(CONNECTIONS, column));
         let mut packets = Plain::<PacketsColumns>::default();
         packets.keep_only(&|column| keep.fills_column(PACKETS, column));
+        let mut processes = Plain::<ProcessesColumns>::default();
+        processes.keep_only(&|column| keep.fills_column(PROCESSES, column));
         let schemas = tables().iter().map(|table| match keep.fills(&table.name) {
             true => keep.table(table).arrow(),
             false => Arc::new(Schema::empty()),
@@ -217,6 +226,7 @@ impl Tables {
             protocols,
             connections,
             packets,
+            processes,
             losses: Plain::default(),
             n_rows: 0,
             weighed: Cell::default(),
@@ -274,7 +284,8 @@ impl Tables {
     }
 
     pub(crate) fn rows(&self) -> usize {
-        self.n_rows + self.connections.len + self.packets.len + self.losses.len
+        let plain = self.connections.len + self.packets.len + self.processes.len + self.losses.len;
+        self.n_rows + plain
     }
 
     /// About how many bytes the rows take. Asked for every packet, so it is summed up, over some
@@ -290,14 +301,15 @@ impl Tables {
     }
 
     fn each(&self) -> impl Iterator<Item = &dyn AnyRows> {
-        let plain: [&dyn AnyRows; 3] = [&self.connections, &self.packets, &self.losses];
+        let plain: [&dyn AnyRows; 4] =
+            [&self.connections, &self.packets, &self.processes, &self.losses];
         self.protocols.iter().filter_map(|it| it.rows.as_deref()).chain(plain)
     }
 
     /// Takes the rows so far, a batch for each table that has any.
     pub(crate) fn take(&mut self) -> Vec<(&'static Table, RecordBatch)> {
-        let plain: [&mut dyn AnyRows; 3] =
-            [&mut self.connections, &mut self.packets, &mut self.losses];
+        let plain: [&mut dyn AnyRows; 4] =
+            [&mut self.connections, &mut self.packets, &mut self.processes, &mut self.losses];
         let rows = self.protocols.iter_mut().map(|it| it.rows.as_deref_mut());
         let rows = rows.chain(plain.map(Some));
         let mut batches = Vec::new();
@@ -383,6 +395,7 @@ impl Also<'_> {
 
 pub(crate) const CONNECTIONS: &str = "connections";
 pub(crate) const PACKETS: &str = "packets";
+pub(crate) const PROCESSES: &str = "processes";
 pub(crate) const LOSSES: &str = "losses";
 /// The column that every table is sorted by.
 pub(crate) const TS: &str = "ts";

@@ -286,7 +286,7 @@ fn packets_in_the_clear_get_their_processes() {
     let mut dissection = dissection();
     for (local, remote, side, process) in owners {
         let ts = frames[0].ts;
-        dissection.owner(&Owner { ts, local, remote, side: Some(side), process });
+        dissection.owner(&Owner { ts, local, remote, side: Some(side), pid: 7, process });
     }
     packets(&mut dissection, &frames);
     let (named, _) = rows(dissection, "http");

@@ -2,10 +2,13 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use crate::{Capabilities, Counters, Error, Event, Hook, Library, Options, Purpose};
+use crate::{
+    Capabilities, Counters, Ended, Error, Event, Hook, Library, Options, Purpose, Running,
+};
 
 /// Reads what processes say; nobody has one here.
 #[derive(Debug)]
@@ -54,6 +57,18 @@ impl Tracer {
     /// What is read, and what is not.
     #[must_use]
     pub fn libraries(&self) -> Vec<Library> {
+        match self.0 {}
+    }
+
+    /// The processes that are targeted.
+    #[must_use]
+    pub fn running(&self) -> Vec<Arc<Running>> {
+        match self.0 {}
+    }
+
+    /// Those that have ended.
+    #[must_use]
+    pub fn ended(&self) -> Ended {
         match self.0 {}
     }
 }

@@ -1,5 +1,5 @@
 //! What the kernel tells.
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 /// One thing that happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,10 +136,42 @@ pub struct Counters {
 pub struct Library {
     /// Its path, in its processes' file system.
     pub path: String,
-    /// `openssl` (and its kin), `gnutls` or `go`.
+    /// `openssl` (and its kin), `gnutls` or `go`, or one that is not read.
     pub kind: &'static str,
     /// The targeted processes that have it loaded.
     pub processes: Vec<u32>,
     /// Why it is not read, if it is not.
     pub problem: Option<String>,
+}
+
+/// A targeted process, and what it has to speak TLS with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// The process.
+    pub pid: u32,
+    /// When it began, in nanoseconds since 1970.
+    pub started: i64,
+    /// Its first thread's name (15 bytes at most).
+    pub name: String,
+    /// The program it runs, in its own file system.
+    pub executable: Option<String>,
+    /// The pod that its cgroup belongs to.
+    pub pod_uid: Option<String>,
+    /// The container that its cgroup belongs to.
+    pub container_id: Option<String>,
+    /// Its TLS library: of several, one that is read.
+    pub library: Option<Arc<dissect::Library>>,
+    /// Whether that one is read.
+    pub is_read: bool,
+    /// Why it is not, or another one of the same process is not.
+    pub problem: Option<String>,
+}
+
+/// Processes with a TLS library that have ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// As they last were.
+    pub processes: Vec<Arc<Running>>,
+    /// How many more there were, too many to be listed.
+    pub more: u64,
 }

@@ -29,6 +29,7 @@ impl Event<'_> {
                         local: it.ends.local,
                         remote: it.ends.remote,
                         side: it.role.map(side),
+                        pid: process.pid,
                         process: process.comm,
                     });
                 }

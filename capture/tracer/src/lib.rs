@@ -30,7 +30,9 @@ mod linux;
 pub use capabilities::{Capabilities, Hook, Purpose};
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub use elsewhere::{Targets, Tracer, cgroup_id, cgroup_root, cgroups_below, pod_cgroups};
-pub use event::{Counters, Ends, Event, Library, Plaintext, Process, Role, Socket, What};
+pub use event::{
+    Counters, Ended, Ends, Event, Library, Plaintext, Process, Role, Running, Socket, What,
+};
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use linux::{Targets, Tracer, cgroup_id, cgroup_root, cgroups_below, pod_cgroups};
 

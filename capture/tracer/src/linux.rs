@@ -1,5 +1,6 @@
 //! Tracing on Linux.
 mod abi;
+mod about;
 mod elf;
 mod find;
 #[cfg(target_arch = "x86_64")]
@@ -26,7 +27,8 @@ use self::{
     watch::{Ask, Told, Watch},
 };
 use crate::{
-    Capabilities, Counters, Error, Event, Hook, Library, Options, Plaintext, Purpose, Socket, What,
+    Capabilities, Counters, Ended, Error, Event, Hook, Library, Options, Plaintext, Purpose,
+    Running, Socket, What,
 };
 
 pub use find::{cgroup_id, cgroup_root, cgroups_below, pod_cgroups};
@@ -147,6 +149,18 @@ impl Tracer {
     #[must_use]
     pub fn libraries(&self) -> Vec<Library> {
         self.told.libraries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The processes that are targeted, as of the last scan, whether they have a TLS library or not.
+    #[must_use]
+    pub fn running(&self) -> Vec<Arc<Running>> {
+        self.told.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The processes with a TLS library that have ended since this was last asked.
+    #[must_use]
+    pub fn ended(&self) -> Ended {
+        std::mem::take(&mut self.told.ended.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

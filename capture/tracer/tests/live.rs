@@ -587,3 +587,113 @@ fn go_is_read_with_its_symbols_and_without() {
         assert_eq!((counters.lost, counters.unplaced, counters.faults), (0, 0, 0), "{counters:?}");
     }
 }
+
+/// What the tracer says of a process; it looks once in a while.
+fn wait_for(tracer: &mut Tracer, name: &str) -> std::sync::Arc<tracer::Running> {
+    let late = Instant::now() + Duration::from_secs(20);
+    loop {
+        tracer.read(Duration::from_millis(20), &mut |_| ());
+        let running = tracer.running();
+        if let Some(it) = running.iter().find(|it| it.name == name && it.library.is_some()) {
+            return std::sync::Arc::clone(it);
+        }
+        assert!(Instant::now() < late, "{name}: {running:#?}");
+    }
+}
+
+#[test]
+fn a_processs_library_is_told_with_its_version_and_so_is_that_it_ended() {
+    let Some(_turn) = turn() else { return };
+    let cgroup = Cgroup::new();
+    let port = cgroup.python("127.0.0.1", "threads");
+    let mut tracer = Tracer::start(&options()).unwrap();
+    tracer.targets().set(&[cgroup.id()]).unwrap();
+    let server = wait_for(&mut tracer, "python3");
+    let library = server.library.clone().unwrap();
+    assert!(server.is_read && library.kind == "openssl" && !library.is_static, "{server:#?}");
+    let said = Command::new("openssl").arg("version").output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(library.version.as_deref(), said.split(' ').nth(1), "{said}");
+    assert!(library.build_id.as_ref().is_some_and(|it| it.len() == 40), "{library:#?}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let age = now.as_nanos() as i64 - server.started;
+    assert!((0..60_000_000_000).contains(&age), "{age}");
+    // One that ends before anybody looks is told all the same.
+    let mut curl = cgroup.command("curl");
+    let url = format!("https://127.0.0.1:{port}/item/1");
+    let curl = curl.args(["-skf", "--http1.1", &url]).stdout(Stdio::null()).spawn().unwrap();
+    Talks::default().read(&mut tracer, vec![curl]);
+    let late = Instant::now() + Duration::from_secs(20);
+    let mut ended = Vec::new();
+    while ended.is_empty() {
+        tracer.read(Duration::from_millis(20), &mut |_| ());
+        ended = tracer.ended().processes;
+        assert!(Instant::now() < late, "nobody has ended");
+    }
+    assert!(ended.iter().any(|it| it.name == "curl" && it.is_read), "{ended:#?}");
+}
+
+/// rustls has no functions that could be read: that it is there, and which one, is told.
+#[test]
+fn a_library_that_cant_be_read_is_told_with_the_reason() {
+    let Some(_turn) = turn() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let cgroup = Cgroup::new();
+    // Programs as they are built on a machine without the libraries: what is told is told of the file alone.
+    let sleep = std::fs::read("/bin/sleep").unwrap();
+    for (name, text, kind, version, problem) in [
+        (
+            "ferris",
+            "/rustls-0.23.46/src/lib.rs",
+            "rustls",
+            Some("0.23.46"),
+            "rustls has no functions",
+        ),
+        (
+            "old",
+            "crypto: ssl/ssl_lib.c OpenSSL 1.1.1w  11 Sep",
+            "openssl",
+            Some("1.1.1w"),
+            "it is stripped",
+        ),
+        ("boring", "external/boringssl/src/ssl/ssl_lib.cc", "boringssl", None, "it is stripped"),
+    ] {
+        let program = folder.path().join(name);
+        std::fs::write(&program, with_text(&sleep, text)).unwrap();
+        let executable =
+            <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
+        std::fs::set_permissions(&program, executable).unwrap();
+        let path = program.display().to_string();
+        cgroup.keep(cgroup.command(&path).arg("600").spawn().unwrap());
+        cgroup.wait_for_life();
+        let mut tracer = Tracer::start(&options()).unwrap();
+        tracer.targets().set(&[cgroup.id()]).unwrap();
+        let it = wait_for(&mut tracer, name);
+        let library = it.library.clone().unwrap();
+        assert!(!it.is_read && library.is_static && library.is_stripped, "{it:#?}");
+        assert_eq!((library.kind, library.version.as_deref()), (kind, version));
+        assert!(it.problem.as_ref().is_some_and(|it| it.contains(problem)), "{it:#?}");
+        assert_eq!((it.executable.as_deref(), &library.path), (Some(&*path), &path));
+    }
+}
+
+/// A program with another text among those that it has.
+fn with_text(program: &[u8], text: &str) -> Vec<u8> {
+    let word = |at: usize, n: usize| {
+        let bytes = program[at..at + n].iter().rev();
+        bytes.fold(0_usize, |sum, it| (sum << 8) | usize::from(*it))
+    };
+    let section = |number: usize| word(40, 8) + 64 * number;
+    let names = word(section(word(62, 2)) + 24, 8);
+    let rodata = (0..word(60, 2))
+        .map(section)
+        .find(|it| program[names + word(*it, 4)..].starts_with(b".rodata\0"));
+    let (offset, length) = rodata.map(|it| (word(it + 24, 8), word(it + 32, 8))).unwrap();
+    // In place of what it says when asked for help.
+    let texts = program[offset..offset + length].windows(text.len());
+    let is_text = |it: &[u8]| it.iter().all(|it| (b' '..=b'~').contains(it) || *it == b'\n');
+    let at = offset + texts.into_iter().position(is_text).unwrap();
+    let mut changed = program.to_vec();
+    changed[at..at + text.len()].copy_from_slice(text.as_bytes());
+    changed
+}

@@ -13,6 +13,7 @@
 //! same process.
 
 mod config;
+mod coverage;
 mod demand;
 mod error;
 mod mode;

@@ -69,6 +69,19 @@ impl Names {
             .collect()
     }
 
+    /// Which pod has this uid.
+    pub(crate) fn of_pod(&self, uid: &str) -> dissect::Who {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(pod) = index.pod(uid) else { return dissect::Who::default() };
+        let shared = |it: &String| Arc::from(it.as_str());
+        dissect::Who {
+            pod: Some(shared(&pod.name)),
+            namespace: Some(shared(&pod.namespace)),
+            workload: pod.workload.as_ref().map(|it| shared(&it.name)),
+            ..dissect::Who::default()
+        }
+    }
+
     /// How it stands; nothing if no Hub told of a cluster.
     pub(crate) fn health(&self) -> Option<NameState> {
         let told = *self.told.read().unwrap_or_else(PoisonError::into_inner);

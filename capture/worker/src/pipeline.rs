@@ -407,8 +407,7 @@ impl Pipeline {
             self.stored_loss(loss);
         }
         if let Some(reader) = &mut self.processes {
-            let losses = reader.each_second(&self.state);
-            losses.iter().for_each(|it| self.dissection.loss(it));
+            reader.each_second(&self.state, &mut self.dissection);
         }
         let skipped = self.tails.skipped();
         let more = skipped - std::mem::replace(&mut self.skipped, skipped);

@@ -11,11 +11,12 @@ use std::{
 };
 
 use api::{TracedLibrary, TracingState};
-use dissect::{Dissection, Loss};
+use dissect::Dissection;
 use tracer::{Counters, Event, Library, Targets, Tracer};
 
 use crate::{
     Error, TracingConfig,
+    coverage::{Now, Told, unlisted},
     names::Names,
     state::{State, now_ns},
 };
@@ -54,10 +55,13 @@ pub(crate) fn start(
         targets: tracer.targets().clone(),
         missing,
     };
+    let kernel = tracer.capabilities().no_plaintext().map(str::to_owned);
+    let names = Arc::clone(names);
     let (stop, stopped) = mpsc::channel();
     let thread = std::thread::Builder::new().name("choose".to_owned());
     let thread = thread.spawn(move || choice.run(&stopped)).map_err(Error::Thread)?;
-    let reader = Reader { tracer, told: Counters::default(), since: now_ns() };
+    let (lost, told) = (Counters::default(), Told::default());
+    let reader = Reader { tracer, lost, since: now_ns(), told, names, kernel };
     Ok(Some((reader, Chooser { stop: Some(stop), thread: Some(thread) })))
 }
 
@@ -65,8 +69,13 @@ pub(crate) fn start(
 pub(crate) struct Reader {
     tracer: Tracer,
     /// What was lost by then has been entered as lost.
-    told: Counters,
+    lost: Counters,
     since: i64,
+    /// What rows say of processes.
+    told: Told,
+    names: Arc<Names>,
+    /// Why nothing that is said can be read on this kernel.
+    kernel: Option<String>,
 }
 
 impl Reader {
@@ -84,8 +93,8 @@ impl Reader {
         })
     }
 
-    /// What was lost since the last time, and how it goes.
-    pub(crate) fn each_second(&mut self, state: &State) -> Vec<Loss> {
+    /// Gives a dissection what was lost since the last time, and how processes stand; says how it goes.
+    pub(crate) fn each_second(&mut self, state: &State, to: &mut Dissection) {
         let counters = self.tracer.counters();
         if let Some(tracing) = &mut state.slow().tracing {
             tracing.calls = counters.calls;
@@ -94,9 +103,20 @@ impl Reader {
             let libraries = self.tracer.libraries();
             tracing.libraries = libraries.into_iter().take(MOST_LIBRARIES).map(library).collect();
         }
-        let before = std::mem::replace(&mut self.told, counters);
+        let before = std::mem::replace(&mut self.lost, counters);
         let (from, until) = (std::mem::replace(&mut self.since, now_ns()), now_ns());
-        counters.losses(&before, from, until)
+        let (running, ended) = (self.tracer.running(), self.tracer.ended());
+        let losses = counters.losses(&before, from, until).into_iter();
+        losses.chain(unlisted(&ended, from, until)).for_each(|it| to.loss(&it));
+        let now = Now {
+            ts: until,
+            running,
+            ended,
+            shaken: to.shaken(),
+            kernel: self.kernel.as_deref(),
+            names: &|uid| self.names.of_pod(uid),
+        };
+        self.told.due(now).iter().for_each(|it| to.process(it));
     }
 }
 

@@ -189,7 +189,7 @@ fn resident_bytes() -> u64 {
 }
 
 /// Tables of something else than exchanges.
-const OTHERS: [&str; 3] = ["connections", "packets", "losses"];
+const OTHERS: [&str; 4] = ["connections", "packets", "processes", "losses"];
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::processes::{Hub, kubeshark, wait_until};
+use crate::processes::{Hub, kubeshark, run, wait_until};
 
 #[test]
 fn what_is_said_within_tls_is_rows_beside_the_encrypted_packets() {
@@ -97,6 +97,69 @@ fn without_packets_plaintext_is_enough() {
             format!("select count(*) as n from http where server_port = {port} and status = 200");
         tapped.hub.ask(&json!({ "sql": sql }))["rows"] == json!([{ "n": 5 }])
     });
+}
+
+/// A Hub that watches a cluster speaks TLS by rustls, and tries again and again.
+#[test]
+fn of_each_process_it_is_told_whether_its_tls_is_read_and_why_not() {
+    let folder = TempDir::new().unwrap();
+    let Some(mut tapped) = Tapped::start(&["-i", "lo"], folder.path()) else { return };
+    tapped.curl("/item/1");
+    let config = folder.path().join("kubeconfig");
+    let cluster = json!({ "server": format!("https://127.0.0.1:{}", tapped.port), "insecure-skip-tls-verify": true });
+    let written = json!({
+        "clusters": [{ "name": "c", "cluster": cluster }], "users": [{ "name": "u", "user": {} }],
+        "contexts": [{ "name": "x", "context": { "cluster": "c", "user": "u" } }], "current-context": "x",
+    });
+    std::fs::write(&config, written.to_string()).unwrap();
+    let mut hub = tapped.cgroup.command(env!("CARGO_BIN_EXE_kubeshark"));
+    hub.args(["hub", "--listen", "127.0.0.1:0", "--cluster"]).env("KUBECONFIG", &config);
+    let hub = hub.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    tapped.cgroup.servers.push(hub);
+    let status = |output: &str| {
+        let hub = ["status", "--hub", &tapped.hub.url, "--output", output];
+        let said = run(kubeshark().args(hub));
+        assert!(said.status.success(), "{said:?}");
+        String::from_utf8(said.stdout).unwrap()
+    };
+    let processes = || {
+        let told: Value = serde_json::from_str(&status("json")).unwrap();
+        told["tls"]["processes"].as_array().unwrap().clone()
+    };
+    let of = |rows: &[Value], name: &str| rows.iter().find(|it| it["name"] == name).cloned();
+    wait_until("both are told of, and a handshake was seen", || {
+        let rows = processes();
+        let rust = of(&rows, "kubeshark").is_some_and(|it| it["coverage"] == "handshake");
+        rust && of(&rows, "python3").is_some()
+    });
+    let rows = processes();
+    let (python, rust) = (of(&rows, "python3").unwrap(), of(&rows, "kubeshark").unwrap());
+    let wanted = |it: &Value, name: &str, value: Value| assert_eq!(it[name], value, "{it:#}");
+    for (name, value) in [
+        ("coverage", json!("plaintext")),
+        ("reason", Value::Null),
+        ("library", json!("openssl")),
+        ("library_static", json!(false)),
+        ("until", Value::Null),
+    ] {
+        wanted(&python, name, value);
+    }
+    wanted(&rust, "library", json!("rustls"));
+    wanted(&rust, "library_static", json!(true));
+    wanted(&rust, "reason", json!("rustls has no functions that could be read from outside"));
+    let text = status("text");
+    assert!(text.starts_with("TLS of processes: 1 plaintext, 1 handshake, 0 opaque\n"), "{text}");
+    assert!(text.contains(": handshake, rustls 0."), "{text}");
+    // What has ended is known to have ended, and stays.
+    wait_until("curl is told of", || {
+        let sql = "select coverage, until is not null as over from processes where name = 'curl'";
+        tapped.hub.ask(&json!({ "sql": sql }))["rows"]
+            == json!([{ "coverage": "plaintext", "over": true }])
+    });
+    let mut server = tapped.cgroup.servers.remove(0);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    wait_until("the server is no longer there", || of(&processes(), "python3").is_none());
 }
 
 /// A hub with a worker that traces a cgroup, and a TLS server in there.

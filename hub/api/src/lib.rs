@@ -27,7 +27,7 @@ pub use query::{
     Stages,
 };
 pub use schema::{Field, Kind, Table};
-pub use sql::{Conversations, RowKey, quote_name, quote_text};
+pub use sql::{Conversations, RowKey, processes_sql, quote_name, quote_text};
 pub use tables::{RefusedTable, Tables};
 pub use tail::{TailRequest, TailStatus};
 

@@ -3,6 +3,28 @@
 use schema::FlowId;
 use serde::{Deserialize, Serialize};
 
+/// The statement that tells how processes stand now: of whom what is said within TLS can be read. Of one pod, if that is
+/// named, by its namespace and its name.
+///
+/// ```
+/// let all = api::processes_sql(None);
+/// assert_eq!(api::processes_sql(Some(("shop", "cart-1"))), all.replace(
+///     "until IS NULL", "until IS NULL AND namespace = 'shop' AND pod = 'cart-1'"
+/// ));
+/// ```
+#[must_use]
+pub fn processes_sql(pod: Option<(&str, &str)>) -> String {
+    let of = pod.map(|(namespace, name)| {
+        format!(" AND namespace = {} AND pod = {}", quote_text(namespace), quote_text(name))
+    });
+    let of = of.unwrap_or_default();
+    // Who runs has said so within ten minutes.
+    format!(
+        "SELECT * FROM (SELECT DISTINCT ON (node, pid) * FROM processes WHERE ts > now() - INTERVAL '15 minutes' \
+         ORDER BY node, pid, ts DESC) WHERE until IS NULL{of} ORDER BY namespace, pod, node, name, pid LIMIT 10000"
+    )
+}
+
 /// What makes a row the one it is, over all nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -1,6 +1,6 @@
 //! Facts, found by address, port and time.
 
-use crate::{Fact, Held, Key, Of, Update};
+use crate::{Fact, Held, Key, Of, Pod, Update};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
@@ -120,6 +120,15 @@ impl Index {
     /// Every fact it holds, in no order.
     pub fn facts(&self) -> impl Iterator<Item = &Fact> {
         self.entries.values().map(|it| &it.fact)
+    }
+
+    /// The pod with this uid.
+    #[must_use]
+    pub fn pod(&self, uid: &str) -> Option<&Pod> {
+        match &self.entries.get(&Key::Pod(uid.into()))?.fact.of {
+            Of::Pod(pod) => Some(pod),
+            _ => None,
+        }
     }
 
     /// Takes what a Hub tells.

@@ -42,6 +42,8 @@ const QUERIES: &[&str] = &[
     "select date_trunc('second', ts) s, count(*) from traffic group by 1",
     "with slow as (select * from http where duration > 100000000) select a.node, count(*) from slow a join slow b on a.flow_id = b.flow_id and a.seq < b.seq group by 1",
     "select count(*) from traffic t join tables on t.table_name = tables.table_name",
+    "select count(*) from http where ts > now() - interval '5000 days'",
+    "select count(*) from (select distinct on (node, status) * from http where ts < now() order by node, status, ts desc) where seq >= 0",
     "select 1 + 1",
     "select count(*) from traffic where http.status >= 500",
     // the first rows, whole: their keys are fetched first

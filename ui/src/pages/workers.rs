@@ -1,15 +1,18 @@
 //! Where the rows come from.
 
-use api::{ClusterState, Dissection, InputKind, TracingState, WorkerState, WorkerStatus};
+use api::{
+    ClusterState, Dissection, InputKind, QueryRequest, TracingState, WorkerState, WorkerStatus,
+    processes_sql,
+};
 use dioxus::prelude::*;
 
 use crate::{
-    browser,
-    client::Failure,
+    browser::{self, Abort},
+    client::{Answer, Failure, Session},
     components::error::ErrorNote,
     settings::zone,
     state::{Catalog, Pulse, hue},
-    value::{duration, grouped, size, time},
+    value::{Row, duration, grouped, size, time},
 };
 
 #[component]
@@ -37,6 +40,9 @@ pub(crate) fn Workers() -> Element {
                 Some(Ok(workers)) => rsx! {
                     for worker in workers.workers.iter() {
                         Worker { key: "{worker.node}", worker: worker.clone(), now_ms }
+                    }
+                    if workers.workers.iter().any(|it| it.health.tracing.is_some()) {
+                        Traced {}
                     }
                 },
             }
@@ -187,6 +193,69 @@ fn Worker(worker: WorkerState, now_ms: i64) -> Element {
     }
 }
 
+/// Of which processes what is said within TLS is read, asked again while it is looked at.
+#[component]
+fn Traced() -> Element {
+    let session = use_context::<Session>();
+    let mut answer = use_signal(|| None);
+    use_future(move || async move {
+        loop {
+            let question = QueryRequest::sql(processes_sql(None));
+            answer.set(Some(session.ask(question, &Abort::new()).await));
+            browser::sleep(AGAIN_MS).await;
+        }
+    });
+    match &*answer.read() {
+        None => rsx! { p { class: "note", "Fetching…" } },
+        Some(Err(failure)) => {
+            rsx! { ErrorNote { text: "", error: failure.error(), testid: "processes-error" } }
+        }
+        Some(Ok(answer)) => processes(answer),
+    }
+}
+
+fn processes(answer: &Answer) -> Element {
+    let rows = answer.batches.iter();
+    let rows = rows.flat_map(|batch| (0..batch.num_rows()).map(move |at| Row { batch, at }));
+    rsx! {
+        article { class: "worker",
+            table { "data-testid": "processes",
+                caption { "what processes say within TLS" }
+                thead { tr { th { "node" } th { "pod" } th { "process" } th { "library" } th { "read" } th { "why not" } } }
+                tbody {
+                    for (index , row) in rows.take(MOST_PROCESSES).enumerate() {
+                        {
+                            let text = |name: &str| row.text(name).into_owned();
+                            let pod = [text("namespace"), text("pod")].join("/");
+                            let class = match text("coverage").as_str() { "plaintext" => "good", "handshake" => "warn", _ => "bad" };
+                            rsx! {
+                                tr { key: "{index}",
+                                    td { {text("node")} }
+                                    td { if pod == "/" { "–" } else { "{pod}" } }
+                                    td { title: text("executable"), {text("name")} " " span { class: "kind", {text("pid")} } }
+                                    td { title: text("library_path"), {text("library")} " " {text("library_version")} }
+                                    td { class, {text("coverage")} }
+                                    td { {text("reason")} }
+                                }
+                            }
+                        }
+                    }
+                    if answer.rows == 0 {
+                        tr { td { colspan: 6, class: "null", "no process that is traced has a TLS library, or speaks TLS" } }
+                    }
+                }
+            }
+            if answer.rows > MOST_PROCESSES {
+                p { class: "note", "and {answer.rows - MOST_PROCESSES} more: see the table processes" }
+            }
+        }
+    }
+}
+
+/// How often it is asked how processes stand.
+const AGAIN_MS: u32 = 5_000;
+const MOST_PROCESSES: usize = 500;
+
 /// What is read within TLS, where processes say it.
 #[component]
 fn Tracing(tracing: TracingState) -> Element {
@@ -260,6 +329,34 @@ mod tests {
         for part in
             ["1,234 pods", "names may be out of date for", "pods are not watched: no answer"]
         {
+            assert!(html.contains(part), "{part}: {html}");
+        }
+    }
+
+    #[test]
+    fn a_process_whose_tls_is_not_read_is_named_with_its_pod_and_the_reason() {
+        use arrow_array::{ArrayRef, RecordBatch, StringArray};
+        fn show() -> Element {
+            let column =
+                |text: &str| std::sync::Arc::new(StringArray::from(vec![text])) as ArrayRef;
+            let columns = [
+                ("node", "n1"),
+                ("namespace", "shop"),
+                ("pod", "cart-1"),
+                ("name", "cart"),
+                ("library", "rustls"),
+                ("library_version", "0.23.46"),
+                ("coverage", "handshake"),
+                ("reason", "rustls has no functions"),
+            ];
+            let columns = columns.map(|(name, text)| (name, column(text)));
+            let batch = RecordBatch::try_from_iter(columns).unwrap();
+            processes(&Answer { batches: vec![batch], rows: 1, ..Answer::default() })
+        }
+        let mut dom = VirtualDom::new(show);
+        dom.rebuild_in_place();
+        let html = dioxus_ssr::render(&dom);
+        for part in ["shop/cart-1", "cart", "rustls 0.23.46", "handshake", "has no functions"] {
             assert!(html.contains(part), "{part}: {html}");
         }
     }

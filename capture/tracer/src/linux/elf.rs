@@ -89,6 +89,16 @@ impl<'a> Elf<'a> {
         read(self.file, section.offset, section.length)
     }
 
+    /// The same in pieces of 4 MiB, each with the end of the one before, and no more than is read of any file.
+    pub(super) fn pieces(&self, section: &Section) -> impl Iterator<Item = Vec<u8>> {
+        let (offset, length) = (section.offset, section.length.min(TABLE_BYTES));
+        (0..length).step_by(PIECE_BYTES).map_while(move |at| {
+            let from = at.saturating_sub(OVERLAP_BYTES);
+            let until = (at + PIECE_BYTES as u64).min(length);
+            read(self.file, offset.checked_add(from)?, until - from).ok()
+        })
+    }
+
     /// The section that has one of these names.
     pub(super) fn named(&self, wanted: &[&str]) -> io::Result<Option<&Section>> {
         let Some(names) = self.sections.get(self.names) else { return Ok(None) };
@@ -98,6 +108,11 @@ impl<'a> Elf<'a> {
             let name = name.split(|it| *it == 0).next().unwrap_or_default();
             wanted.iter().any(|it| it.as_bytes() == name)
         }))
+    }
+
+    /// Whether it has no symbols but those that others may call.
+    pub(super) fn is_stripped(&self) -> bool {
+        self.sections.iter().all(|it| it.kind != SYMTAB)
     }
 
     /// So many bytes from a place in the file.
@@ -158,3 +173,6 @@ const FUNCTION: u8 = 2;
 
 /// A browser's names take some 50 MB.
 const TABLE_BYTES: u64 = 128 << 20;
+const PIECE_BYTES: usize = 4 << 20;
+/// Longer than whatever is looked for.
+const OVERLAP_BYTES: u64 = 64;

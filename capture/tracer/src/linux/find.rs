@@ -107,6 +107,35 @@ pub(super) fn began(pid: u32) -> Option<u64> {
     stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
 }
 
+/// Which program a process runs, and where.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// Its first thread's name.
+    pub(super) name: String,
+    pub(super) executable: Option<String>,
+    pub(super) pod_uid: Option<String>,
+    pub(super) container_id: Option<String>,
+}
+
+pub(super) fn identity(pid: u32) -> Identity {
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let executable = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let folder = cgroups.lines().find_map(|it| it.strip_prefix("0::")).unwrap_or_default();
+    Identity {
+        name: String::from_utf8_lossy(&name).trim_end().to_owned(),
+        executable: executable.map(|it| it.to_string_lossy().into_owned()),
+        pod_uid: folder.split('/').find_map(pod_uid),
+        container_id: folder.rsplit('/').find_map(container_id).map(str::to_owned),
+    }
+}
+
+/// The container whose cgroup has that name: its id, as it is or as `cri-containerd-ID.scope` and its like.
+fn container_id(name: &str) -> Option<&str> {
+    let mut words = name.split(|it: char| !it.is_ascii_alphanumeric());
+    words.find(|it| it.len() == 64 && it.bytes().all(|it| it.is_ascii_hexdigit()))
+}
+
 /// A file of which a process runs code.
 pub(super) struct Mapped {
     /// Device, inode and path, as the kernel lists them.
@@ -177,6 +206,15 @@ pub(super) fn shelved(pid: u32) -> Vec<Shelved> {
     found
 }
 
+/// The libcrypto that lies beside a libssl of a process.
+pub(super) fn beside(pid: u32, path: &str) -> Option<File> {
+    let (folder, name) = path.rsplit_once('/')?;
+    let name = format!("libcrypto{}", name.strip_prefix("libssl")?);
+    let root = PathBuf::from(format!("/proc/{pid}/root"));
+    let way = root.join(folder.trim_start_matches('/')).join(name);
+    Some(open(&way, false).ok()?.1)
+}
+
 /// What tells one file from all others, and the file. A pipe with a library's name must not make us wait.
 pub(super) fn open(way: &Path, follow: bool) -> io::Result<(FileId, File)> {
     let flags = libc::O_NONBLOCK | if follow { 0 } else { libc::O_NOFOLLOW };
@@ -238,6 +276,25 @@ mod tests {
         for name in ["kubepods.slice", "pod", "tripod", "podman.service", "user-pod1.slice", ""] {
             assert_eq!(pod_uid(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn a_container_is_told_by_its_cgroups_name() {
+        let id = "0123456789abcdef".repeat(4);
+        for name in [
+            id.clone(),
+            format!("cri-containerd-{id}.scope"),
+            format!("crio-{id}.scope"),
+            format!("docker-{id}.scope"),
+        ] {
+            assert_eq!(container_id(&name), Some(&*id), "{name}");
+        }
+        for name in ["", "init.scope", "pod1f2e3d4c-0000-4aaa-8bbb-0123456789ab", &id[1..]] {
+            assert_eq!(container_id(name), None, "{name}");
+        }
+        let own = identity(std::process::id());
+        assert_eq!(own.executable, std::env::current_exe().unwrap().to_str().map(str::to_owned));
+        assert!(!own.name.is_empty());
     }
 
     #[test]

@@ -17,13 +17,19 @@ pub(super) fn readable(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
 
 /// What to add to the kernel's clock to have nanoseconds since 1970.
 pub(super) fn boot_to_epoch() -> i64 {
+    to_epoch(libc::CLOCK_MONOTONIC)
+}
+
+/// When something began that many hundredths of a second after the machine did, as `/proc` says it of processes.
+pub(super) fn since_boot(hundredths: u64) -> i64 {
+    let nanos = i64::try_from(hundredths).unwrap_or(i64::MAX).saturating_mul(10_000_000);
+    to_epoch(libc::CLOCK_BOOTTIME).saturating_add(nanos)
+}
+
+fn to_epoch(clock_of: libc::clockid_t) -> i64 {
     // The second look at the first clock tells how long the one between took; the shortest of three is taken.
     let look = || {
-        let (before, now, after) = (
-            clock(libc::CLOCK_MONOTONIC),
-            clock(libc::CLOCK_REALTIME),
-            clock(libc::CLOCK_MONOTONIC),
-        );
+        let (before, now, after) = (clock(clock_of), clock(libc::CLOCK_REALTIME), clock(clock_of));
         (after - before, now - before / 2 - after / 2)
     };
     (0..3).map(|_| look()).min().map_or(0, |it| it.1)

@@ -1,6 +1,8 @@
 //! A thread that puts probes where targeted processes run TLS libraries, and takes them out again.
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    fs::File,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -13,10 +15,12 @@ use std::{
 use aya::maps::{Array, HashMap as BpfMap, MapData};
 
 use super::{
+    about,
     find::{self, FileId},
     hooks::{Hooks, Links, places, words},
+    sys,
 };
-use crate::{Error, Library};
+use crate::{Ended, Error, Library, Running};
 
 /// What the thread is asked to do.
 pub(super) enum Ask {
@@ -33,6 +37,8 @@ pub(super) enum Ask {
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) libraries: Mutex<Vec<Library>>,
+    pub(super) running: Mutex<Vec<Arc<Running>>>,
+    pub(super) ended: Mutex<Ended>,
     pub(super) attached: AtomicU64,
     pub(super) attach_failed: AtomicU64,
 }
@@ -56,6 +62,8 @@ struct State {
     /// Files by the kernel's name of them; `None` for those without a function we read.
     names: HashMap<String, Option<FileId>>,
     files: HashMap<FileId, Known>,
+    /// Files that were looked through for a library's traces, and have none.
+    plain: HashSet<Version>,
     /// The TLS libraries in the file systems of targeted processes.
     shelves: HashMap<u64, Vec<FileId>>,
     /// Processes to be looked at again soon: a program loads its libraries after it has started.
@@ -66,16 +74,16 @@ struct Process {
     began: u64,
     /// The kernel's names of the files whose code it runs.
     names: Vec<String>,
+    running: Arc<Running>,
     shelf: Option<u64>,
     /// When to look again, and after how long the time after.
     next: Instant,
     wait: Duration,
 }
 
-/// A file with functions that we read.
+/// A file with a TLS library in it.
 struct Known {
-    path: String,
-    kind: &'static str,
+    library: Arc<dissect::Library>,
     links: Result<Links, String>,
     unused_since: Option<Instant>,
 }
@@ -193,12 +201,26 @@ impl Watch {
         }
         let pids: HashSet<u32> =
             self.state.folders.values().flat_map(|it| find::processes(it)).collect();
+        self.bury(&pids);
         self.state.processes.retain(|pid, _| pids.contains(pid));
         for pid in pids {
             self.look(pid, false);
         }
         self.forget();
         self.tell();
+    }
+
+    /// Notes those that have ended.
+    fn bury(&self, alive: &HashSet<u32>) {
+        let dead = self.state.processes.iter().filter(|it| !alive.contains(it.0));
+        let dead = dead.map(|it| &it.1.running).filter(|it| it.library.is_some());
+        let mut ended = self.told.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        for it in dead {
+            match ended.processes.len() < MOST_ENDED {
+                true => ended.processes.push(Arc::clone(it)),
+                false => ended.more += 1,
+            }
+        }
     }
 
     /// Looks which libraries a process has loaded, if it is time to.
@@ -219,38 +241,88 @@ impl Watch {
             && !self.state.shelves.contains_key(&shelf)
         {
             let found = find::shelved(pid).into_iter();
-            let found = found.filter_map(|it| self.file(&it.path, &it.way, false).ok()?).collect();
+            let found = found.filter_map(|it| self.file(pid, &it.path, &it.way, false).ok()?);
+            let found = found.collect();
             self.state.shelves.insert(shelf, found);
         }
         let mut names = Vec::with_capacity(mapped.len());
         for it in mapped {
             if !self.state.names.contains_key(&it.name) {
                 // One that can't be opened may have gone with its process: it is tried again if it comes again.
-                let Ok(found) = self.file(it.path(), &it.way, true) else { continue };
+                let Ok(found) = self.file(pid, it.path(), &it.way, true) else { continue };
                 self.state.names.insert(it.name.clone(), found);
             }
             names.push(it.name);
         }
-        let process = Process { began, names, shelf, next: now + wait, wait };
+        let known = self.state.processes.get(&pid).filter(|it| it.began == began);
+        let running = match known.filter(|it| it.names == names) {
+            Some(it) => Arc::clone(&it.running),
+            None => Arc::new(self.running(pid, began, &names)),
+        };
+        let process = Process { began, names, running, shelf, next: now + wait, wait };
         self.state.processes.insert(pid, process);
     }
 
-    /// Puts probes into a file, unless they are there or it has no function that we read.
-    fn file(&mut self, path: &str, way: &Path, follow: bool) -> std::io::Result<Option<FileId>> {
+    /// Who it is, and what it has to speak TLS with.
+    fn running(&self, pid: u32, began: u64, names: &[String]) -> Running {
+        let files = names.iter().filter_map(|it| (*self.state.names.get(it)?).as_ref());
+        let files = files.filter_map(|it| self.state.files.get(it));
+        let (read, unread): (Vec<_>, Vec<_>) = files.partition(|it| it.links.is_ok());
+        let library = read.first().or_else(|| unread.first()).map(|it| Arc::clone(&it.library));
+        let problem = unread.first().and_then(|it| {
+            let why = it.links.as_ref().err()?;
+            Some(match read.is_empty() {
+                true => why.clone(),
+                false => format!("{} is not read: {why}", it.library.path),
+            })
+        });
+        let find::Identity { name, executable, pod_uid, container_id } = find::identity(pid);
+        let started = sys::since_boot(began);
+        let is_read = !read.is_empty();
+        Running { pid, started, name, executable, pod_uid, container_id, library, is_read, problem }
+    }
+
+    /// Puts probes into a file of a process, unless they are there; nothing if it has no TLS library in it.
+    fn file(
+        &mut self,
+        pid: u32,
+        path: &str,
+        way: &Path,
+        follow: bool,
+    ) -> std::io::Result<Option<FileId>> {
         let (id, file) = find::open(way, follow)?;
         if self.state.files.contains_key(&id) {
             return Ok(Some(id));
         }
-        let Some((kind, places)) = places(&file) else { return Ok(None) };
-        let links = self.hooks.attach(way, &places);
-        match &links {
-            Ok(_) => self.told.attached.fetch_add(1, Ordering::Relaxed),
-            Err(error) => {
-                tracing::warn!(path, error, "a TLS library can't be read");
-                self.told.attach_failed.fetch_add(1, Ordering::Relaxed)
+        let (kind, links) = if let Some((kind, places)) = places(&file) {
+            let links = self.hooks.attach(way, &places);
+            match &links {
+                Ok(_) => self.told.attached.fetch_add(1, Ordering::Relaxed),
+                Err(error) => {
+                    tracing::warn!(path, error, "a TLS library can't be read");
+                    self.told.attach_failed.fetch_add(1, Ordering::Relaxed)
+                }
+            };
+            (kind, links)
+        } else {
+            let version = version(id, &file)?;
+            if self.state.plain.contains(&version) {
+                return Ok(None);
             }
+            let Some((kind, why)) = about::unreadable(&file, path) else {
+                if self.state.plain.len() >= MOST_PLAIN {
+                    self.state.plain.clear();
+                }
+                self.state.plain.insert(version);
+                return Ok(None);
+            };
+            (kind, Err(why))
         };
-        let known = Known { path: path.to_owned(), kind, links, unused_since: None };
+        let mut library = about::library(&file, path, kind);
+        if library.version.is_none() && !library.is_static {
+            library.version = find::beside(pid, path).and_then(|it| about::openssl_version(&it));
+        }
+        let known = Known { library: Arc::new(library), links, unused_since: None };
         self.state.files.insert(id, known);
         Ok(Some(id))
     }
@@ -300,14 +372,24 @@ impl Watch {
             }
         }
         let library = |(id, it): (&FileId, &Known)| Library {
-            path: it.path.clone(),
-            kind: it.kind,
+            path: it.library.path.clone(),
+            kind: it.library.kind,
             processes: users.remove(id).unwrap_or_default(),
             problem: it.links.as_ref().err().cloned(),
         };
         let libraries = self.state.files.iter().map(library).collect();
         *self.told.libraries.lock().unwrap_or_else(PoisonError::into_inner) = libraries;
+        let running = self.state.processes.values().map(|it| Arc::clone(&it.running)).collect();
+        *self.told.running.lock().unwrap_or_else(PoisonError::into_inner) = running;
     }
+}
+
+/// What tells a file's content from what it was before, as far as that can be told without reading it.
+type Version = (FileId, u64, i64, i64);
+
+fn version(id: FileId, file: &File) -> std::io::Result<Version> {
+    let about = file.metadata()?;
+    Ok((id, about.len(), about.mtime(), about.mtime_nsec()))
 }
 
 /// After a program has started: when it may have loaded its libraries.
@@ -318,6 +400,10 @@ const AFTER_EXEC: [Duration; 4] = [
     Duration::from_millis(250),
 ];
 const MOST_SOON: usize = 16_384;
+/// Processes that have ended, and that nobody has asked about: as many as end within a second, as a rule.
+const MOST_ENDED: usize = 256;
+/// A node's programs and libraries.
+const MOST_PLAIN: usize = 16_384;
 /// As many as the kernel's map holds.
 const MOST_TARGETS: usize = 16_384;
 /// Processes rarely load libraries once they run.
