@@ -42,7 +42,7 @@ pub(crate) struct Processes<'a> {
     reason: Option<Cow<'a, str>>,
     /// Since when `coverage` and `reason` have been so.
     since: Time,
-    /// Its TLS library: `openssl`, `boringssl`, `gnutls`, `go`, `rustls`, `nss`, `mbedtls`, `wolfssl` or `s2n`; null if it has
+    /// Its TLS library (of several, one that is read): `openssl`, `boringssl`, `gnutls`, `go`, `rustls`, `nss`, `mbedtls`, `wolfssl` or `s2n`; null if it has
     /// none that is known.
     library: Option<Label<'a>>,
     /// The library's version, or Go's, as its file says.

@@ -193,7 +193,8 @@ impl Tapped {
         let mut server = tapped.cgroup.command("python3");
         server.args(["../capture/tracer/tests/peers/server.py", "127.0.0.1"]);
         server.args([folder.join("cert.pem"), folder.join("key.pem")]).arg("threads");
-        let mut child = server.stdout(Stdio::piped()).spawn().unwrap();
+        // It tells of requests that it can't make sense of, and of who hangs up.
+        let mut child = server.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         tapped.port = line.trim().parse().unwrap();

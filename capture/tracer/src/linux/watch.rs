@@ -268,7 +268,9 @@ impl Watch {
         let files = names.iter().filter_map(|it| (*self.state.names.get(it)?).as_ref());
         let files = files.filter_map(|it| self.state.files.get(it));
         let (read, unread): (Vec<_>, Vec<_>) = files.partition(|it| it.links.is_ok());
-        let library = read.first().or_else(|| unread.first()).map(|it| Arc::clone(&it.library));
+        // Of several, GnuTLS is as a rule one that other libraries (librtmp's, LDAP's) have brought along.
+        let read_first = read.iter().min_by_key(|it| it.library.kind == "gnutls");
+        let library = read_first.or_else(|| unread.first()).map(|it| Arc::clone(&it.library));
         let problem = unread.first().and_then(|it| {
             let why = it.links.as_ref().err()?;
             Some(match read.is_empty() {
