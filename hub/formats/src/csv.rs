@@ -222,7 +222,8 @@ mod tests {
             i64::MAX,
         ];
         let n = texts.len();
-        let numbers = |it: usize| (it % 3 > 0).then(|| i64::MIN + (it as i64) * (i64::MAX / 5));
+        let numbers =
+            |it: usize| (!it.is_multiple_of(3)).then(|| i64::MIN + (it as i64) * (i64::MAX / 5));
         let columns: Vec<(&str, ArrayRef)> = vec![
             ("view", Arc::new(texts.iter().collect::<StringViewArray>())),
             ("text,", Arc::new(texts.iter().collect::<StringArray>())),
@@ -257,8 +258,8 @@ mod tests {
                 ),
             ),
         ];
-        for only in 0..columns.len() {
-            let one = batch(vec![columns[only].clone()]);
+        for column in &columns {
+            let one = batch(vec![column.clone()]);
             assert_eq!(String::from_utf8(lines(&one).unwrap()).unwrap(), expected(&one, false));
         }
         let all = batch(columns);
