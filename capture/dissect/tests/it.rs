@@ -463,13 +463,16 @@ impl Noise {
     }
 }
 
-/// Packets late by up to eight others, some twice; each conversation still begins with its SYN.
+/// Packets late by up to eight others, some twice; each conversation still begins with its SYN. None is late by a second:
+/// that long after its receiver has confirmed it, a packet counts as lost.
 fn disturb(frames: &[Frame], seed: u64) -> Vec<Frame> {
     let mut noise = Noise(seed | 1);
     let mut out: Vec<(usize, Frame)> = Vec::new();
     for (at, frame) in frames.iter().enumerate() {
         let is_syn = tcp(frame).is_some_and(|(_, tcp, _)| frame.data[tcp + 13] & 2 != 0);
-        let late = if is_syn { 0 } else { 8 };
+        let soon = |it: &&Frame| it.ts - frame.ts < 1_000_000_000;
+        let others = frames.iter().skip(at + 1).take(8).take_while(soon).count();
+        let late = if is_syn { 0 } else { others };
         out.push((at + noise.below(late + 1), frame.clone()));
         if noise.below(4) == 0 && !is_syn {
             out.push((at + noise.below(late + 1), frame.clone()));
