@@ -230,6 +230,10 @@ pub(crate) struct Scan {
     limit: Option<usize>,
     /// Whether rows may be left out that are the same as others.
     distinct: bool,
+    /// What is read of no rows, but of what is said of them: a distinct scan's texts.
+    said: distinct::Said,
+    /// How `files` were made, if all of their rows are wanted, of one column as it is.
+    plain: Option<distinct::Plain>,
     meter: Arc<Meter>,
 }
 
@@ -313,8 +317,10 @@ impl Scan {
             }
         }
         let n_files = segments.len();
-        let files = (n_files > 0).then(|| {
-            let readers = Readers { segments: Arc::new(segments), meter: Arc::clone(meter) };
+        let segments = Arc::new(segments);
+        let config_of_files = (n_files > 0).then(|| {
+            let segments = Arc::clone(&segments);
+            let readers = Readers { segments, meter: Arc::clone(meter) };
             let mut source = source.clone().with_parquet_file_reader_factory(Arc::new(readers));
             if filtered {
                 source = source.with_bloom_filter_on_read(false);
@@ -322,8 +328,15 @@ impl Scan {
             let mut config = config.clone();
             config.file_source = Arc::new(source);
             config.file_groups = groups.into_iter().map(FileGroup::new).collect();
-            DataSourceExec::from_data_source(config) as Arc<dyn ExecutionPlan>
+            config
         });
+        let plain = match &config_of_files {
+            Some(it) if predicate.as_ref().is_none_or(distinct::is_advice) => {
+                distinct::plain(&projection, it, segments)
+            }
+            _ => None,
+        };
+        let files = config_of_files.map(|it| DataSourceExec::from_data_source(it) as _);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),
             Partitioning::UnknownPartitioning(partitions),
@@ -340,6 +353,8 @@ impl Scan {
             n_files,
             limit: config.limit,
             distinct: false,
+            said: distinct::Said::default(),
+            plain,
             meter: Arc::clone(meter),
         })
     }
@@ -426,7 +441,8 @@ impl ExecutionPlan for Scan {
         };
         self.meter.begun.get_or_init(Instant::now);
         self.meter.open.fetch_add(1, Relaxed);
-        let mut rows = hot.chain(files.map(|it| it.map(lean))).boxed();
+        let said = self.said.stream(partition, &self.schema, &self.meter);
+        let mut rows = hot.chain(said).chain(files.map(|it| it.map(lean))).boxed();
         if self.distinct {
             let mut seen = distinct::Seen::default();
             rows = rows.map(move |it| it.and_then(|it| seen.fresh(it))).boxed();

@@ -1,22 +1,30 @@
 //! Drops rows that say what others said, where only distinct texts are wanted.
 //!
-//! A text that repeats is stored once for each row group, in its dictionary, and the column that is
+//! Of segments in which every row points to a dictionary, only that is read. In others a text that repeats is stored once for each row group, in its dictionary, and the column that is
 //! read points to it. So two rows that point to the same place are the same, and that is seen
 //! without looking at the text. What is left is grouped as usual: this only spares it work.
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringViewArray};
 use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::datatypes::DataType;
-use datafusion::common::Result;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::memory::DataSourceExec;
 use datafusion::common::hash_utils::RandomState;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
+use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr};
+use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
+use futures::{Stream, StreamExt};
+use segment::{Dictionaries, Reader, Segment};
 
-use super::Scan;
+use super::{Meter, Scan};
 
 /// The scan whose distinct texts are all that this node asks for.
 pub(super) fn wanted(node: &dyn ExecutionPlan) -> Option<&Scan> {
@@ -97,7 +105,99 @@ impl Seen {
 
 /// The scan's rows for whoever wants its distinct texts only.
 pub(super) fn of(scan: &Scan) -> Arc<Scan> {
-    Arc::new(Scan { distinct: true, ..scan.clone() })
+    let mut scan = Scan { distinct: true, ..scan.clone() };
+    let Some(plain) = scan.plain.take() else { return Arc::new(scan) };
+    let partitions = scan.hot.len().max(1);
+    let mut said = vec![Vec::new(); partitions];
+    // By file: the row groups that must be read, of those for which the others need not be.
+    let mut left = HashMap::new();
+    for (file, segment) in plain.segments.iter() {
+        let of = segment.dictionaries(&plain.column).filter(|it| !it.row_groups.is_empty());
+        let (Some(of), Ok(metadata)) = (of, segment.metadata()) else { continue };
+        let mut access = ParquetAccessPlan::new_all(metadata.num_row_groups());
+        of.row_groups.iter().for_each(|it| access.skip(*it));
+        if let Some(it) = said.get_mut(left.len() % partitions) {
+            it.push((Arc::clone(segment), Arc::new(of)));
+        }
+        left.insert(file.as_str(), access);
+    }
+    let mut config = plain.config;
+    let groups = config.file_groups.iter().map(|group| {
+        let files = group.files().iter().filter_map(|file| {
+            match left.get(file.object_meta.location.as_ref()) {
+                Some(access) if access.row_group_indexes().is_empty() => None,
+                Some(access) => Some(file.clone().with_extension(access.clone())),
+                None => Some(file.clone()),
+            }
+        });
+        FileGroup::new(files.collect())
+    });
+    config.file_groups = groups.collect();
+    let any = config.file_groups.iter().any(|it| !it.is_empty());
+    scan.files = any.then(|| DataSourceExec::from_data_source(config) as _);
+    scan.said = Said { segments: said };
+    Arc::new(scan)
+}
+
+/// How the files of a scan are read that wants one column of all rows, as it is.
+#[derive(Clone)]
+pub(super) struct Plain {
+    column: String,
+    config: FileScanConfig,
+    segments: Arc<BTreeMap<String, Arc<Segment>>>,
+}
+
+/// Whether the condition is only what was found out meanwhile, as of the first rows in some order: it spares work,
+/// and who has more rows is not wrong.
+pub(super) fn is_advice(predicate: &Arc<dyn PhysicalExpr>) -> bool {
+    split_conjunction(predicate).into_iter().all(|it| it.is::<DynamicFilterPhysicalExpr>())
+}
+
+/// That, if it is such a scan.
+pub(super) fn plain(
+    projection: &ProjectionExprs,
+    config: &FileScanConfig,
+    segments: Arc<BTreeMap<String, Arc<Segment>>>,
+) -> Option<Plain> {
+    let [only] = projection.as_ref() else { return None };
+    let column = only.expr.downcast_ref::<Column>()?.name().to_owned();
+    Some(Plain { column, config: config.clone(), segments })
+}
+
+/// Dictionaries that are read in place of rows, per partition.
+#[derive(Clone, Default)]
+pub(super) struct Said {
+    segments: Vec<Vec<(Arc<Segment>, Arc<Dictionaries>)>>,
+}
+
+impl Said {
+    /// Their texts.
+    pub(super) fn stream(
+        &self,
+        partition: usize,
+        schema: &SchemaRef,
+        meter: &Arc<Meter>,
+    ) -> impl Stream<Item = Result<RecordBatch>> + Send + use<> {
+        let (schema, meter) = (Arc::clone(schema), Arc::clone(meter));
+        let segments = self.segments.get(partition).cloned().unwrap_or_default();
+        futures::stream::iter(segments).flat_map(move |(segment, of)| {
+            let (schema, meter) = (Arc::clone(&schema), Arc::clone(&meter));
+            meter.segments.fetch_add(1, Relaxed);
+            let groups = futures::stream::iter(of.row_groups.clone());
+            groups.then(move |group| {
+                let (segment, of) = (Arc::clone(&segment), Arc::clone(&of));
+                let (schema, meter) = (Arc::clone(&schema), Arc::clone(&meter));
+                async move {
+                    let read = Reader::new(segment).dictionary(&of, group).await;
+                    let (texts, bytes) =
+                        read.map_err(|it| DataFusionError::External(Box::new(it)))?;
+                    meter.rows.fetch_add(texts.len() as u64, Relaxed);
+                    meter.bytes.fetch_add(bytes, Relaxed);
+                    Ok(RecordBatch::try_new(schema, vec![Arc::new(texts)])?)
+                }
+            })
+        })
+    }
 }
 
 /// After that many rows it shows whether it is of use.

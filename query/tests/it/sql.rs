@@ -6,7 +6,7 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use query::{Engine, Error};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 
-use crate::fixture::{Where, ask, local, sql};
+use crate::fixture::{Where, ask, local, sql, table_of};
 
 struct Db(Engine);
 
@@ -52,6 +52,45 @@ async fn sql_behaves_as_written() {
         let mut runner = Runner::new(|| async { Ok(Db(engine.clone())) });
         if let Err(error) = runner.run_file_async(&file).await {
             panic!("{}", error.display(false));
+        }
+    }
+}
+
+/// Of segments whose rows all point to a dictionary, only that is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn distinct_texts_are_those_of_all_rows_and_cost_no_rows() {
+    for rows in [Where::Hot, Where::Mixed, Where::Segments] {
+        let (_data, engine) = local(3_000, rows);
+        for (table, column) in [
+            ("http", "client_namespace"),
+            ("http", "target"),
+            ("http", "client_ip"),
+            ("http", "flow_id"),
+            ("http", "node"),
+            ("traffic", "error"),
+            ("traffic", "server_ip"),
+            ("traffic", "table_name"),
+            ("connections", "state"),
+        ] {
+            let all = format!("select distinct {column} as it from {table} order by 1");
+            // With a condition, rows are read.
+            let read = format!(
+                "select distinct {column} as it from {table} where ts > '2020-01-01' order by 1"
+            );
+            let (expected, by_rows) = ask(&engine, sql(&read)).await.unwrap();
+            let (got, by_dictionary) = ask(&engine, sql(&all)).await.unwrap();
+            assert_eq!(table_of(&got), table_of(&expected), "{rows:?}: {all}");
+            let count = format!(
+                "select count(distinct {column}), count(distinct 'a' || {column}) from {table}"
+            );
+            let (count, _) = ask(&engine, sql(&count)).await.unwrap();
+            let [ours, theirs] = [0, 1].map(|it| count[0].column(it).slice(0, 1));
+            assert_eq!(&ours, &theirs, "{rows:?}: {column} of {table}");
+            let scanned = |it: &query::Accounting| it.nodes[0].cost.rows_scanned;
+            if rows == Where::Segments && ["client_namespace", "target"].contains(&column) {
+                let (few, many) = (scanned(&by_dictionary), scanned(&by_rows));
+                assert!(few * 10 < many, "{few} of {many} rows: {all}");
+            }
         }
     }
 }

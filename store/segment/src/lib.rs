@@ -33,6 +33,7 @@ mod bloom;
 mod bucket;
 mod catalog;
 mod coverage;
+mod dictionary;
 mod disk;
 mod error;
 #[cfg(test)]
@@ -53,6 +54,7 @@ pub use bloom::Blooms;
 pub use bucket::Bucket;
 pub use catalog::Segment;
 pub use coverage::Stretch;
+pub use dictionary::Dictionaries;
 pub use error::Error;
 pub use footers::keys;
 pub use layout::Layout;

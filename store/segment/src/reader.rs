@@ -150,6 +150,10 @@ impl Reader {
         Self { segment, file: None }
     }
 
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
     /// The footer with the page index, parsed; from the store's cache, as a rule.
     pub async fn metadata(&self) -> Result<Arc<ParquetMetaData>, Error> {
         Ok(Arc::clone(&self.footer().await?.metadata))
