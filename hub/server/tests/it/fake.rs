@@ -26,7 +26,7 @@ pub(crate) struct Fake {
     service: Service,
     published: broadcast::Sender<RecordBatch>,
     names: Arc<Mutex<identity::Index>>,
-    _dir: TempDir,
+    _dir: Arc<TempDir>,
 }
 
 /// What a row of `notes` is made of.
@@ -70,12 +70,35 @@ impl Fake {
         let published = broadcast::Sender::new(64);
         let version = query::version().to_string();
         let names = Arc::default();
-        Self { node: node.into(), version, tables, store, service, published, names, _dir: dir }
+        Self {
+            node: node.into(),
+            version,
+            tables,
+            store,
+            service,
+            published,
+            names,
+            _dir: Arc::new(dir),
+        }
     }
 
     pub(crate) fn rows(self, rows: impl IntoIterator<Item = Row>) -> Self {
-        self.store.append("notes", batch(&self.node, rows)).unwrap();
+        self.append(rows);
         self
+    }
+
+    pub(crate) fn append(&self, rows: impl IntoIterator<Item = Row>) {
+        self.store.append("notes", batch(&self.node, rows)).unwrap();
+    }
+
+    /// The same node in another process: it has the same rows, and knows of no query.
+    pub(crate) fn restarted(&self) -> Self {
+        let (node, version, tables) =
+            (self.node.clone(), self.version.clone(), self.tables.clone());
+        let (store, published) = (self.store.clone(), self.published.clone());
+        let service = Service::new(store.clone(), &query::Options::default()).unwrap();
+        let (names, dir) = (Arc::clone(&self.names), Arc::clone(&self._dir));
+        Self { node, version, tables, store, service, published, names, _dir: dir }
     }
 
     pub(crate) fn version(mut self, version: &str) -> Self {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fake;
+mod faults;
 mod names;
 
 use api::{Accounting, ApiError, JsonAnswer, NodeState, Tables, TailStatus, WorkerStatus, Workers};
