@@ -213,70 +213,66 @@ impl Ring {
 }
 
 /// A packet whose header these bytes begin with; what the kernel keeps beside it is put in front.
+#[inline]
 fn read(bytes: &mut [u8], link: Link, snaplen: usize) -> Option<Packet<'_>> {
-    let u16_of = |at: usize| Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
-    let seconds = u32_at(bytes, offset_of!(tpacket3_hdr, tp_sec))?;
-    let nanos = u32_at(bytes, offset_of!(tpacket3_hdr, tp_nsec))?;
-    let captured = u32_at(bytes, offset_of!(tpacket3_hdr, tp_snaplen))? as usize;
-    let mut wire_len = u32_at(bytes, offset_of!(tpacket3_hdr, tp_len))?;
-    let status = u32_at(bytes, offset_of!(tpacket3_hdr, tp_status))?;
+    // All fields lie within it, so that no more has to be checked for each.
+    let head = *bytes.first_chunk::<LEAST_BEGIN>()?;
+    let (u16_of, u32_of) = (|at: usize| u16_at(&head, at), |at: usize| u32_at(&head, at));
+    let seconds = u32_of(offset_of!(tpacket3_hdr, tp_sec))?;
+    let nanos = u32_of(offset_of!(tpacket3_hdr, tp_nsec))?;
+    let captured = u32_of(offset_of!(tpacket3_hdr, tp_snaplen))? as usize;
+    let mut wire_len = u32_of(offset_of!(tpacket3_hdr, tp_len))?;
+    let status = u32_of(offset_of!(tpacket3_hdr, tp_status))?;
     let mut begin = usize::from(u16_of(offset_of!(tpacket3_hdr, tp_mac))?);
     let end = begin.checked_add(captured)?;
-    bytes.get(begin..end)?;
     // Network cards, and the kernel, take the tag out of a packet.
-    let tci = u32_at(bytes, VARIANT + offset_of!(tpacket_hdr_variant1, tp_vlan_tci))?;
-    let tag = (tci != 0 || status & libc::TP_STATUS_VLAN_VALID != 0)
-        .then(|| {
-            let kind = match status & libc::TP_STATUS_VLAN_TPID_VALID {
-                0 => DOT1Q,
-                _ => u16_of(VARIANT + offset_of!(tpacket_hdr_variant1, tp_vlan_tpid))?,
-            };
-            Some([kind.to_be_bytes(), (tci as u16).to_be_bytes()])
-        })
-        .flatten();
+    let tci = u32_of(VARIANT + offset_of!(tpacket_hdr_variant1, tp_vlan_tci))?;
+    let tag = if tci != 0 || status & libc::TP_STATUS_VLAN_VALID != 0 {
+        let kind = match status & libc::TP_STATUS_VLAN_TPID_VALID {
+            0 => DOT1Q,
+            _ => u16_of(VARIANT + offset_of!(tpacket_hdr_variant1, tp_vlan_tpid))?,
+        };
+        Some([kind.to_be_bytes(), (tci as u16).to_be_bytes()])
+    } else {
+        None
+    };
     if link == Link::LinuxSll2 {
-        let from = |field: usize| ADDRESS + field;
-        let protocol: [u8; 2] =
-            *bytes.get(from(offset_of!(sockaddr_ll, sll_protocol))..)?.first_chunk()?;
-        let index = u32_at(bytes, from(offset_of!(sockaddr_ll, sll_ifindex)))?;
-        let kind = u16_of(from(offset_of!(sockaddr_ll, sll_hatype)))?;
-        let way = *bytes.get(from(offset_of!(sockaddr_ll, sll_pkttype)))?;
-        let length = *bytes.get(from(offset_of!(sockaddr_ll, sll_halen)))?;
-        let sender: [u8; 8] =
-            *bytes.get(from(offset_of!(sockaddr_ll, sll_addr))..)?.first_chunk()?;
+        let from = head.get(ADDRESS..)?;
+        let mut protocol = u16_at(from, offset_of!(sockaddr_ll, sll_protocol))?.to_ne_bytes();
         let mut put = |front: &[u8]| {
             let to = begin.checked_sub(front.len()).filter(|it| *it >= LEAST_BEGIN)?;
             bytes.get_mut(to..begin)?.copy_from_slice(front);
             (begin, wire_len) = (to, wire_len.saturating_add(front.len() as u32));
             Some(())
         };
-        let protocol = match tag {
-            Some([kind, tci]) => {
-                put(&[tci, protocol].concat())?;
-                kind
-            }
-            None => protocol,
-        };
+        if let Some([kind, tci]) = tag {
+            put(&[tci, protocol].concat())?;
+            protocol = kind;
+        }
         let mut header = [0; program::HEADER as usize];
         header[0..2].copy_from_slice(&protocol);
+        let index = u32_at(from, offset_of!(sockaddr_ll, sll_ifindex))?;
         header[4..8].copy_from_slice(&index.to_be_bytes());
+        let kind = u16_at(from, offset_of!(sockaddr_ll, sll_hatype))?;
         header[8..10].copy_from_slice(&kind.to_be_bytes());
-        header[10] = way;
-        header[11] = length;
-        header[12..20].copy_from_slice(&sender);
+        header[10] = *from.get(offset_of!(sockaddr_ll, sll_pkttype))?;
+        header[11] = *from.get(offset_of!(sockaddr_ll, sll_halen))?;
+        let sender = from.get(offset_of!(sockaddr_ll, sll_addr)..)?.first_chunk::<8>()?;
+        header[12..20].copy_from_slice(sender);
         put(&header)?;
     } else if let (Some(tag), Link::Ethernet) = (tag, link)
         && captured >= ADDRESSES
         && begin >= LEAST_BEGIN + TAG
+        && end <= bytes.len()
     {
         bytes.copy_within(begin..begin + ADDRESSES, begin - TAG);
         begin -= TAG;
         wire_len = wire_len.saturating_add(TAG as u32);
-        bytes
-            .get_mut(begin + ADDRESSES..begin + ADDRESSES + TAG)?
-            .copy_from_slice(tag.as_flattened());
+        let place = bytes.get_mut(begin + ADDRESSES..)?.first_chunk_mut::<TAG>()?;
+        place.copy_from_slice(tag.as_flattened());
     }
-    let data = bytes.get(begin..end.min(begin.saturating_add(snaplen)))?;
+    let data = bytes.get(begin..end)?;
+    let data = data.get(..snaplen).unwrap_or(data);
     let ts = i64::from(seconds) * 1_000_000_000 + i64::from(nanos);
     Some(Packet { ts, link, interface: 0, wire_len, data })
 }
@@ -406,6 +402,12 @@ fn lost_by(interface: &str) -> u64 {
     ["rx_missed_errors", "rx_fifo_errors"].into_iter().filter_map(counter).sum()
 }
 
+#[inline]
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+#[inline]
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
