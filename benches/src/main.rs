@@ -17,6 +17,8 @@ mod cost;
 mod fleet;
 mod flow;
 mod layout;
+mod live;
+mod mirror;
 mod modes;
 mod queries;
 mod tracing;
@@ -89,6 +91,17 @@ enum Mode {
         #[arg(long, default_value_t = 20_000)]
         requests: u32,
     },
+    /// Takes packets from the kernel, libpcap's way and ours, at rising rates. As root.
+    Live {
+        #[arg(long, default_value_t = 2)]
+        seconds: u64,
+    },
+    /// Is the one who takes them.
+    #[command(hide = true)]
+    Take { interface: String, way: String },
+    /// Is the one who sends them.
+    #[command(hide = true)]
+    Send { to: std::net::SocketAddr, packets_per_s: u64, bytes: usize, seconds: u64 },
     /// Is the Workers of `fleet`.
     #[command(hide = true)]
     Workers { count: usize, capture: PathBuf, hub: String },
@@ -121,6 +134,14 @@ fn main() -> Result<()> {
             let work = TempDir::new()?;
             println!("machine: {}", machine());
             tracing::compare(&binary()?, work.path(), requests, bench.runs)
+        }
+        Some(Mode::Live { seconds }) => {
+            println!("machine: {}", machine());
+            live::compare(seconds, bench.runs)
+        }
+        Some(Mode::Take { ref interface, ref way }) => live::take(interface, way),
+        Some(Mode::Send { to, packets_per_s, bytes, seconds }) => {
+            live::send(to, packets_per_s, bytes, seconds)
         }
         Some(Mode::Workers { count, ref capture, ref hub }) => fleet::workers(count, capture, hub),
         None => compare(&bench),

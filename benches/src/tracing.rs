@@ -1,6 +1,7 @@
 //! What it costs a TLS server to be captured, and to be read within TLS: nginx and curl over loopback, without, with packets
 //! captured, and traced as well.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -21,12 +22,16 @@ struct Phase {
     /// CPU of nginx, and of Kubeshark.
     server_us: f64,
     ours_us: f64,
+    /// What our programs in the kernel ran for, in the server's and the client's time, and how often.
+    probes_us: f64,
+    probes: f64,
     rows: u64,
 }
 
 /// Asks so many times in each phase, all phases so many times in turn, and prints the run in the middle of each.
 pub(crate) fn compare(binary: &Path, work: &Path, requests: u32, runs: u32) -> Result<()> {
     let cgroup = Cgroup::new()?;
+    let _counted = Counted::begin()?;
     let server = Server::start(work, &cgroup)?;
     let phases = ["alone", "packets captured", "and TLS read in processes"];
     let mut measured = vec![Vec::new(); phases.len()];
@@ -44,19 +49,35 @@ pub(crate) fn compare(binary: &Path, work: &Path, requests: u32, runs: u32) -> R
     }
     println!("\n{requests} requests of 1 KiB over one TLS connection, the middle of {runs} runs");
     println!(
-        "{:28} {:>10} {:>10} {:>10} {:>14} {:>12} {:>9}",
-        "", "requests/s", "p50 ms", "p99 ms", "server µs/req", "ours µs/req", "rows"
+        "{:28} {:>10} {:>10} {:>10} {:>14} {:>12} {:>14} {:>11} {:>9}",
+        "",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "server µs/req",
+        "ours µs/req",
+        "probes µs/req",
+        "probes/req",
+        "rows"
     );
     for (name, mut runs) in phases.iter().zip(measured) {
         runs.sort_by(|a, b| a.requests_per_s.total_cmp(&b.requests_per_s));
         let it = runs.get(runs.len() / 2).copied().unwrap_or_default();
         println!(
-            "{name:28} {:10.0} {:10.3} {:10.3} {:14.1} {:12.1} {:9}",
-            it.requests_per_s, it.median_ms, it.p99_ms, it.server_us, it.ours_us, it.rows
+            "{name:28} {:10.0} {:10.3} {:10.3} {:14.1} {:12.1} {:14.1} {:11.1} {:9}",
+            it.requests_per_s,
+            it.median_ms,
+            it.p99_ms,
+            it.server_us,
+            it.ours_us,
+            it.probes_us,
+            it.probes,
+            it.rows
         );
     }
     println!(
-        "A uprobe traps into the kernel, and out of a virtual machine inside another costs more than on metal."
+        "A uprobe traps into the kernel, and out of a virtual machine inside another costs more than on metal. The trap is \
+         in the server's time and not in that of the probes, which is what our programs ran for."
     );
     Ok(())
 }
@@ -115,6 +136,8 @@ impl Server {
         // What is to be attached has been.
         std::thread::sleep(Duration::from_secs(3));
         let cpu = |it: &Killed| usage(it.0.id()).map(|it| it.cpu_seconds);
+        let probes = || tap.map_or(Ok([0.0; 2]), |it| probes(it.0.0.id()));
+        let ran = probes()?;
         let before = (cpu(&self.process)?, tap.map(|it| cpu(&it.0)).transpose()?);
         let began = Instant::now();
         let mut curl = cgroup.command("curl");
@@ -127,6 +150,7 @@ impl Server {
         // Its rows are there by then, and what they cost is counted.
         std::thread::sleep(Duration::from_secs(3));
         let after = (cpu(&self.process)?, tap.map(|it| cpu(&it.0)).transpose()?);
+        let ran = [probes()?, ran].map(|it| it.map(|it| it / f64::from(requests)));
         let text = String::from_utf8_lossy(&output.stdout);
         // Of one connection, the first request has the handshake in it.
         let times = text.lines().skip(1).filter_map(|it| it.parse::<f64>().ok());
@@ -147,10 +171,50 @@ impl Server {
             p99_ms: at(99),
             server_us: each(after.0 - before.0),
             ours_us: each(after.1.unwrap_or_default() - before.1.unwrap_or_default()),
+            probes_us: (ran[0][0] - ran[1][0]) / 1e3,
+            probes: ran[0][1] - ran[1][1],
             rows,
         })
     }
 }
+
+/// For how many nanoseconds, and how often, the programs that a process has in the kernel have run.
+fn probes(process: u32) -> Result<[f64; 2]> {
+    let mut programs = BTreeMap::new();
+    for file in fs::read_dir(format!("/proc/{process}/fdinfo"))? {
+        // Descriptors come and go.
+        let about = fs::read_to_string(file?.path()).unwrap_or_default();
+        let of = |name| about.lines().find_map(|it| it.strip_prefix(name))?.trim().parse().ok();
+        if let (Some(id), Some(ran), Some(times)) =
+            (of("prog_id:"), of("run_time_ns:"), of("run_cnt:"))
+        {
+            programs.insert(id, [ran, times]);
+        }
+    }
+    let sum = |which: fn(&[u64; 2]) -> u64| programs.values().map(which).sum::<u64>() as f64;
+    Ok([sum(|it| it[0]), sum(|it| it[1])])
+}
+
+/// Has the kernel count what its programs run for, until this is dropped.
+struct Counted(String);
+
+impl Counted {
+    fn begin() -> Result<Self> {
+        let before = fs::read_to_string(STATS)?;
+        fs::write(STATS, "1").context("having the kernel count what programs run for")?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if fs::write(STATS, self.0.trim()).is_err() {
+            println!("{STATS} is not what it was");
+        }
+    }
+}
+
+const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// A cgroup, removed at the end.
 struct Cgroup(PathBuf);

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use worker::{
     Bucket, Config, Dissection, DissectionConfig, Inputs, Keep, Limits, LiveConfig, Secrets,
-    StoreOptions, TracingConfig,
+    StoreOptions, TracingConfig, Way,
 };
 
 /// Where packets come from, and what is kept of them.
@@ -30,6 +30,10 @@ pub(crate) struct Capture {
     /// Bytes to capture of each packet.
     #[arg(long, value_name = "BYTES", default_value_t = 256 << 10, value_parser = clap::value_parser!(u32).range(64..=256 << 10))]
     snaplen: u32,
+    /// How packets are got from the kernel: `ring` (memory shared with it), `libpcap`, or `auto`, which is the ring where
+    /// it can be had.
+    #[arg(long, value_name = "WAY", default_value_t, conflicts_with = "read")]
+    packets: Way,
     /// The folder to keep rows in; else they go when the program ends.
     #[arg(long, value_name = "FOLDER")]
     store: Option<PathBuf>,
@@ -164,6 +168,7 @@ impl Capture {
                 interface,
                 filter: self.filter,
                 snaplen: self.snaplen,
+                way: self.packets,
                 ignore_ports: own_ports,
                 ..LiveConfig::default()
             }),

@@ -312,7 +312,7 @@ impl Dissection {
         self.passes(it.ts);
         let (key, way) = self.between(it.local, it.remote);
         let alive = self.flows.find(&key).and_then(|it| self.flows.get(it));
-        match alive.filter(|it| !it.is_closing()) {
+        match alive.filter(|flow| !flow.is_over_at(it.ts)) {
             Some(flow) => {
                 flow.own(way, it.process, plaintext::client(way, it.side));
                 flow.number(way, it.pid);

@@ -276,8 +276,14 @@ impl Flow {
     }
 
     /// Whether it is over, so that what comes now belongs to another one between the same ends.
-    pub(crate) fn is_closing(&self) -> bool {
+    fn is_closing(&self) -> bool {
         self.closing.is_some()
+    }
+
+    /// Whether it was over by then, so that what a process did then was about another one. What is told of the last packet
+    /// comes a moment after it.
+    pub(crate) fn is_over_at(&self, ts: i64) -> bool {
+        self.closing.is_some_and(|(end, _)| ts.saturating_sub(end) > MOMENT)
     }
 
     /// Whether all that is known of it was read in processes.
@@ -1147,5 +1153,8 @@ impl Flows {
 }
 
 const NONE: u32 = u32::MAX;
+/// Nanoseconds between a packet and the time at which a process is told to have been sent it, and fewer than pass until
+/// ports are used again.
+const MOMENT: i64 = crate::limits::SECOND / 100;
 /// The largest window that TCP can announce (RFC 7323 §2.3).
 const MAX_WINDOW: u64 = 1 << 30;

@@ -300,6 +300,35 @@ fn packets_in_the_clear_get_their_processes() {
     }
 }
 
+/// Packets and what processes did come by different ways: a short conversation may be over when it is told whose it was.
+#[test]
+fn a_conversation_that_is_over_gets_its_process_and_not_the_next_ones() {
+    let frames = read(Path::new("fixtures/http/exchanges.pcap"));
+    let connections = |owner: Option<&Owner<'_>>| {
+        let mut dissection = dissection();
+        packets(&mut dissection, &frames);
+        owner.into_iter().for_each(|it| dissection.owner(it));
+        rows(dissection, "connections").0
+    };
+    let plain = connections(None);
+    // The one that ended last is remembered still.
+    let ended = |it: &&Row| it["ts"].as_i64().unwrap() + it["duration"].as_i64().unwrap();
+    let row = plain.iter().filter(|it| it["state"] == "closed").max_by_key(ended).unwrap();
+    let end = |side: &str| {
+        let ip = row[&format!("{side}_ip")].as_str().unwrap().parse().unwrap();
+        SocketAddr::new(ip, row[&format!("{side}_port")].as_u64().unwrap().try_into().unwrap())
+    };
+    let (local, remote, side) = (end("client"), end("server"), Some(Side::Client));
+    let of = |ts| Owner { ts, local, remote, side, pid: 7, process: "curl" };
+    for (ts, wanted) in [(ended(&row), Some("curl")), (ended(&row) + 1_000_000_000, None)] {
+        let rows = connections(Some(&of(ts)));
+        let named: Vec<_> = rows.iter().filter(|it| it.contains_key("client_process")).collect();
+        let name = |it: &&Row| it["client_process"].as_str().unwrap().to_owned();
+        assert_eq!(named.first().map(name).as_deref(), wanted);
+        assert!(named.iter().all(|it| it["flow_id"] == row["flow_id"]));
+    }
+}
+
 #[test]
 fn it_is_read_whatever_becomes_of_packets() {
     let mut dissection = dissection();

@@ -13,8 +13,9 @@
 //! ```
 //!
 //! `unsafe` is allowed here, and in few other places (ARCHITECTURE.md): waiting for a descriptor with a time limit
-//! (`poll`), a thread's priority and a process's limits have no safe form in the standard library.
-#![allow(unsafe_code, reason = "calls of the kernel; see `wait` and `process`")]
+//! (`poll`), memory shared with the kernel and the options of its sockets, a thread's priority and a process's limits have
+//! no safe form in the standard library.
+#![allow(unsafe_code, reason = "calls of the kernel; see `wait`, `live/ring` and `process`")]
 
 mod error;
 mod file;
@@ -24,7 +25,7 @@ mod wait;
 
 pub use error::Error;
 pub use file::{FileSource, Item, open_file};
-pub use live::{Drops, Interface, Live, LiveConfig, interfaces};
+pub use live::{Drops, Interface, Live, LiveConfig, Way, interfaces};
 
 /// The largest packet that is accepted from a file whose header does not announce a larger one. What libpcap
 /// and Wireshark take for the largest that any tool writes.

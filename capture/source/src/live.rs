@@ -1,9 +1,14 @@
-//! Live interfaces, through libpcap.
+//! Live interfaces: through a ring shared with the kernel, or through libpcap.
 
-use std::{fmt, os::fd::AsFd, time::Duration};
+#[cfg(target_os = "linux")]
+mod program;
+#[cfg(target_os = "linux")]
+mod ring;
+
+use std::{fmt, os::fd::AsFd, str::FromStr, time::Duration};
 
 use dissect::{Link, Packet};
-use pcap::{Active, Capture, Device, Linktype, Precision};
+use pcap::{Active, BpfProgram, Capture, Device, Linktype, Precision};
 
 use crate::{Error, wait};
 
@@ -28,6 +33,50 @@ pub struct LiveConfig {
     pub promiscuous: bool,
     /// How long to wait for packets before the caller gets to do something else.
     pub timeout: Duration,
+    /// How packets are got from the kernel.
+    pub way: Way,
+}
+
+/// How packets are got from the kernel. All give the same packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Way {
+    /// The ring, and where there is none, libpcap.
+    #[default]
+    Auto,
+    /// A ring of our own, shared with the kernel (Linux).
+    Ring,
+    /// libpcap.
+    Libpcap,
+}
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Ring, Self::Libpcap];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Ring => "ring",
+            Self::Libpcap => "libpcap",
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Way {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|it| it.name() == text);
+        found.ok_or_else(|| format!("it is one of {}", Self::ALL.map(Self::name).join(", ")))
+    }
 }
 
 impl Default for LiveConfig {
@@ -41,6 +90,7 @@ impl Default for LiveConfig {
             immediate: false,
             promiscuous: false,
             timeout: Duration::from_millis(20),
+            way: Way::Auto,
         }
     }
 }
@@ -57,20 +107,24 @@ impl LiveConfig {
 
 /// An open interface.
 pub struct Live {
-    capture: Capture<Active>,
+    from: From,
     interface: String,
     link: Link,
     /// The last look found nothing, so that the next one waits first.
     drained: bool,
     timeout: Duration,
-    drops: Drops,
+}
+
+enum From {
+    #[cfg(target_os = "linux")]
+    Ring(ring::Ring),
+    Libpcap(Capture<Active>, Drops),
 }
 
 impl Live {
     /// Begins to capture.
     pub fn open(config: &LiveConfig) -> Result<Self, Error> {
         let interface = config.interface.clone();
-        let live = |cause: pcap::Error| describe(&interface, &cause);
         // A kernel that can't capture says so in many ways; a name that doesn't exist is better looked up.
         if let Ok(devices) = Device::list()
             && interface != "any"
@@ -79,46 +133,29 @@ impl Live {
             let existing = devices.into_iter().filter(is_plain).map(|device| device.name).collect();
             return Err(Error::NoInterface { interface, existing });
         }
-        let millis = i32::try_from(config.timeout.as_millis()).unwrap_or(i32::MAX).max(1);
-        let mut capture = Capture::from_device(interface.as_str())
-            .map_err(live)?
-            .snaplen(i32::try_from(config.snaplen).unwrap_or(i32::MAX))
-            .buffer_size(i32::try_from(config.buffer_bytes).unwrap_or(i32::MAX))
-            .promisc(config.promiscuous)
-            .immediate_mode(config.immediate)
-            .timeout(millis)
-            .precision(if NANOS { Precision::Nano } else { Precision::Micro })
-            .open()
-            .map_err(live)?;
-        if capture.get_datalink() == Linktype::LINUX_SLL {
-            // Version 2 also tells the interface. Where libpcap is too old for it, version 1 stays.
-            if let Err(error) = capture.set_datalink(Linktype::LINUX_SLL2) {
-                tracing::debug!(%error, "cooked packets stay at version 1");
+        let (from, link) = match config.way {
+            Way::Libpcap => through_libpcap(config)?,
+            #[cfg(target_os = "linux")]
+            way => match through_ring(config)? {
+                Ok(found) => found,
+                Err(reason) if way == Way::Auto => {
+                    tracing::warn!(interface, reason, "packets come through libpcap, not the ring");
+                    through_libpcap(config)?
+                }
+                Err(reason) => {
+                    let cause = format!("there is no ring: {reason} (`libpcap` may be a way)");
+                    return Err(Error::Live { interface, cause });
+                }
+            },
+            #[cfg(not(target_os = "linux"))]
+            Way::Auto => through_libpcap(config)?,
+            #[cfg(not(target_os = "linux"))]
+            Way::Ring => {
+                let cause = "only Linux has the ring (`libpcap` is the way here)".to_owned();
+                return Err(Error::Live { interface, cause });
             }
-        }
-        if let Some(program) = config.program() {
-            // The user's own part first, so that its error is about what the user wrote.
-            if let Some(filter) = &config.filter {
-                let failed = |cause: pcap::Error| Error::Filter {
-                    filter: filter.clone(),
-                    cause: text(&cause),
-                };
-                capture.compile(filter, true).map_err(failed)?;
-            }
-            capture
-                .filter(&program, true)
-                .map_err(|cause| Error::Filter { filter: program.clone(), cause: text(&cause) })?;
-        }
-        let link = Link::from_dlt(capture.get_datalink().0.cast_unsigned());
-        let capture = capture.setnonblock().map_err(live)?;
-        Ok(Self {
-            capture,
-            interface,
-            link,
-            drained: true,
-            timeout: config.timeout,
-            drops: Drops::default(),
-        })
+        };
+        Ok(Self { from, interface, link, drained: true, timeout: config.timeout })
     }
 
     /// The next packet; `None` if there is none now. A call after `None` waits first, for as long as the
@@ -128,44 +165,62 @@ impl Live {
         reason = "a packet is lent, which `Iterator` can't say"
     )]
     pub fn next(&mut self) -> Result<Option<Packet<'_>>, Error> {
-        if self.drained {
-            wait::readable(self.capture.as_fd(), self.timeout);
-        }
-        match self.capture.next_packet() {
-            Ok(packet) => {
-                self.drained = false;
-                let unit = if NANOS { 1 } else { 1_000 };
-                let ts = packet.header.ts;
-                #[allow(
-                    clippy::useless_conversion,
-                    reason = "the fields are narrower on some systems"
-                )]
-                let ts = i64::from(ts.tv_sec) * 1_000_000_000 + i64::from(ts.tv_usec) * unit;
-                Ok(Some(Packet {
-                    ts,
-                    link: self.link,
-                    interface: 0,
-                    wire_len: packet.header.len,
-                    data: packet.data,
-                }))
+        let waits = std::mem::replace(&mut self.drained, false);
+        match &mut self.from {
+            #[cfg(target_os = "linux")]
+            From::Ring(ring) => {
+                if waits {
+                    ring.wait(self.timeout).map_err(|cause| {
+                        let interface = self.interface.clone();
+                        Error::Live { interface, cause }
+                    })?;
+                }
+                let packet = ring.next();
+                self.drained = packet.is_none();
+                Ok(packet)
             }
-            Err(pcap::Error::TimeoutExpired) => {
-                self.drained = true;
-                Ok(None)
+            From::Libpcap(capture, _) => {
+                if waits {
+                    wait::readable(capture.as_fd(), self.timeout);
+                }
+                match capture.next_packet() {
+                    Ok(packet) => Ok(Some(packet_of(self.link, &packet))),
+                    Err(pcap::Error::TimeoutExpired) => {
+                        self.drained = true;
+                        Ok(None)
+                    }
+                    Err(error) => Err(describe(&self.interface, &error)),
+                }
             }
-            Err(error) => Err(describe(&self.interface, &error)),
         }
     }
 
     /// What was received and dropped since the beginning.
     pub fn stats(&mut self) -> Result<Drops, Error> {
-        let stat = self.capture.stats().map_err(|error| describe(&self.interface, &error))?;
-        // libpcap counts in 32 bits, which a busy interface wraps in minutes.
-        let drops = &mut self.drops;
-        advance(&mut drops.received, stat.received);
-        advance(&mut drops.dropped_kernel, stat.dropped);
-        advance(&mut drops.dropped_interface, stat.if_dropped);
-        Ok(*drops)
+        match &mut self.from {
+            #[cfg(target_os = "linux")]
+            From::Ring(ring) => ring.stats().map_err(|cause| {
+                let interface = self.interface.clone();
+                Error::Live { interface, cause }
+            }),
+            From::Libpcap(capture, drops) => {
+                let stat = capture.stats().map_err(|error| describe(&self.interface, &error))?;
+                // libpcap counts in 32 bits, which a busy interface wraps in minutes.
+                advance(&mut drops.received, stat.received);
+                advance(&mut drops.dropped_kernel, stat.dropped);
+                advance(&mut drops.dropped_interface, stat.if_dropped);
+                Ok(*drops)
+            }
+        }
+    }
+
+    /// How its packets are got; never [`Way::Auto`].
+    pub fn way(&self) -> Way {
+        match self.from {
+            #[cfg(target_os = "linux")]
+            From::Ring(_) => Way::Ring,
+            From::Libpcap(..) => Way::Libpcap,
+        }
     }
 
     /// The link layer of its packets.
@@ -179,8 +234,90 @@ impl fmt::Debug for Live {
         f.debug_struct("Live")
             .field("interface", &self.interface)
             .field("link", &self.link)
+            .field("way", &self.way())
             .finish_non_exhaustive()
     }
+}
+
+fn through_libpcap(config: &LiveConfig) -> Result<(From, Link), Error> {
+    let (mut capture, program) = open(config, config.buffer_bytes)?;
+    let live = |cause: pcap::Error| describe(&config.interface, &cause);
+    if program.is_some()
+        && let Some(filter) = config.program()
+    {
+        capture.filter(&filter, true).map_err(live)?;
+    }
+    let link = link_of(&capture);
+    Ok((From::Libpcap(capture.setnonblock().map_err(live)?, Drops::default()), link))
+}
+
+/// The inner error says why there is no ring, the outer one what would be wrong in any case.
+#[cfg(target_os = "linux")]
+fn through_ring(config: &LiveConfig) -> Result<Result<(From, Link), String>, Error> {
+    // libpcap knows what the packets of an interface begin with, and compiles the filter for that.
+    let (capture, program) = open(config, PROBE_BYTES)?;
+    let link = link_of(&capture);
+    drop(capture);
+    if link == Link::LinuxSll {
+        return Ok(Err("libpcap is too old to know version 2 of cooked packets".to_owned()));
+    }
+    let mut filter = Vec::new();
+    for it in program.iter().flat_map(BpfProgram::get_instructions) {
+        match program::instruction(&it.to_string()) {
+            Some(it) => filter.push(it),
+            None => return Ok(Err("the filter's program can't be read".to_owned())),
+        }
+    }
+    Ok(ring::Ring::open(config, link, &filter).map(|it| (From::Ring(it), link)))
+}
+
+/// Opens an interface with libpcap, and compiles the filter for it.
+fn open(
+    config: &LiveConfig,
+    buffer_bytes: u32,
+) -> Result<(Capture<Active>, Option<BpfProgram>), Error> {
+    let live = |cause: pcap::Error| describe(&config.interface, &cause);
+    let millis = i32::try_from(config.timeout.as_millis()).unwrap_or(i32::MAX).max(1);
+    let mut capture = Capture::from_device(config.interface.as_str())
+        .map_err(live)?
+        .snaplen(i32::try_from(config.snaplen).unwrap_or(i32::MAX))
+        .buffer_size(i32::try_from(buffer_bytes).unwrap_or(i32::MAX))
+        .promisc(config.promiscuous)
+        .immediate_mode(config.immediate)
+        .timeout(millis)
+        .precision(if NANOS { Precision::Nano } else { Precision::Micro })
+        .open()
+        .map_err(live)?;
+    if capture.get_datalink() == Linktype::LINUX_SLL {
+        // Version 2 also tells the interface. Where libpcap is too old for it, version 1 stays.
+        if let Err(error) = capture.set_datalink(Linktype::LINUX_SLL2) {
+            tracing::debug!(%error, "cooked packets stay at version 1");
+        }
+    }
+    let Some(program) = config.program() else { return Ok((capture, None)) };
+    let compiled = |filter: &str| {
+        let failed =
+            |cause: pcap::Error| Error::Filter { filter: filter.to_owned(), cause: text(&cause) };
+        capture.compile(filter, true).map_err(failed)
+    };
+    // The user's own part first, so that its error is about what the user wrote.
+    if let Some(filter) = &config.filter {
+        compiled(filter)?;
+    }
+    let program = compiled(&program)?;
+    Ok((capture, Some(program)))
+}
+
+fn link_of(capture: &Capture<Active>) -> Link {
+    Link::from_dlt(capture.get_datalink().0.cast_unsigned())
+}
+
+fn packet_of<'a>(link: Link, packet: &pcap::Packet<'a>) -> Packet<'a> {
+    let unit = if NANOS { 1 } else { 1_000 };
+    let ts = packet.header.ts;
+    #[allow(clippy::useless_conversion, reason = "the fields are narrower on some systems")]
+    let ts = i64::from(ts.tv_sec) * 1_000_000_000 + i64::from(ts.tv_usec) * unit;
+    Packet { ts, link, interface: 0, wire_len: packet.header.len, data: packet.data }
 }
 
 /// Packets that came, and packets that were lost before anyone could look at them.
@@ -255,138 +392,11 @@ fn text(error: &pcap::Error) -> String {
     }
 }
 
+/// Room for packets that nobody is going to look at.
+#[cfg(target_os = "linux")]
+const PROBE_BYTES: u32 = 1 << 20;
 /// Whether times come in nanoseconds. Elsewhere than on Linux libpcap may refuse them.
 const NANOS: bool = cfg!(target_os = "linux");
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        io::{Read, Write},
-        net::{TcpListener, TcpStream},
-        time::Instant,
-    };
-
-    use super::*;
-
-    /// Opens, or says why the test can't run here.
-    fn open(config: &LiveConfig) -> Option<Live> {
-        match Live::open(config) {
-            Ok(live) => Some(live),
-            Err(error @ Error::Permission { .. }) => {
-                eprintln!("skipped: {error}");
-                None
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    #[test]
-    fn traffic_on_loopback_is_seen_within_the_timeout() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        for interface in ["lo", "any"] {
-            let config = LiveConfig {
-                interface: interface.to_owned(),
-                filter: Some(format!("tcp port {}", address.port())),
-                ..LiveConfig::default()
-            };
-            let Some(mut live) = open(&config) else { return };
-            let wanted = if interface == "any" { Link::LinuxSll2 } else { Link::Ethernet };
-            assert_eq!(live.link(), wanted);
-            // Nothing yet: the wait is bounded.
-            let begin = Instant::now();
-            assert!(live.next().unwrap().is_none());
-            assert!(begin.elapsed() < Duration::from_secs(2));
-
-            let needle = format!("seen on {interface}");
-            let mut client = TcpStream::connect(address).unwrap();
-            client.write_all(needle.as_bytes()).unwrap();
-            let (mut server, _) = listener.accept().unwrap();
-            let mut got = vec![0; needle.len()];
-            server.read_exact(&mut got).unwrap();
-
-            let deadline = Instant::now() + Duration::from_secs(5);
-            let mut found = false;
-            while !found && Instant::now() < deadline {
-                let Some(packet) = live.next().unwrap() else { continue };
-                found = packet.data.windows(needle.len()).any(|window| window == needle.as_bytes());
-                let now =
-                    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-                assert!((now.as_nanos() as i64 - packet.ts).abs() < 5_000_000_000);
-            }
-            assert!(found, "on {interface}");
-            assert!(live.stats().unwrap().received > 0);
-        }
-    }
-
-    #[test]
-    fn ignored_ports_are_not_captured() {
-        let [ours, theirs] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
-        let config = LiveConfig {
-            interface: "lo".to_owned(),
-            filter: Some(format!("tcp port {} or tcp port {}", port(&ours), port(&theirs))),
-            ignore_ports: vec![port(&ours)],
-            ..LiveConfig::default()
-        };
-        let Some(mut live) = open(&config) else { return };
-        for listener in [&ours, &theirs] {
-            drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-        }
-        let deadline = Instant::now() + Duration::from_millis(500);
-        let mut seen = 0;
-        while Instant::now() < deadline {
-            let Some(packet) = live.next().unwrap() else { continue };
-            let ports = &packet.data[14 + 20..][..4];
-            assert!(!ports.chunks(2).any(|it| it == port(&ours).to_be_bytes()));
-            seen += 1;
-        }
-        assert!(seen >= 3);
-    }
-
-    #[test]
-    fn errors_say_what_to_do() {
-        let config = LiveConfig { interface: "nosuch0".to_owned(), ..LiveConfig::default() };
-        let error = Live::open(&config).unwrap_err();
-        let Error::NoInterface { existing, .. } = &error else { panic!("{error}") };
-        assert!(existing.iter().any(|name| name == "lo"));
-        assert!(error.to_string().starts_with("there is no interface nosuch0; there are: "));
-
-        let config = LiveConfig { filter: Some("tcp prot 80".to_owned()), ..LiveConfig::default() };
-        if let Err(error) = Live::open(&config) {
-            let error = error.to_string();
-            assert!(
-                error.contains("`tcp prot 80` is not valid") || error.contains("setcap"),
-                "{error}"
-            );
-        } else {
-            panic!("the filter was taken");
-        }
-    }
-
-    #[test]
-    fn a_32_bit_counter_may_wrap() {
-        let mut total = 0;
-        for counter in [5, u32::MAX, 3, 3, 10] {
-            advance(&mut total, counter);
-        }
-        assert_eq!(total, (1 << 32) + 10);
-    }
-
-    #[test]
-    fn programs_keep_the_users_precedence() {
-        let config = LiveConfig {
-            filter: Some("port 1 or port 2".to_owned()),
-            ignore_ports: vec![3],
-            ..LiveConfig::default()
-        };
-        assert_eq!(config.program().unwrap(), "(port 1 or port 2) and not port 3");
-        assert_eq!(LiveConfig::default().program(), None);
-    }
-
-    #[test]
-    fn loopback_is_among_the_interfaces() {
-        let all = interfaces().unwrap();
-        assert!(all.iter().any(|it| it.loopback && it.addresses.contains(&[127, 0, 0, 1].into())));
-    }
-}
+mod tests;

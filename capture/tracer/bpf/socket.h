@@ -99,6 +99,12 @@ int BPF_PROG(socket_state, struct sock *sk, int before, int after)
 		struct owner nobody = { .role = SERVER, .port = sk->__sk_common.skc_num };
 		bpf_map_update_elem(&owners, &key, &nobody, BPF_ANY);
 	} else if (after == TCP_CLOSE && before != TCP_LISTEN && owner) {
+		if (before == TCP_SYN_SENT) {	// nobody has answered, or refused it: packets there are all the same
+			struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+			if (tcp)
+				owner->port = bpf_ntohs(tcp->inet_conn.icsk_inet.inet_sport);
+			tell(sk, CONNECT, owner);
+		}
 		tell(sk, CLOSE, owner);
 		bpf_map_delete_elem(&owners, &key);
 	}

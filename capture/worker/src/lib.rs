@@ -34,5 +34,5 @@ pub use error::Error;
 pub use node::serve;
 pub use progress::Progress;
 pub use segment::{Bucket, Layout, Options as StoreOptions};
-pub use source::LiveConfig;
+pub use source::{LiveConfig, Way};
 pub use worker::{Import, Worker};

@@ -53,6 +53,8 @@ pub(crate) struct Pipeline {
     arrivals: Arrivals,
     /// What is read in processes.
     processes: Option<Reader>,
+    /// Until when all was taken that processes did.
+    heard: i64,
     /// Whether packets are dissected as they come.
     live: bool,
     /// Packets and their bytes since anyone looked at the clock and at what is pending.
@@ -111,6 +113,7 @@ impl Pipeline {
             modes,
             arrivals,
             processes,
+            heard: i64::MIN,
             live,
             unseen: (0, 0),
             published: now,
@@ -245,7 +248,14 @@ impl Pipeline {
         let mut counted = Instant::now();
         loop {
             let due = match live.next() {
-                Ok(Some(packet)) => self.packet(&packet),
+                Ok(Some(packet)) => {
+                    // Packets come in blocks, a little late: by then a short conversation is over, and the process has
+                    // gone that it is to be named after.
+                    if packet.ts >= self.heard {
+                        self.hear(Duration::ZERO);
+                    }
+                    self.packet(&packet)
+                }
                 Ok(None) => true,
                 Err(error) => {
                     let message = error.to_string();
@@ -270,8 +280,9 @@ impl Pipeline {
         self.input(0, |input| input.active = false);
     }
 
-    /// Takes what processes said meanwhile, and lets time pass; true if it is time to stop.
-    fn processes(&mut self, mut timeout: Duration) -> bool {
+    /// Takes what processes did and said meanwhile.
+    fn hear(&mut self, mut timeout: Duration) {
+        self.heard = if self.processes.is_some() { now_ns() } else { i64::MAX };
         let plaintext = self.modes.now() != api::Dissection::Off;
         while let Some(reader) = &mut self.processes
             && reader.read(timeout, plaintext, &mut self.dissection) > 0
@@ -279,6 +290,11 @@ impl Pipeline {
         {
             timeout = Duration::ZERO;
         }
+    }
+
+    /// [Hears](Self::hear), and lets time pass; true if it is time to stop.
+    fn processes(&mut self, timeout: Duration) -> bool {
+        self.hear(timeout);
         self.dissection.tick(now_ns());
         self.tend(None)
     }

@@ -83,14 +83,16 @@ impl Worker {
                 (Opened::Files(paths), inputs)
             }
             Inputs::Live(live) => {
+                let opened = Live::open(&live)?;
                 let input = Input {
                     kind: InputKind::Interface,
-                    name: live.interface.clone(),
-                    filter: live.filter.clone(),
+                    name: live.interface,
+                    filter: live.filter,
+                    way: Some(opened.way().to_string()),
                     active: true,
                     ..Input::default()
                 };
-                (Opened::Live(Box::new(Live::open(&live)?)), vec![input])
+                (Opened::Live(Box::new(opened)), vec![input])
             }
         };
         let folder = match &store {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -160,6 +161,36 @@ fn of_each_process_it_is_told_whether_its_tls_is_read_and_why_not() {
     server.kill().unwrap();
     server.wait().unwrap();
     wait_until("the server is no longer there", || of(&processes(), "python3").is_none());
+}
+
+/// Each is over before anything about it could be looked up, and before its packets are handed over.
+#[test]
+fn a_thousand_short_processes_with_a_connection_each_are_all_named() {
+    let folder = TempDir::new().unwrap();
+    let Some(tapped) = Tapped::start(&["-i", "lo"], folder.path()) else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    // Nobody listens there any more.
+    let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (port, count, states) in
+        [(port, 1_000, "('closed', 'reset')"), (refusing, 100, "('reset')")]
+    {
+        let mut shell = tapped.cgroup.command("bash");
+        shell.arg("-c").arg(format!(
+            "for n in $(seq {count}); do (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; done; true"
+        ));
+        let output = shell.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let sql = format!(
+            "select count(*) as found, count(client_process) as named, min(client_process) as name from connections \
+             where server_port = {port} and state in {states}"
+        );
+        let counted = || tapped.hub.ask(&json!({ "sql": sql }))["rows"][0].clone();
+        wait_until("all connections have ended", || counted()["found"].as_u64() >= Some(count));
+        let wanted = json!({ "found": count, "named": count, "name": "bash" });
+        assert_eq!(counted(), wanted, "on port {port}");
+    }
 }
 
 /// A hub with a worker that traces a cgroup, and a TLS server in there.

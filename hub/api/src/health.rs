@@ -233,6 +233,9 @@ pub struct Input {
     /// The BPF filter in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
+    /// How an interface's packets are got from the kernel: `ring` or `libpcap`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub way: Option<String>,
     /// It is being read now.
     pub active: bool,
     /// Bytes of the file read so far.

@@ -1,11 +1,11 @@
 use std::{
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     time::{Duration, Instant},
 };
 
-use arrow_array::cast::AsArray;
-use worker::{Error, Inputs, LiveConfig, Worker};
+use arrow_array::{cast::AsArray, types::UInt64Type};
+use worker::{Error, Inputs, LiveConfig, Way, Worker};
 
 use crate::{config, counts, rows};
 
@@ -70,6 +70,50 @@ fn real_requests_on_loopback_are_rows_while_the_connection_is_open() {
     drop(client);
     worker.stop().unwrap();
     assert!(!worker.health().capturing);
+}
+
+/// On a worker whose kernel has next to no room for packets, they are sent until some of them are lost.
+#[test]
+fn what_the_kernel_drops_is_in_losses_whichever_way_packets_come() {
+    for way in [Way::Ring, Way::Libpcap] {
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = silent.local_addr().unwrap();
+        let live = LiveConfig {
+            interface: "lo".to_owned(),
+            filter: Some(format!("udp port {}", to.port())),
+            buffer_bytes: 512 << 10,
+            way,
+            ..LiveConfig::default()
+        };
+        let worker = match Worker::start(config(Inputs::Live(live)), None) {
+            Ok(worker) => worker,
+            Err(Error::Source(error @ source::Error::Permission { .. })) => {
+                eprintln!("skipped: {error}");
+                return;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(worker.health().inputs[0].way.as_deref(), Some(way.name()));
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let began = Instant::now();
+        while worker.health().dropped_kernel == 0 {
+            assert!(began.elapsed() < Duration::from_secs(60), "{way}: nothing was lost");
+            for _ in 0..200 {
+                sender.send_to(&[0; 60_000], to).unwrap();
+            }
+        }
+        // What was lost last has been counted once the capture has ended.
+        worker.stop().unwrap();
+        let dropped = worker.health().dropped_kernel;
+        let mut entered = 0;
+        for batch in rows(worker.store(), "losses") {
+            let stages = batch.column_by_name("stage").unwrap().as_string_view();
+            let counts = batch.column_by_name("count").unwrap().as_primitive::<UInt64Type>();
+            let kernel = stages.iter().zip(counts.values()).filter(|it| it.0 == Some("kernel"));
+            entered += kernel.map(|it| it.1).sum::<u64>();
+        }
+        assert_eq!(entered, dropped, "{way}");
+    }
 }
 
 #[test]
