@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringViewArray, UInt32Array,
+    Array, ArrayRef, AsArray, MutableArrayData, RecordBatch, RecordBatchOptions, StringViewArray,
+    UInt32Array, make_array, new_null_array,
 };
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -259,7 +260,11 @@ impl Gate {
                 (By::Ends, Words::Both) => &of_both,
                 _ => &all,
             };
-            let taken = take(column.as_ref(), rows, None)?;
+            let taken = match rows.null_count() {
+                0 => take(column.as_ref(), rows, None)?,
+                all if all == rows.len() => new_null_array(column.data_type(), all),
+                _ => with_nulls(column, rows)?,
+            };
             Ok(match taken.data_type() {
                 // Views would keep the bytes of all rows.
                 DataType::Utf8View => Arc::new(taken.as_string_view().gc()),
@@ -295,6 +300,19 @@ impl Gate {
         }
         Ok(condition)
     }
+}
+
+/// Those rows of the column, and nothing at all where there is to be null: `take` would leave a value there.
+fn with_nulls(column: &ArrayRef, rows: &UInt32Array) -> Result<ArrayRef> {
+    let data = column.to_data();
+    let mut built = MutableArrayData::new(vec![&data], true, rows.len());
+    for row in rows {
+        match row {
+            Some(row) => built.try_extend(0, row as usize, row as usize + 1)?,
+            None => built.try_extend_nulls(1)?,
+        }
+    }
+    Ok(make_array(built.freeze()))
 }
 
 /// Rows that come through, and whose words in them may be read.
