@@ -261,7 +261,7 @@ impl Gate {
                 _ => &all,
             };
             let taken = match rows.null_count() {
-                0 => take(column.as_ref(), rows, None)?,
+                0 if column.null_count() == 0 => take(column.as_ref(), rows, None)?,
                 all if all == rows.len() => new_null_array(column.data_type(), all),
                 _ => with_nulls(column, rows)?,
             };
@@ -302,14 +302,17 @@ impl Gate {
     }
 }
 
-/// Those rows of the column, and nothing at all where there is to be null: `take` would leave a value there.
+/// Those rows of the column, and nothing at all where there is to be null or is: `take` would leave a value there, and
+/// what reads files leaves another row's where there is none.
 fn with_nulls(column: &ArrayRef, rows: &UInt32Array) -> Result<ArrayRef> {
     let data = column.to_data();
     let mut built = MutableArrayData::new(vec![&data], true, rows.len());
     for row in rows {
         match row {
-            Some(row) => built.try_extend(0, row as usize, row as usize + 1)?,
-            None => built.try_extend_nulls(1)?,
+            Some(row) if column.is_valid(row as usize) => {
+                built.try_extend(0, row as usize, row as usize + 1)?;
+            }
+            _ => built.try_extend_nulls(1)?,
         }
     }
     Ok(make_array(built.freeze()))
