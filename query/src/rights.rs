@@ -364,7 +364,9 @@ pub(crate) fn permit(
         if wanted.is_some_and(|it| !it.contains(&flow)) {
             continue;
         }
-        if rights.of(client).packets && rights.of(server).packets {
+        // Packets have in them what was said.
+        let may = |it| rights.of(it).packets && rights.of(it).payload;
+        if may(client) && may(server) {
             permitted.insert(flow);
         } else {
             forbidden.insert(flow);

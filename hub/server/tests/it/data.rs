@@ -158,9 +158,8 @@ impl Row {
 
     /// Whether she may have its packets.
     fn has_packets(&self, rights: &Rights) -> bool {
-        let both = |(client, server): (End, End)| {
-            rights.grant(client).packets && rights.grant(server).packets
-        };
+        let may = |end| rights.grant(end).packets && rights.grant(end).payload;
+        let both = |(client, server): (End, End)| may(client) && may(server);
         both((self.client, self.server)) && self.later.is_none_or(both)
     }
 }
