@@ -151,6 +151,15 @@ fn bounds(predicate: &Arc<dyn PhysicalExpr>) -> (Option<i64>, Option<i64>) {
     (from, to)
 }
 
+/// Whether it compares `ts` with a moment, and does nothing else.
+pub(crate) fn is_bound(part: &Arc<dyn PhysicalExpr>) -> bool {
+    part.downcast_ref::<BinaryExpr>().is_some_and(|it| {
+        let ends = (is_ts(it.left()) && time(it.right()).is_some())
+            || (is_ts(it.right()) && time(it.left()).is_some());
+        ends && BOUNDS.contains(it.op())
+    })
+}
+
 fn is_ts(expr: &Arc<dyn PhysicalExpr>) -> bool {
     expr.downcast_ref::<Column>().is_some_and(|it| it.name() == "ts")
 }
@@ -162,6 +171,8 @@ fn time(expr: &Arc<dyn PhysicalExpr>) -> Option<i64> {
     }
 }
 
+const BOUNDS: [Operator; 5] =
+    [Operator::Eq, Operator::Lt, Operator::LtEq, Operator::Gt, Operator::GtEq];
 const LOSSES: &str = "losses";
 const COLUMNS: [&str; 5] = ["ts", "until", "stage", "count", "bytes"];
 /// How long before a time an interval may have begun that reaches into it: a minute as a rule.

@@ -30,6 +30,7 @@ use crate::filter;
 use crate::fleet::{self, Fleet, Member, Track};
 use crate::late::Late;
 use crate::node::{NodeAccounting, account};
+use crate::rights::Rights;
 use crate::scan::{self, Meter, Source, bind, breathe, scans_here};
 use crate::session::{self, Options};
 use crate::tables::Tables;
@@ -179,6 +180,16 @@ pub struct Engine {
 enum Place {
     Local { node: String, rows: scan::Place },
     Fleet(Fleet),
+}
+
+impl Place {
+    /// What whoever asks may see. Of a store of one's own that is all.
+    fn rights(&self) -> Arc<Rights> {
+        match self {
+            Self::Local { .. } => Arc::new(Rights::all()),
+            Self::Fleet(it) => Arc::clone(&it.rights),
+        }
+    }
 }
 
 impl fmt::Debug for Place {
@@ -540,7 +551,8 @@ impl Run {
                 Place::Local { rows, .. } => Source::Place(rows),
                 Place::Fleet(it) => Source::own(it.own.as_ref()),
             };
-            let plan = bind(plan.map_err(Error::planning)?, source, &meter);
+            let plan = plan.map_err(Error::planning)?;
+            let plan = bind(plan, source, &meter, &self.engine.place.rights());
             let plan = plan.and_then(breathe).map_err(|it| Error::running(&it))?;
             (plan, session::task(&self.state, runtime))
         } else {
@@ -548,6 +560,7 @@ impl Run {
                 Place::Local { .. } => None,
                 Place::Fleet(it) => it.own.as_ref(),
             };
+            let own = (own, &self.engine.place.rights());
             let partitions = options.partitions;
             let state = fleet::state(&members, own, &track, &id, partitions, runtime, analyze);
             let mut state = state.map_err(Error::planning)?;

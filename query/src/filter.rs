@@ -140,9 +140,9 @@ impl Filter {
         self.branches.iter().map(|it| it.0.as_str())
     }
 
-    /// The filter for rows as they come: the same condition, compiled once.
-    pub fn live(&self) -> Result<Live, crate::Error> {
-        Live::compile(&self.tables, &self.branches).map_err(crate::Error::planning)
+    /// The filter for rows as they come, for whoever has these rights: the same condition, compiled once.
+    pub fn live(&self, rights: &Arc<crate::Rights>) -> Result<Live, crate::Error> {
+        Live::compile(&self.tables, &self.branches, rights).map_err(crate::Error::planning)
     }
 
     /// The newest rows that match, as a plan: the columns of `traffic`.

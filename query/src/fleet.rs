@@ -40,7 +40,8 @@ use schema::Table;
 use url::Url;
 
 use crate::error::{about_the_question, plain};
-use crate::node::{NodeAccounting, QUERY, settle};
+use crate::node::{NodeAccounting, QUERY, RIGHTS, settle};
+use crate::rights::Rights;
 use crate::scan::{Meter, Source, bind};
 use crate::session;
 use crate::table::{narrow, template};
@@ -92,12 +93,21 @@ pub struct Fleet {
     pub(crate) tables: Tables,
     pub(crate) accounts: Option<Arc<dyn Accounts>>,
     pub(crate) own: Option<Arc<dyn Own>>,
+    /// What whoever asks may see.
+    pub(crate) rights: Arc<Rights>,
 }
 
 impl Fleet {
     /// Those members. `accounts` asks them for their costs after a query.
     pub fn new(members: Vec<Member>, tables: Tables, accounts: Option<Arc<dyn Accounts>>) -> Self {
-        Self { members: Arc::new(members), tables, accounts, own: None }
+        let rights = Arc::new(Rights::all());
+        Self { members: Arc::new(members), tables, accounts, own: None, rights }
+    }
+
+    /// The same for an asker who may see no more than that.
+    #[must_use]
+    pub fn for_whom(self, rights: Arc<Rights>) -> Self {
+        Self { rights, ..self }
     }
 
     /// The same with tables of the Hub's own, which are among those that it was made with.
@@ -121,7 +131,7 @@ impl fmt::Debug for Fleet {
 /// A session whose plans run over `members`; its plans are of use for one query only.
 pub(crate) fn state(
     members: &[Member],
-    own: Option<&Arc<dyn Own>>,
+    (own, rights): (Option<&Arc<dyn Own>>, &Arc<Rights>),
     track: &Arc<Track>,
     query_id: &str,
     partitions: usize,
@@ -147,9 +157,9 @@ pub(crate) fn state(
     urls.push(hub.clone());
     let urls: Arc<[Url]> = urls.into();
 
-    let (nested, own) = (directory.clone(), own.cloned());
+    let (nested, own, may) = (directory.clone(), own.cloned(), Arc::clone(rights));
     let local = Worker::from_session_builder(move |context: WorkerQueryContext| {
-        let (nested, own) = (nested.clone(), own.clone());
+        let (nested, own, may) = (nested.clone(), own.clone(), Arc::clone(&may));
         async move {
             let mut builder = context.builder;
             settle(&mut builder, partitions);
@@ -158,7 +168,7 @@ pub(crate) fn state(
                 .with_distributed_worker_plan_rewrite_handler(
                 move |event: WorkerPlanRewriteEvent<'_>| -> DfResult<WorkerPlanRewriteEventResponse> {
                     let own = Source::own(own.as_ref());
-                    let plan = bind(event.plan, own, &Arc::new(Meter::default()))?;
+                    let plan = bind(event.plan, own, &Arc::new(Meter::default()), &may)?;
                     Ok(WorkerPlanRewriteEventResponse::new(plan))
                 },
             );
@@ -170,6 +180,8 @@ pub(crate) fn state(
     let mut headers = HeaderMap::new();
     let id = HeaderValue::from_str(query_id).map_err(|it| exec_datafusion_err!("{it}"))?;
     headers.insert(QUERY, id);
+    let may = HeaderValue::from_str(&rights.to_text());
+    headers.insert(RIGHTS, may.map_err(|it| exec_datafusion_err!("{it}"))?);
     let builder = SessionStateBuilder::new()
         .with_config(session::config(partitions))
         .with_runtime_env(runtime)

@@ -16,6 +16,7 @@ pub mod kfl;
 mod late;
 mod names;
 pub mod node;
+mod rights;
 mod scan;
 mod session;
 mod supply;
@@ -29,11 +30,17 @@ pub use engine::{
 };
 pub use error::Error;
 pub use functions::{Function, functions};
+pub use rights::{Grant, Rights};
 pub use session::Options;
 pub use supply::{Supplied, Supply};
 pub use tables::{COLUMNS, Conflict, TABLE_NAME, TABLES, TRAFFIC, Tables};
 
 /// What plans depend on: only nodes of the same version understand each other's.
 pub fn version() -> String {
-    format!("{}+datafusion.{}", env!("CARGO_PKG_VERSION"), datafusion::DATAFUSION_VERSION)
+    let engine = datafusion::DATAFUSION_VERSION;
+    format!("{}+calls.{CALLS}.datafusion.{engine}", env!("CARGO_PKG_VERSION"))
 }
+
+/// Grows with what a Hub tells a node beside a plan, so that no node is asked that would not heed it. 2: what the asker
+/// may see.
+const CALLS: u32 = 2;

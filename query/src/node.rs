@@ -19,6 +19,7 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 
 pub use crate::coverage::Loss;
+use crate::rights::Rights;
 use crate::scan::{Meter, Place};
 use crate::session::{self, Options};
 use crate::supply::{Supply, bind};
@@ -85,7 +86,7 @@ impl Service {
         let worker = Worker::from_session_builder(move |context: WorkerQueryContext| {
             let (place, supply) = (place.clone(), supply.clone());
             let meters = Arc::clone(&meters);
-            async move { Ok(state(context, partitions, place, supply, &meters)) }
+            async move { state(context, partitions, place, supply, &meters) }
         });
         let worker = worker.with_runtime_env(runtime).with_version(crate::version());
         Ok(Self { worker, ledger, store: kept })
@@ -115,6 +116,9 @@ impl Service {
 
 /// What the scans cost, with what was lost in the time they asked about.
 pub(crate) async fn account(meter: &Meter, store: &Store) -> NodeAccounting {
+    if meter.is_gated() {
+        return meter.read();
+    }
     let (coverage, store) = (meter.coverage(), store.clone());
     let losses = tokio::task::spawn_blocking(move || coverage.losses(&store));
     let (losses, losses_cut) = losses.await.unwrap_or_default();
@@ -129,6 +133,17 @@ impl fmt::Debug for Service {
 
 /// The header that carries a query's id to its nodes.
 pub(crate) const QUERY: &str = "x-kubeshark-query";
+/// The header that carries what a query's asker may see.
+pub(crate) const RIGHTS: &str = "x-kubeshark-rights";
+
+/// What the asker may see, as the Hub says with every call. Where it doesn't, nothing is done.
+fn rights(context: &WorkerQueryContext) -> DfResult<Arc<Rights>> {
+    let told = context.headers.get(RIGHTS).and_then(|it| it.to_str().ok());
+    match told.and_then(Rights::from_text) {
+        Some(rights) => Ok(Arc::new(rights)),
+        None => exec_err!("the hub didn't say what the asker may see"),
+    }
+}
 
 fn state(
     context: WorkerQueryContext,
@@ -136,7 +151,8 @@ fn state(
     place: Place,
     supply: Option<Arc<dyn Supply>>,
     meters: &Ledger,
-) -> datafusion::execution::session_state::SessionState {
+) -> DfResult<datafusion::execution::session_state::SessionState> {
+    let rights = rights(&context)?;
     let id = context.headers.get(QUERY).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let meter = meters.open(id);
     let mut builder = context.builder;
@@ -144,11 +160,12 @@ fn state(
     let builder = builder.with_distributed_worker_plan_rewrite_handler(
         move |event: WorkerPlanRewriteEvent<'_>| -> DfResult<WorkerPlanRewriteEventResponse> {
             check(&event.plan)?;
-            let plan = bind(in_order(event.plan)?, &place, supply.as_ref(), &meter)?;
+            let plan = in_order(event.plan)?;
+            let plan = bind(plan, &place, supply.as_ref(), &meter, &rights)?;
             Ok(WorkerPlanRewriteEventResponse::new(plan))
         },
     );
-    session::state(builder)
+    Ok(session::state(builder))
 }
 
 /// Tells scans in which order their rows are wanted, so that row groups that have the first ones are

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -14,22 +14,27 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringViewArray, new_null_array,
 };
 use datafusion::arrow::compute::{cast, filter_record_batch, prep_null_mask_filter};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{
-    FileGroup, FileScanConfig, ParquetFileReaderFactory, ParquetSource,
+    FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
 };
+use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::Operator;
 use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::ParquetMetaData;
+use datafusion::physical_expr::expressions::BinaryExpr;
 use datafusion::physical_expr::projection::{ProjectionExprs, Projector};
-use datafusion::physical_expr::utils::reassign_expr_columns;
-use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
+use datafusion::physical_expr::{
+    EquivalenceProperties, Partitioning, PhysicalExpr, split_conjunction,
+};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::coop::{CooperativeExec, cooperative};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
@@ -40,16 +45,19 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 use futures::future::BoxFuture;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use segment::{Reader, Segment, Snapshot, Store};
 
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, is_bound};
 use crate::fleet::Own;
 use crate::node::NodeAccounting;
+use crate::rights::{CONNECTIONS, Gate, Permitted, Rights};
+use crate::scan::flows::Flows;
 use crate::table::{table_of, template};
 use crate::tables::{TABLE_NAME, Tables};
 
 mod distinct;
+mod flows;
 mod prune;
 
 /// What the scans of one query cost at one place.
@@ -69,23 +77,27 @@ pub(crate) struct Meter {
     pub(crate) dissected: AtomicU64,
     /// Why rows are lacking that could be made of packets.
     pub(crate) lacks: Mutex<Option<String>>,
+    /// The asker may not see everything, so what was done tells no more than the rows let through.
+    gated: AtomicBool,
 }
 
 impl Meter {
     /// What it comes to so far, but for what was lost.
     pub(crate) fn read(&self) -> NodeAccounting {
         let range = self.coverage().range();
+        let gated = self.is_gated();
+        let told = |it: &AtomicU64| if gated { 0 } else { it.load(Relaxed) };
         NodeAccounting {
             rows_scanned: self.rows.load(Relaxed),
-            bytes_scanned: self.bytes.load(Relaxed),
-            segments_scanned: self.segments.load(Relaxed),
+            bytes_scanned: told(&self.bytes),
+            segments_scanned: told(&self.segments),
             elapsed_us: self.elapsed.load(Relaxed),
             busy_us: self.busy.load(Relaxed) / 1_000,
             oldest: range.map(|it| it.0),
             newest: range.map(|it| it.1),
             losses: Vec::new(),
             losses_cut: false,
-            dissected_packets: self.dissected.load(Relaxed),
+            dissected_packets: told(&self.dissected),
             lacks: self.lacks.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             finished: self.begun.get().is_some() && self.open.load(Relaxed) == 0,
         }
@@ -96,7 +108,21 @@ impl Meter {
         self.coverage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether the asker may not see everything.
+    pub(crate) fn is_gated(&self) -> bool {
+        self.gated.load(Relaxed)
+    }
+
+    /// The asker may not see everything.
+    pub(crate) fn gate(&self) {
+        self.gated.store(true, Relaxed);
+    }
+
     pub(crate) fn cover(&self, store: &Store, asked: &[(String, Option<Arc<dyn PhysicalExpr>>)]) {
+        // What there is and was lost is everybody's.
+        if self.is_gated() {
+            return;
+        }
         let state = store.state();
         let mut coverage = self.coverage.lock().unwrap_or_else(PoisonError::into_inner);
         for (table, predicate) in asked {
@@ -176,12 +202,41 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Puts the rows of `source` where templates stand.
+/// What the scans of a plan let through, whose asker may not see everything.
+#[derive(Clone)]
+pub(crate) struct Gates {
+    rights: Arc<Rights>,
+    /// As they are declared here, not as the plan has them.
+    tables: Tables,
+    /// The place's conversations.
+    conversations: Option<Arc<Snapshot>>,
+}
+
+impl Gates {
+    /// Those for the rows of `source`; none if the asker may see all of them.
+    pub(crate) fn of(rights: &Arc<Rights>, source: Source<'_>, meter: &Meter) -> Option<Self> {
+        if rights.is_all() {
+            return None;
+        }
+        meter.gate();
+        let tables = match source {
+            Source::Nothing => Tables::default(),
+            Source::Place(it) => it.tables.clone(),
+            Source::Own(own) => Tables::new(own.tables().iter().cloned()),
+        };
+        let conversations = source.snapshot(CONNECTIONS).map(Arc::new);
+        Some(Self { rights: Arc::clone(rights), tables, conversations })
+    }
+}
+
+/// Puts the rows of `source` where templates stand: those that may be seen with these rights.
 pub(crate) fn bind(
     plan: Arc<dyn ExecutionPlan>,
     source: Source<'_>,
     meter: &Arc<Meter>,
+    rights: &Arc<Rights>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    let gates = Gates::of(rights, source, meter);
     // One snapshot per table: a query that names a table twice sees the same rows twice.
     let mut snapshots: HashMap<String, Arc<Snapshot>> = HashMap::new();
     let mut asked = Vec::new();
@@ -202,7 +257,7 @@ pub(crate) fn bind(
             rows.push((Arc::from(name.as_ref()), Arc::clone(it)));
             asked.push((name.into_owned(), config.file_source().filter()));
         }
-        let scan = Scan::new(config, &rows, meter)?;
+        let scan = Scan::new(config, &rows, meter, gates.as_ref())?;
         Ok(Transformed::yes(Arc::new(scan) as Arc<dyn ExecutionPlan>))
     })?;
     if let Source::Place(place) = source {
@@ -234,6 +289,8 @@ pub(crate) struct Scan {
     said: distinct::Said,
     /// How `files` were made, if all of their rows are wanted, of one column as it is.
     plain: Option<distinct::Plain>,
+    /// Conversations that may be seen, where rows name no more than theirs.
+    flows: Option<Arc<Flows>>,
     meter: Arc<Meter>,
 }
 
@@ -249,6 +306,7 @@ impl Scan {
         config: &FileScanConfig,
         rows: &[(Arc<str>, Arc<Snapshot>)],
         meter: &Arc<Meter>,
+        gates: Option<&Gates>,
     ) -> Result<Self> {
         let table = table_of(config)?.to_owned();
         let Some(source) = config.file_source().downcast_ref::<ParquetSource>() else {
@@ -258,7 +316,7 @@ impl Scan {
         let partitions = template.properties().partitioning.partition_count();
         let schema = template.schema();
         let known = config.file_source().table_schema();
-        let (in_files, columns) = (known.file_schema(), known.table_schema());
+        let columns = known.table_schema();
         // The name of the table is in no file, but is known of each.
         let named = !known.table_partition_cols().is_empty();
         let predicate = config.file_source().filter();
@@ -269,11 +327,38 @@ impl Scan {
                 ProjectionExprs::from_indices(&all, columns)
             }
         };
-        let pruning = predicate.as_ref().and_then(|it| {
+        let behind = rows.iter().map(|it| it.0.as_ref());
+        let hot_reader = HotReader::new(
+            columns,
+            named,
+            &schema,
+            predicate.clone(),
+            projection,
+            (gates, behind),
+        )?;
+        // What is kept from the asker must not be told by what is read, nor by how long that takes.
+        let pruning = match &hot_reader.gate {
+            None => predicate.clone(),
+            Some(_) => predicate.as_ref().and_then(|it| harmless(it, named)),
+        };
+        let pruning = pruning.and_then(|it| {
             let builder = PruningPredicateBuilder::new();
-            builder.with_file_schema(Arc::clone(columns)).build(Arc::clone(it))
+            builder.with_file_schema(Arc::clone(columns)).build(it)
         });
         let pruning = pruning.as_deref();
+        let in_files = match &hot_reader.gate {
+            None => known.clone(),
+            Some(gated) => gated.table_schema(known),
+        };
+        let in_files = in_files.file_schema();
+        let flows = hot_reader.gate.as_ref().filter(|it| it.gate.asks_for_flows()).map(|_| {
+            let gates = gates.into_iter();
+            gates.filter_map(|it| {
+                let conversations = Arc::clone(it.conversations.as_ref()?);
+                Some(Flows::new(&it.rights, &it.tables, conversations, predicate.as_ref()))
+            })
+        });
+        let flows = flows.and_then(|mut it| it.next()).map(Arc::new);
 
         let mut hot = vec![Vec::new(); partitions];
         let all = rows.iter().flat_map(|(table, snapshot)| {
@@ -318,25 +403,27 @@ impl Scan {
         }
         let n_files = segments.len();
         let segments = Arc::new(segments);
-        let config_of_files = (n_files > 0).then(|| {
-            let segments = Arc::clone(&segments);
-            let readers = Readers { segments, meter: Arc::clone(meter) };
-            let mut source = source.clone().with_parquet_file_reader_factory(Arc::new(readers));
+        let mut plain = None;
+        let files = (n_files > 0).then(|| {
+            let all = Arc::clone(&segments);
+            let readers = Arc::new(Readers { segments: all, meter: Arc::clone(meter) });
+            let groups = groups.into_iter().map(FileGroup::new).collect();
+            if let Some(gated) = &hot_reader.gate {
+                return gated.files(config, source, predicate.as_ref(), readers, groups);
+            }
+            let mut source = source.clone().with_parquet_file_reader_factory(readers);
             if filtered {
                 source = source.with_bloom_filter_on_read(false);
             }
             let mut config = config.clone();
             config.file_source = Arc::new(source);
-            config.file_groups = groups.into_iter().map(FileGroup::new).collect();
-            config
-        });
-        let plain = match &config_of_files {
-            Some(it) if predicate.as_ref().is_none_or(distinct::is_advice) => {
-                distinct::plain(&projection, it, segments)
+            config.file_groups = groups;
+            if predicate.as_ref().is_none_or(distinct::is_advice) {
+                plain = distinct::plain(&config, &segments);
             }
-            _ => None,
-        };
-        let files = config_of_files.map(|it| DataSourceExec::from_data_source(it) as _);
+            Ok(DataSourceExec::from_data_source(config) as Arc<dyn ExecutionPlan>)
+        });
+        let files = files.transpose()?;
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),
             Partitioning::UnknownPartitioning(partitions),
@@ -345,7 +432,7 @@ impl Scan {
         );
         Ok(Self {
             table,
-            hot_reader: Arc::new(HotReader::new(columns, named, &schema, predicate, projection)?),
+            hot_reader: Arc::new(hot_reader),
             schema,
             properties: Arc::new(properties),
             hot,
@@ -355,9 +442,56 @@ impl Scan {
             distinct: false,
             said: distinct::Said::default(),
             plain,
+            flows,
             meter: Arc::clone(meter),
         })
     }
+
+    /// A partition's rows, without the plan's limit.
+    fn rows(
+        &self,
+        partition: usize,
+        context: &Arc<TaskContext>,
+        permitted: Option<Arc<Permitted>>,
+    ) -> Result<Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>> {
+        let rows = context.session_config().batch_size().max(1);
+        let reader = Arc::clone(&self.hot_reader);
+        let (meter, may) = (Arc::clone(&self.meter), permitted.clone());
+        let hot = futures::stream::iter(self.hot.get(partition).cloned().unwrap_or_default())
+            .flat_map(move |it| {
+                let parts = slices(&it.batch, rows).into_iter();
+                futures::stream::iter(parts.map(move |batch| (Arc::clone(&it.table), batch)))
+            })
+            .filter_map(move |(table, batch)| {
+                let read = reader.read(&table, &batch, &meter, may.as_deref()).transpose();
+                futures::future::ready(read)
+            });
+        // Of a gated scan there is nothing that stands for rows.
+        let hot = hot.chain(self.said.stream(partition, &self.schema, &self.meter));
+        let Some(files) = &self.files else { return Ok(hot.boxed()) };
+        let files = files.execute(partition, Arc::clone(context))?;
+        if self.hot_reader.gate.is_none() {
+            return Ok(hot.chain(files.map(|it| it.map(lean))).boxed());
+        }
+        let (reader, meter) = (Arc::clone(&self.hot_reader), Arc::clone(&self.meter));
+        let files = files.filter_map(move |it| {
+            let read = it.and_then(|it| reader.read("", &it, &meter, permitted.as_deref()));
+            futures::future::ready(read.transpose())
+        });
+        Ok(hot.chain(files).boxed())
+    }
+}
+
+/// What of a condition may decide what is read though not everything may be seen: times, which rows that are kept
+/// back tell nothing by, and names of tables.
+fn harmless(predicate: &Arc<dyn PhysicalExpr>, named: bool) -> Option<Arc<dyn PhysicalExpr>> {
+    let about_table = |it: &Arc<dyn PhysicalExpr>| {
+        let columns = collect_columns(it);
+        named && !columns.is_empty() && columns.iter().all(|it| it.name() == TABLE_NAME)
+    };
+    let parts = split_conjunction(predicate).into_iter();
+    let parts = parts.filter(|it| is_bound(it) || about_table(it)).cloned();
+    parts.reduce(|a, b| Arc::new(BinaryExpr::new(a, Operator::And, b)))
 }
 
 impl fmt::Debug for Scan {
@@ -368,8 +502,11 @@ impl fmt::Debug for Scan {
 
 impl DisplayAs for Scan {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hot: usize = self.hot.iter().map(Vec::len).sum();
-        write!(f, "Scan: table={}, batches={hot}, segments={}", self.table, self.n_files)?;
+        write!(f, "Scan: table={}", self.table)?;
+        if self.hot_reader.gate.is_none() {
+            let hot: usize = self.hot.iter().map(Vec::len).sum();
+            write!(f, ", batches={hot}, segments={}", self.n_files)?;
+        }
         if let Some(it) = &self.hot_reader.predicate {
             write!(f, ", predicate={it}")?;
         }
@@ -421,28 +558,19 @@ impl ExecutionPlan for Scan {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let rows = context.session_config().batch_size().max(1);
-        let reader = Arc::clone(&self.hot_reader);
-        let meter = Arc::clone(&self.meter);
-        let hot = futures::stream::iter(self.hot.get(partition).cloned().unwrap_or_default())
-            .flat_map(move |it| {
-                let parts = slices(&it.batch, rows).into_iter();
-                futures::stream::iter(parts.map(move |batch| (Arc::clone(&it.table), batch)))
-            })
-            .filter_map(move |(table, batch)| {
-                let read = reader.read(&table, &batch, &meter).transpose();
-                futures::future::ready(read)
-            });
-        let files = match &self.files {
-            Some(it) => it.execute(partition, context)?,
-            None => Box::pin(datafusion::physical_plan::EmptyRecordBatchStream::new(Arc::clone(
-                &self.schema,
-            ))),
+        let mut rows = match &self.flows {
+            None => self.rows(partition, &context, None)?,
+            Some(flows) => {
+                let (flows, scan) = (Arc::clone(flows), self.clone());
+                let rows = async move {
+                    let permitted = flows.come(&context).await?;
+                    scan.rows(partition, &context, Some(permitted))
+                };
+                futures::stream::once(rows).try_flatten().boxed()
+            }
         };
         self.meter.begun.get_or_init(Instant::now);
         self.meter.open.fetch_add(1, Relaxed);
-        let said = self.said.stream(partition, &self.schema, &self.meter);
-        let mut rows = hot.chain(said).chain(files.map(|it| it.map(lean))).boxed();
         if self.distinct {
             let mut seen = distinct::Seen::default();
             rows = rows.map(move |it| it.and_then(|it| seen.fresh(it))).boxed();
@@ -451,12 +579,23 @@ impl ExecutionPlan for Scan {
             schema: Arc::clone(&self.schema),
             rows,
             left: self.limit,
-            done: Done { partition, files: self.files.clone(), meter: Arc::clone(&self.meter) },
+            done: Done {
+                partition,
+                files: self.counted().cloned(),
+                meter: Arc::clone(&self.meter),
+            },
         })))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
-        self.files.as_ref().and_then(|it| it.metrics())
+        self.counted().and_then(|it| it.metrics())
+    }
+}
+
+impl Scan {
+    /// The files, unless what is counted of them tells of rows that are kept back.
+    fn counted(&self) -> Option<&Arc<dyn ExecutionPlan>> {
+        self.files.as_ref().filter(|_| self.hot_reader.gate.is_none())
     }
 }
 
@@ -553,19 +692,75 @@ struct HotReader {
     narrow: Option<Arc<dyn PhysicalExpr>>,
     projector: Projector,
     schema: SchemaRef,
+    /// Stands before the filter, if not everything may be seen.
+    gate: Option<Gated>,
+}
+
+/// A gate, and what is read for it.
+struct Gated {
+    gate: Gate,
+    /// The columns that come out of it, and those that it needs.
+    wide: SchemaRef,
+}
+
+impl Gated {
+    /// What is read of files.
+    fn table_schema(&self, known: &TableSchema) -> TableSchema {
+        let constants = known.table_partition_cols();
+        let constant = |name: &str| constants.iter().any(|it| it.name() == name);
+        let fields = self.wide.fields().iter().filter(|it| !constant(it.name())).cloned();
+        TableSchema::builder(Arc::new(Schema::new(fields.collect::<Fields>())))
+            .with_table_partition_cols(constants.clone())
+            .build()
+    }
+
+    /// Reads files for the gate: no condition of the asker's is looked at there, but times.
+    fn files(
+        &self,
+        config: &FileScanConfig,
+        source: &ParquetSource,
+        predicate: Option<&Arc<dyn PhysicalExpr>>,
+        readers: Arc<Readers>,
+        groups: Vec<FileGroup>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = self.table_schema(config.file_source().table_schema());
+        let columns = Arc::clone(schema.table_schema());
+        let mut condition = self.gate.condition(&columns)?;
+        for part in predicate.map(split_conjunction).into_iter().flatten().filter(|it| is_bound(it))
+        {
+            let part = reassign_expr_columns(Arc::clone(part), &columns)?;
+            condition = Some(match condition {
+                None => part,
+                Some(it) => Arc::new(BinaryExpr::new(it, Operator::And, part)),
+            });
+        }
+        let options = source.table_parquet_options().clone();
+        let mut source = ParquetSource::new(schema)
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(readers)
+            .with_bloom_filter_on_read(false);
+        if let Some(condition) = condition {
+            source = source.with_predicate(condition);
+        }
+        let url = config.object_store_url.clone();
+        let config = FileScanConfigBuilder::new(url, Arc::new(source)).with_file_groups(groups);
+        Ok(DataSourceExec::from_data_source(config.build()))
+    }
 }
 
 impl HotReader {
-    fn new(
+    /// `gates` with the names of the tables behind the scan.
+    fn new<'a>(
         table: &SchemaRef,
         named: bool,
         output: &SchemaRef,
         predicate: Option<Arc<dyn PhysicalExpr>>,
         projection: ProjectionExprs,
+        (gates, behind): (Option<&Gates>, impl Iterator<Item = &'a str>),
     ) -> Result<Self> {
         let mut needed = projection.column_indices();
         if let Some(it) = &predicate {
-            let columns = datafusion::physical_expr::utils::collect_columns(it);
+            let columns = collect_columns(it);
             needed.extend(columns.iter().map(|it| it.index()));
         }
         needed.sort_unstable();
@@ -577,11 +772,33 @@ impl HotReader {
             .transpose()?;
         let projection = projection.try_map_exprs(|it| reassign_expr_columns(it, &columns))?;
         let projector = projection.make_projector(&columns)?;
-        Ok(Self { columns, named, predicate, narrow, projector, schema: Arc::clone(output) })
+        let gate = gates.map(|it| {
+            let behind: Vec<_> = behind.filter_map(|name| it.tables.get(name)).collect();
+            let gate = Gate::new(&it.rights, behind, &columns);
+            let mut wide = columns.fields().to_vec();
+            for name in gate.needs() {
+                if wide.iter().all(|it| it.name() != name) {
+                    wide.push(Arc::new(Field::new(*name, DataType::Utf8View, true)));
+                }
+            }
+            Gated { gate, wide: Arc::new(Schema::new(wide)) }
+        });
+        let schema = Arc::clone(output);
+        Ok(Self { columns, named, predicate, narrow, projector, schema, gate })
     }
 
-    fn read(&self, table: &str, batch: &RecordBatch, meter: &Meter) -> Result<Option<RecordBatch>> {
-        let mut batch = adapt(batch, &self.columns, self.named.then_some(table))?;
+    fn read(
+        &self,
+        table: &str,
+        batch: &RecordBatch,
+        meter: &Meter,
+        permitted: Option<&Permitted>,
+    ) -> Result<Option<RecordBatch>> {
+        let table = self.named.then_some(table);
+        let mut batch = match &self.gate {
+            None => adapt(batch, &self.columns, table)?,
+            Some(gated) => gated.gate.pass(&adapt(batch, &gated.wide, table)?, permitted)?,
+        };
         meter.rows.fetch_add(batch.num_rows() as u64, Relaxed);
         meter.bytes.fetch_add(bytes(&batch), Relaxed);
         if let Some(predicate) = &self.narrow {

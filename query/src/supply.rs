@@ -27,7 +27,8 @@ use futures::{StreamExt, TryStreamExt};
 use segment::Snapshot;
 use tokio::sync::OnceCell;
 
-use crate::scan::{self, Meter, Place, Scan, Source};
+use crate::rights::Rights;
+use crate::scan::{self, Gates, Meter, Place, Scan, Source};
 use crate::table::{table_of, template};
 use crate::tables::Tables;
 
@@ -61,12 +62,15 @@ pub(crate) fn bind(
     place: &Place,
     supply: Option<&Arc<dyn Supply>>,
     meter: &Arc<Meter>,
+    rights: &Arc<Rights>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let Some(supply) = supply else { return scan::bind(plan, Source::Place(place), meter) };
+    let source = Source::Place(place);
+    let Some(supply) = supply else { return scan::bind(plan, source, meter, rights) };
     let Wanted { tables, stretches, asked } = wanted(&plan, &place.tables, supply.as_ref())?;
     if stretches.is_empty() {
-        return scan::bind(plan, Source::Place(place), meter);
+        return scan::bind(plan, source, meter, rights);
     }
+    let gates = Gates::of(rights, source, meter);
     let moment = Arc::new(Moment {
         place: place.clone(),
         supply: Arc::clone(supply),
@@ -74,6 +78,7 @@ pub(crate) fn bind(
         tables,
         asked,
         meter: Arc::clone(meter),
+        gates,
         snapshots: OnceCell::new(),
     });
     let bound = plan.transform_up(|node| {
@@ -180,6 +185,7 @@ struct Moment {
     tables: Vec<String>,
     asked: Vec<Asked>,
     meter: Arc<Meter>,
+    gates: Option<Gates>,
     snapshots: OnceCell<BTreeMap<String, Arc<Snapshot>>>,
 }
 
@@ -211,7 +217,7 @@ impl Late {
     fn new(config: &FileScanConfig, moment: Arc<Moment>) -> Result<Self> {
         let table = table_of(config)?.to_owned();
         // The same scan over nothing says what it will look like.
-        let empty = Scan::new(config, &[], &Arc::new(Meter::default()))?;
+        let empty = Scan::new(config, &[], &Arc::new(Meter::default()), moment.gates.as_ref())?;
         let schema = empty.schema();
         let partitions = empty.properties().partitioning.partition_count();
         let properties = PlanProperties::new(
@@ -236,6 +242,7 @@ impl DisplayAs for Late {
     fn fmt_as(&self, kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.scan.get() {
             Some(scan) => scan.fmt_as(kind, f),
+            None if self.moment.gates.is_some() => write!(f, "Scan: table={}", self.table),
             None => write!(
                 f,
                 "Scan: table={}, once {} stretches of packets are dissected",
@@ -296,7 +303,8 @@ impl ExecutionPlan for Late {
                     };
                     rows.push((Arc::from(name), Arc::clone(snapshot)));
                 }
-                Scan::new(&config, &rows, &moment.meter).map(Arc::new)
+                let gates = moment.gates.as_ref();
+                Scan::new(&config, &rows, &moment.meter, gates).map(Arc::new)
             };
             let scan = Arc::clone(scan.get_or_try_init(make).await?);
             let rows = scan.execute(partition, context);

@@ -12,7 +12,7 @@ use datafusion::catalog::memory::DataSourceExec;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{Result, ScalarValue, Statistics, exec_err, plan_err};
-use datafusion::config::TableParquetOptions;
+use datafusion::config::{ParquetOptions, TableParquetOptions};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
@@ -89,6 +89,25 @@ impl TableProvider for Template {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let global = state.config_options().execution.parquet.clone();
+        let config = self.config(global, projection.cloned(), limit)?;
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+impl Template {
+    /// Where those columns are.
+    pub(crate) fn places(&self, columns: &[&str]) -> Result<Vec<usize>> {
+        let schema = self.schema.table_schema();
+        columns.iter().map(|it| Ok(schema.index_of(it)?)).collect()
+    }
+
+    /// A scan of these columns.
+    pub(crate) fn config(
+        &self,
+        global: ParquetOptions,
+        projection: Option<Vec<usize>>,
+        limit: Option<usize>,
+    ) -> Result<FileScanConfig> {
         let options = TableParquetOptions { global, ..Default::default() };
         let source = ParquetSource::new(self.schema.clone()).with_table_parquet_options(options);
         let named = !self.schema.table_partition_cols().is_empty();
@@ -103,13 +122,12 @@ impl TableProvider for Template {
         let mut statistics = Statistics::new_unknown(self.schema.table_schema());
         statistics.num_rows = self.rows.map_or(Precision::Absent, Precision::Inexact);
         let groups = (0..self.partitions).map(|i| FileGroup::new(vec![file(i)])).collect();
-        let config = FileScanConfigBuilder::new(ObjectStoreUrl::parse(PLACE)?, Arc::new(source))
+        Ok(FileScanConfigBuilder::new(ObjectStoreUrl::parse(PLACE)?, Arc::new(source))
             .with_file_groups(groups)
-            .with_projection_indices(projection.cloned())?
+            .with_projection_indices(projection)?
             .with_limit(limit)
             .with_statistics(statistics)
-            .build();
-        Ok(DataSourceExec::from_data_source(config))
+            .build())
     }
 }
 

@@ -1,12 +1,15 @@
 //! The worker as its Hub sees it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use api::{ApiError, DissectionChange, Loss, NodeDissection, NodeHealth, Span, TailRequest};
 use futures::stream;
 use link::{Dialer, Hello, Node, Routes, Tail, Work};
 use query::{
-    Tables,
+    Rights, Tables,
     filter::{self, FilterError},
 };
 
@@ -92,19 +95,29 @@ impl Node for Served {
         })
     }
 
-    async fn tail(&self, request: TailRequest) -> Result<Tail, ApiError> {
+    async fn tail(&self, request: TailRequest, rights: &str) -> Result<Tail, ApiError> {
+        let rights = Rights::from_text(rights).map(Arc::new);
+        let rights =
+            rights.ok_or_else(|| ApiError::new("the hub didn't say what the asker may see"))?;
         let tables = Tables::new(self.tables());
         let live = filter::parse(&request.filter, &tables).map_err(wrong)?;
-        let live = live.live().map_err(|error| ApiError::new(error.to_string()))?;
+        let live = live.live(&rights).map_err(|error| ApiError::new(error.to_string()))?;
         let subscription = self.0.tails.subscribe(live.tables());
         let schema = Arc::clone(live.schema());
-        let skipped = subscription.skipped();
-        let rows = stream::unfold(Some((subscription, live)), async |state| {
-            let (mut subscription, live) = state?;
+        let counted = subscription.skipped();
+        // How many rows there are is not for everybody: then it is said that some were left out, not how many.
+        let some = (!rights.is_all()).then(Arc::<AtomicU64>::default);
+        let skipped = some.clone().unwrap_or_else(|| Arc::clone(&counted));
+        let state = Some((subscription, live, some.map(|it| (counted, it))));
+        let rows = stream::unfold(state, async |state| {
+            let (mut subscription, live, some) = state?;
             loop {
                 let published = subscription.next().await?;
+                if let Some((counted, some)) = &some {
+                    some.store(counted.load(Relaxed).min(1), Relaxed);
+                }
                 match live.apply(published.table, &published.batch) {
-                    Ok(Some(rows)) => return Some((Ok(rows), Some((subscription, live)))),
+                    Ok(Some(rows)) => return Some((Ok(rows), Some((subscription, live, some)))),
                     Ok(None) => {}
                     Err(error) => return Some((Err(ApiError::new(error.to_string())), None)),
                 }

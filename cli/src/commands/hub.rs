@@ -14,7 +14,8 @@ pub(crate) struct Hub {
     /// Where to listen; away from 127.0.0.1 it needs a token.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8899")]
     listen: SocketAddr,
-    /// What workers and callers must know.
+    /// What workers must know, and callers who may see everything. With --cluster, callers may show a token of
+    /// the cluster instead, and see what its rules allow them.
     #[arg(long, env = "KUBESHARK_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Watch the Kubernetes cluster that this runs in, or that of the kubeconfig, and have workers name
@@ -32,12 +33,9 @@ pub(crate) struct Hub {
 impl Hub {
     pub(crate) fn run(self) -> Result<Outcome> {
         runtime()?.block_on(async {
-            let cluster = match self.cluster {
+            let client = match self.cluster {
                 true => match cluster::connect().await {
-                    Ok(client) => Some(match &self.settings {
-                        Some(name) => cluster::Cluster::watch_with(&client, &self.namespace, name),
-                        None => cluster::Cluster::watch(&client),
-                    }),
+                    Ok(client) => Some(client),
                     Err(error) => {
                         complain(format_args!(
                             "no cluster is watched, so nothing is named: {error}"
@@ -47,9 +45,14 @@ impl Hub {
                 },
                 false => None,
             };
+            let cluster = client.as_ref().map(|client| match &self.settings {
+                Some(name) => cluster::Cluster::watch_with(client, &self.namespace, name),
+                None => cluster::Cluster::watch(client),
+            });
             let mut hub = server::start(server::Config {
                 token: self.token,
                 cluster,
+                access: client.as_ref().map(cluster::Access::new),
                 ..server::Config::new(self.listen)
             })
             .await?;

@@ -5,6 +5,7 @@
 //! changes; and they are tables, which tell of what was seen ([`tables()`]).
 
 mod about;
+mod access;
 mod events;
 mod facts;
 mod follow;
@@ -15,6 +16,7 @@ mod tables;
 mod targeting;
 mod watched;
 
+pub use access::{Access, AccessError, GROUP, User};
 pub use subscription::Subscription;
 pub use tables::tables;
 pub use targeting::{Candidate, Matcher, Targeting, Unclear};

@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, core::PartialObjectMeta};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -176,6 +176,18 @@ impl Cluster {
         let mut facts = self.inner.facts();
         facts.forget(now());
         tables::rows(table, &facts)
+    }
+
+    /// The namespaces of all pods and Services that are known.
+    #[must_use]
+    pub fn namespaces(&self) -> BTreeSet<String> {
+        let facts = self.inner.facts();
+        let of_pods = facts.pods.values().map(|it| &it.namespace);
+        let of_services = facts.all().filter_map(|(_, fact)| match &fact.of {
+            identity::Of::Service(it) => Some(&it.namespace),
+            _ => None,
+        });
+        of_pods.chain(of_services).filter(|it| !it.is_empty()).cloned().collect()
     }
 
     /// All that is known, and then what changes.

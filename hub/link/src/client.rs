@@ -3,7 +3,7 @@
 use crate::{
     Hello, Tail, Work,
     pipe::State,
-    service::{ACCOUNTING, DISSECTION, HEALTH, HELLO, IDENTITY, Skipped},
+    service::{ACCOUNTING, DISSECTION, HEALTH, HELLO, IDENTITY, Skipped, TailOf},
 };
 use api::{ApiError, DissectionChange, NodeDissection, NodeHealth, TailRequest};
 use arrow_flight::{
@@ -118,10 +118,12 @@ impl Client {
         self.call(IDENTITY, update).await
     }
 
-    /// Rows from now on that match. Dropping the tail ends it on the node too.
-    pub async fn tail(&self, request: &TailRequest) -> Result<Tail, CallError> {
+    /// Rows from now on that match, and that somebody with these rights may see. Dropping the tail ends it on the node
+    /// too.
+    pub async fn tail(&self, request: &TailRequest, rights: &str) -> Result<Tail, CallError> {
+        let asked = TailOf { tail: request.clone(), rights: rights.to_owned() };
         let ticket =
-            serde_json::to_vec(request).map_err(|error| CallError::Odd(error.to_string()))?;
+            serde_json::to_vec(&asked).map_err(|error| CallError::Odd(error.to_string()))?;
         let mut client =
             FlightServiceClient::new(self.channel()).max_decoding_message_size(TAIL_BYTES);
         let flight =

@@ -65,5 +65,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 const READ_BYTES: usize = 16 << 10;
 /// The largest WebSocket message taken: a few pieces, so that another version may choose larger ones.
 const MESSAGE_BYTES: usize = 1 << 20;
+/// Headers of one call: what an asker may see of thousands of namespaces stands there.
+const HEADER_BYTES: u32 = 1 << 20;
 /// Calls at once on one link.
 const STREAMS: u32 = 1_024;

@@ -38,8 +38,9 @@ pub trait Node: Send + Sync + 'static {
         false
     }
 
-    /// Rows from now on that match; the error says where the filter is wrong.
-    async fn tail(&self, request: TailRequest) -> Result<Tail, ApiError>;
+    /// Rows from now on that match, as far as the asker may see them; the error says where the filter is wrong. What
+    /// `rights` says is between the Hub's query engine and the node's.
+    async fn tail(&self, request: TailRequest, rights: &str) -> Result<Tail, ApiError>;
 }
 
 /// Who a node is.

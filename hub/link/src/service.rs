@@ -1,6 +1,6 @@
 //! The Worker's side: a [`Node`] as an Arrow Flight service.
 
-use crate::{Heartbeat, LINK_WINDOW, Node, Routes, STREAM_WINDOW, STREAMS, Tail};
+use crate::{HEADER_BYTES, Heartbeat, LINK_WINDOW, Node, Routes, STREAM_WINDOW, STREAMS, Tail};
 use api::{ApiError, TailRequest};
 use arrow_array::{ArrayRef, RecordBatch, cast::AsArray as _};
 use arrow_flight::{
@@ -32,6 +32,13 @@ pub(crate) struct Skipped {
     pub(crate) skipped: u64,
 }
 
+/// A tail, and what its reader may see. A node of another version that looks for a tail here finds none.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct TailOf {
+    pub(crate) tail: TailRequest,
+    pub(crate) rights: String,
+}
+
 /// Serves the node and its engine on one pipe, whose other end is a Hub's: see [`over`](crate::over).
 /// Returns at once; what it serves ends with the pipe.
 pub async fn serve(
@@ -45,6 +52,7 @@ pub async fn serve(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(LINK_WINDOW)
         .max_concurrent_streams(STREAMS)
+        .http2_max_header_list_size(HEADER_BYTES)
         .http2_keepalive_interval(heartbeat.map(|heartbeat| heartbeat.every))
         .http2_keepalive_timeout(heartbeat.map(|heartbeat| heartbeat.patience))
         .add_routes(routes)
@@ -101,10 +109,10 @@ impl FlightService for Service {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Answer<Self::DoGetStream> {
-        let request: TailRequest = serde_json::from_slice(&request.into_inner().ticket)
+        let asked: TailOf = serde_json::from_slice(&request.into_inner().ticket)
             .map_err(|error| refuse(&ApiError::new(format!("not a tail: {error}"))))?;
-        let Tail { schema, rows, skipped } =
-            self.node.tail(request).await.map_err(|error| refuse(&error))?;
+        let tail = self.node.tail(asked.tail, &asked.rights).await;
+        let Tail { schema, rows, skipped } = tail.map_err(|error| refuse(&error))?;
         let rows = rows
             .map(|batch| batch.map(|batch| compact(&batch)))
             .map_err(|error| FlightError::Tonic(Box::new(refuse(&error))));

@@ -55,7 +55,7 @@ impl Node for Fake {
         (query_id == "q1").then_some(Work { rows_scanned: 7, ..Work::default() })
     }
 
-    async fn tail(&self, request: TailRequest) -> Result<Tail, ApiError> {
+    async fn tail(&self, request: TailRequest, _: &str) -> Result<Tail, ApiError> {
         if request.filter == "nonsense" {
             return Err(ApiError {
                 at: Some(Span { start: 0, end: 8 }),
@@ -99,7 +99,7 @@ async fn check(client: &Client, tail_dropped: &AtomicBool) {
     assert_eq!(client.accounting("q1").await.unwrap().unwrap().rows_scanned, 7);
     assert_eq!(client.accounting("q2").await.unwrap(), None);
 
-    let wrong = client.tail(&TailRequest { filter: "nonsense".into() }).await.unwrap_err();
+    let wrong = client.tail(&TailRequest { filter: "nonsense".into() }, "").await.unwrap_err();
     let CallError::Refused(error) = wrong else { panic!("{wrong}") };
     assert_eq!(
         (error.message.as_str(), error.at),
@@ -107,7 +107,7 @@ async fn check(client: &Client, tail_dropped: &AtomicBool) {
     );
 
     let before = client.traffic();
-    let mut tail = client.tail(&TailRequest { filter: "shark".into() }).await.unwrap();
+    let mut tail = client.tail(&TailRequest { filter: "shark".into() }, "").await.unwrap();
     assert_eq!(tail.schema, schema());
     for _ in 0..10 {
         assert_eq!(tail.rows.next().await.unwrap().unwrap().num_rows(), 1);
@@ -196,7 +196,7 @@ async fn a_hung_node_is_noticed_within_three_seconds() {
     let _node = dial(wire.address, None, Fake::default());
     let client = hub.next().await;
     client.hello().await.unwrap();
-    let mut tail = client.tail(&TailRequest { filter: "shark".into() }).await.unwrap();
+    let mut tail = client.tail(&TailRequest { filter: "shark".into() }, "").await.unwrap();
     tail.rows.next().await.unwrap().unwrap();
 
     // It is patient with one that merely has nothing to say.

@@ -1,12 +1,13 @@
 //! Who asked for what, in the log: a line for each question, tail and change, once it has ended. They go to the target
 //! `audit`, which `--log audit=off` silences.
 
-use std::{net::IpAddr, time::Instant};
+use crate::callers::Caller;
+use std::time::Instant;
 
 /// One thing that somebody asked for. It is told of when this is dropped.
 pub(crate) struct Asked {
     kind: &'static str,
-    caller: Option<IpAddr>,
+    caller: Caller,
     /// In the asker's words.
     what: Box<str>,
     id: String,
@@ -17,8 +18,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     /// `what` is cut if it is long. Until [`ended`](Self::ended) says otherwise, the asker went away.
-    pub(crate) fn new(kind: &'static str, caller: Option<IpAddr>, what: &str, id: &str) -> Self {
-        let caller = caller.map(|it| it.to_canonical());
+    pub(crate) fn new(kind: &'static str, caller: Caller, what: &str, id: &str) -> Self {
         let what = what.get(..what.floor_char_boundary(LONGEST)).unwrap_or_default().into();
         let id = id.to_owned();
         Self { kind, caller, what, id, begun: Instant::now(), outcome: "cancelled", rows: 0 }
@@ -31,12 +31,14 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        let caller = self.caller.map_or_else(|| "local".to_owned(), |it| it.to_string());
+        let caller = self.caller.address.map_or_else(|| "local".to_owned(), |it| it.to_string());
         // As `Debug` writes it, it can't pretend to be another line.
         tracing::info!(
             target: "audit",
             kind = self.kind,
             caller,
+            // Whom the cluster knows; without, it is whoever has the Hub's own token, or is on its machine.
+            user = self.caller.user.as_deref().map(tracing::field::debug),
             what = ?self.what,
             outcome = self.outcome,
             rows = self.rows,

@@ -3,9 +3,11 @@
 //! On loopback nobody logs in, so a web page elsewhere must not be able to use a visitor's browser to
 //! ask: the request's `Host` must be a name of this machine (a rebound DNS name is not) and its
 //! `Origin`, if any, must be that same host. Anywhere else a bearer token is needed, which a browser
-//! keeps in a cookie that other sites' requests do not carry.
+//! keeps in a cookie that other sites' requests do not carry. The Hub's own token is that of whoever runs it: it admits
+//! to everything, and it is what Workers show. Any other is the cluster's: the API server says whose it is, and
+//! what she may see ([`crate::reviews`]).
 
-use crate::error::Error;
+use crate::{error::Error, reviews::Reviews};
 use axum::{
     extract::{Request, State},
     middleware::Next,
@@ -16,6 +18,7 @@ use http::{
     header::{AUTHORIZATION, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE},
     uri::Authority,
 };
+use query::Rights;
 use std::{fmt, sync::Arc};
 
 /// The rule of one server.
@@ -23,6 +26,44 @@ use std::{fmt, sync::Arc};
 pub(crate) struct Guard {
     token: Option<Arc<str>>,
     loopback: bool,
+    reviews: Option<Arc<Reviews>>,
+}
+
+/// Whoever asks, and what she may see.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    /// Her name, if the cluster knows her.
+    pub(crate) user: Option<Arc<str>>,
+    pub(crate) rights: Arc<Rights>,
+    /// To ask about her again.
+    token: Option<Token>,
+}
+
+/// A token that does not show in a log.
+#[derive(Clone)]
+struct Token(Arc<str>);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl Asker {
+    /// Whoever runs the Hub.
+    fn owner() -> Self {
+        Self { user: None, rights: Arc::new(Rights::all()), token: None }
+    }
+
+    /// Refuses what is about everybody, or changes something.
+    pub(crate) fn needs_all(&self) -> Result<(), Error> {
+        if self.rights.is_all() { Ok(()) } else { Err(Error::NotAll) }
+    }
+
+    /// Refuses what is no user's business.
+    pub(crate) fn needs_owner(&self) -> Result<(), Error> {
+        if self.user.is_none() { Ok(()) } else { Err(Error::NotAll) }
+    }
 }
 
 impl fmt::Debug for Guard {
@@ -33,8 +74,8 @@ impl fmt::Debug for Guard {
 }
 
 impl Guard {
-    pub(crate) fn new(token: Option<&str>, loopback: bool) -> Self {
-        Self { token: token.map(Arc::from), loopback }
+    pub(crate) fn new(token: Option<&str>, loopback: bool, reviews: Option<Reviews>) -> Self {
+        Self { token: token.map(Arc::from), loopback, reviews: reviews.map(Arc::new) }
     }
 
     /// Is this the browser's own page, or no browser at all?
@@ -61,8 +102,9 @@ impl Guard {
         }
     }
 
-    fn knows(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else { return true };
+    /// Who asks.
+    async fn asker(&self, headers: &HeaderMap) -> Result<Asker, Error> {
+        let Some(token) = &self.token else { return Ok(Asker::owner()) };
         let bearer = headers
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
@@ -76,15 +118,46 @@ impl Guard {
             .flat_map(|value| value.split(';'))
             .filter_map(|pair| pair.trim().split_once('='))
             .find_map(|(name, value)| (name == COOKIE_NAME).then_some(value));
-        bearer.is_some_and(|given| same(given, token))
-            || cookie.is_some_and(|given| same(given, &hex(token)))
+        let owner = bearer.is_some_and(|given| same(given, token))
+            || cookie.is_some_and(|given| same(given, &hex(token)));
+        if owner {
+            return Ok(Asker::owner());
+        }
+        let theirs = bearer.or_else(|| cookie.and_then(|it| it.strip_prefix(THEIRS)));
+        self.known(theirs.ok_or(Error::Token)?).await
+    }
+
+    /// Whom the cluster knows by that token.
+    async fn known(&self, token: &str) -> Result<Asker, Error> {
+        let reviews = self.reviews.as_ref().ok_or(Error::Token)?;
+        let (user, rights) = reviews.of(token).await?.ok_or(Error::Token)?;
+        if *rights == Rights::default() {
+            return Err(Error::NoRights(user.to_string()));
+        }
+        Ok(Asker { user: Some(user), rights, token: Some(Token(token.into())) })
+    }
+
+    /// Whether what was true of an asker still is.
+    pub(crate) async fn still(&self, asker: &Asker) -> Result<(), Error> {
+        let Some(Token(token)) = &asker.token else { return Ok(()) };
+        match self.known(token).await?.rights == asker.rights {
+            true => Ok(()),
+            false => Err(Error::Changed),
+        }
     }
 
     /// A visit with the token in the address, as people get it in the terminal: the browser is to keep
     /// it and to forget the address.
-    pub(crate) fn login(&self, given: &str) -> Option<Response> {
-        let token = self.token.as_deref().filter(|token| same(given, token))?;
-        let cookie = format!("{COOKIE_NAME}={}; HttpOnly; SameSite=Strict; Path=/", hex(token));
+    pub(crate) async fn login(&self, given: &str) -> Option<Response> {
+        let own = self.token.as_deref()?;
+        let kept = if same(given, own) {
+            hex(own)
+        } else {
+            let plain = |it: u8| it.is_ascii_alphanumeric() || b"-_.~+/=".contains(&it);
+            let fits = given.len() <= COOKIE_BYTES && given.bytes().all(plain);
+            (fits && self.known(given).await.is_ok()).then(|| format!("{THEIRS}{given}"))?
+        };
+        let cookie = format!("{COOKIE_NAME}={kept}; HttpOnly; SameSite=Strict; Path=/");
         Some(
             (StatusCode::SEE_OTHER, [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)])
                 .into_response(),
@@ -92,15 +165,23 @@ impl Guard {
     }
 }
 
-/// For everything that tells or takes something: a known caller from no other site.
-pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+/// For everything that tells or takes something: a known caller from no other site, who stands beside the request as an
+/// [`Asker`].
+pub(crate) async fn guard(
+    State(guard): State<Guard>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     if let Err(error) = guard.same_site(request.headers()) {
         return error.into_response();
     }
-    if !guard.knows(request.headers()) {
-        return Error::Token.into_response();
+    match guard.asker(request.headers()).await {
+        Ok(asker) => {
+            request.extensions_mut().insert(asker);
+            next.run(request).await
+        }
+        Err(error) => error.into_response(),
     }
-    next.run(request).await
 }
 
 /// For the page's files, which tell nothing: only the name must be right.
@@ -141,6 +222,10 @@ fn hex(token: &str) -> String {
 
 static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const COOKIE_NAME: &str = "kubeshark-token";
+/// Before a token of the cluster in the cookie, which is no hexadecimal digit.
+const THEIRS: &str = "t:";
+/// What browsers keep in one cookie is about 4 KiB.
+const COOKIE_BYTES: usize = 3800;
 
 #[cfg(test)]
 mod tests {

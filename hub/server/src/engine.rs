@@ -7,7 +7,7 @@ use crate::{
 use api::{Accounting, Loss, NodeAccounting, NodeState, QueryRequest, Stages};
 use arrow_cast::parse::string_to_timestamp_nanos;
 use query::{
-    Answer, Ask, Engine, Limits, Options, Query,
+    Answer, Ask, Engine, Limits, Options, Query, Rights,
     fleet::{Accounts, Channel, Fleet, Member},
 };
 use std::{
@@ -102,7 +102,11 @@ pub(crate) fn question(
 }
 
 /// Asks everybody who can be asked.
-pub(crate) async fn ask(merged: &Merged, query: Query) -> Result<Answer, Error> {
+pub(crate) async fn ask(
+    merged: &Merged,
+    query: Query,
+    rights: &Arc<Rights>,
+) -> Result<Answer, Error> {
     let nobody = merged.members.is_empty();
     if nobody && merged.own.is_none() {
         return Err(Error::NoWorkers);
@@ -118,7 +122,8 @@ pub(crate) async fn ask(merged: &Merged, query: Query) -> Result<Answer, Error> 
         .collect();
     let clients =
         merged.members.iter().map(|member| (member.node.clone(), member.client.clone())).collect();
-    let mut fleet = Fleet::new(members, merged.tables.clone(), Some(Arc::new(Costs(clients))));
+    let fleet = Fleet::new(members, merged.tables.clone(), Some(Arc::new(Costs(clients))));
+    let mut fleet = fleet.for_whom(Arc::clone(rights));
     if let Some(own) = &merged.own {
         fleet = fleet.with_own(Arc::clone(own));
     }

@@ -23,6 +23,18 @@ pub(crate) enum Error {
     /// A token is needed, or it is another one.
     #[error("this hub needs a token")]
     Token,
+    /// Whose a token is can't be found out: nobody is admitted on a guess.
+    #[error("the cluster's API server can't be asked whose this token is: {0}")]
+    Unreviewed(String),
+    /// The caller is known and may see nothing.
+    #[error("{0} may see no namespace's traffic")]
+    NoRights(String),
+    /// It is about everybody's traffic.
+    #[error("this takes the right to all traffic")]
+    NotAll,
+    /// What the caller may see is not what it was.
+    #[error("what you may see has changed")]
+    Changed,
     /// The browser was led here under a foreign name.
     #[error("this hub is not called {0:?}")]
     Host(String),
@@ -67,7 +79,9 @@ impl Error {
                 _ => StatusCode::BAD_GATEWAY,
             },
             Self::Token => StatusCode::UNAUTHORIZED,
+            Self::Unreviewed(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Host(_) | Self::Origin(_) => StatusCode::FORBIDDEN,
+            Self::NoRights(_) | Self::NotAll | Self::Changed => StatusCode::FORBIDDEN,
             Self::Unacceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Absent(_) => StatusCode::NOT_FOUND,
             Self::Busy(_) | Self::BusyCaller(_) | Self::Tails(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -84,6 +98,11 @@ impl Error {
             Self::Token => ApiError::new(self.to_string()).with_hint(
                 "send it as `Authorization: Bearer …`, or open /?token=… once in the browser",
             ),
+            Self::NoRights(_) | Self::NotAll => ApiError::new(self.to_string()).with_hint(
+                "a Role with the verb get on traffic of the group kubeshark.io gives rows of its namespace, on \
+                 traffic/payload what was said, on traffic/packets the packets; a ClusterRole with all three, everything",
+            ),
+            Self::Changed => ApiError::new(self.to_string()).with_hint("open the tail again"),
             Self::Busy(_) | Self::BusyCaller(_) => {
                 ApiError::new(self.to_string()).with_hint("ask again when one has ended")
             }
@@ -127,7 +146,7 @@ impl IntoResponse for Error {
                     .headers_mut()
                     .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Self::Busy(_) | Self::BusyCaller(_) => {
+            Self::Busy(_) | Self::BusyCaller(_) | Self::Unreviewed(_) => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

@@ -23,6 +23,7 @@ mod format;
 mod live;
 mod metrics;
 mod page;
+mod reviews;
 mod routes;
 mod workers;
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub bounds: Bounds,
     /// The Kubernetes cluster whose names Workers are told, if there is one.
     pub cluster: Option<cluster::Cluster>,
+    /// Says whose the cluster's tokens are and what they admit to, besides the Hub's own. It goes with `cluster`.
+    pub access: Option<cluster::Access>,
 }
 
 impl Config {
@@ -58,6 +61,7 @@ impl Config {
             limits: Limits::default(),
             bounds: Bounds::default(),
             cluster: None,
+            access: None,
         }
     }
 }
@@ -72,6 +76,7 @@ impl std::fmt::Debug for Config {
             .field("limits", &self.limits)
             .field("bounds", &self.bounds)
             .field("cluster", &self.cluster.is_some())
+            .field("access", &self.access.is_some())
             .finish()
     }
 }
@@ -185,7 +190,15 @@ pub fn router(config: &Config) -> (axum::Router, Registry) {
     let workers = Registry::new(config.cluster.clone());
     let server = Server(Arc::new(Shared {
         workers: workers.clone(),
-        guard: auth::Guard::new(config.token.as_deref(), config.listen.ip().is_loopback()),
+        guard: auth::Guard::new(
+            config.token.as_deref(),
+            config.listen.ip().is_loopback(),
+            config
+                .access
+                .clone()
+                .zip(config.cluster.clone())
+                .map(|(access, cluster)| reviews::Reviews::new(access, cluster)),
+        ),
         accounts: accounts::Accounts::default(),
         meters: metrics::Meters::new(workers.clone()),
         queries: Arc::new(Semaphore::new(config.limits.queries)),

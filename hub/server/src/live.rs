@@ -59,6 +59,7 @@ impl Tail {
     /// Asks every Worker, also those that come later.
     pub(crate) fn start(
         request: TailRequest,
+        rights: &query::Rights,
         changes: watch::Receiver<Arc<Merged>>,
         schema: SchemaRef,
     ) -> Self {
@@ -69,7 +70,8 @@ impl Tail {
             rows: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
         });
-        let follower = tokio::spawn(follow(Arc::clone(&shared), request, changes));
+        let follower =
+            tokio::spawn(follow(Arc::clone(&shared), (request, rights.to_text()), changes));
         Self { shared, follower }
     }
 
@@ -158,11 +160,7 @@ impl Queue {
 }
 
 /// Follows whoever is linked.
-async fn follow(
-    shared: Arc<Shared>,
-    request: TailRequest,
-    mut changes: watch::Receiver<Arc<Merged>>,
-) {
+async fn follow(shared: Arc<Shared>, request: Request, mut changes: watch::Receiver<Arc<Merged>>) {
     let mut nodes: HashMap<String, (u64, Follower)> = HashMap::new();
     let mut first = true;
     loop {
@@ -200,9 +198,12 @@ impl Drop for Follower {
     }
 }
 
-async fn follow_node(shared: Arc<Shared>, request: TailRequest, member: Member) {
+/// What is asked for, and what the reader may see.
+type Request = (TailRequest, String);
+
+async fn follow_node(shared: Arc<Shared>, (request, rights): Request, member: Member) {
     let node = member.node;
-    let reason = match member.client.tail(&request).await {
+    let reason = match member.client.tail(&request, &rights).await {
         Err(error) => error.to_string(),
         Ok(mut tail) => {
             let mut counted = 0;

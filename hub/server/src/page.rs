@@ -41,7 +41,9 @@ pub(crate) async fn page(State(guard): State<Guard>, request: Request) -> Respon
     let query = request.uri().query().unwrap_or_default();
     let token = url::form_urlencoded::parse(query.as_bytes())
         .find_map(|(name, value)| (name == "token").then_some(value));
-    if let Some(response) = token.and_then(|token| guard.login(&token)) {
+    if let Some(token) = token
+        && let Some(response) = guard.login(&token).await
+    {
         return response;
     }
     answer(request.uri().path(), request.headers(), File::find)

@@ -5,7 +5,12 @@ mod query;
 mod state;
 mod tail;
 
-use crate::{Server, auth, error::Error, page};
+use crate::{
+    Server,
+    auth::{self, Asker},
+    error::Error,
+    page,
+};
 use api::{AnswerLine, QueryRequest, RowKey, TailRequest, TailStatus, route};
 use axum::{
     Json, Router,
@@ -68,8 +73,13 @@ pub(crate) fn router(server: Server) -> Router {
 async fn worker(
     State(server): State<Server>,
     from: Option<Extension<ConnectInfo<SocketAddr>>>,
+    Extension(asker): Extension<Asker>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    // Who may see some traffic is no Worker, which is told all names and asked what all ask.
+    if let Err(error) = asker.needs_owner() {
+        return error.into_response();
+    }
     let address = from.map(|Extension(ConnectInfo(address))| address);
     let workers = server.workers.clone();
     link::accept(upgrade, Heartbeat::HUB, move |client| workers.take(client, address))

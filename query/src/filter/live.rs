@@ -9,6 +9,7 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::PhysicalExpr;
 
+use crate::rights::{Gate, Rights};
 use crate::scan::adapt;
 use crate::session;
 use crate::tables::{TABLE_NAME, Tables};
@@ -24,10 +25,16 @@ pub struct Live {
 struct Branch {
     schema: SchemaRef,
     condition: Option<Arc<dyn PhysicalExpr>>,
+    /// Stands before the condition, if not everything may be seen.
+    gate: Option<Gate>,
 }
 
 impl Live {
-    pub(crate) fn compile(tables: &Tables, branches: &[(String, Option<Expr>)]) -> Result<Self> {
+    pub(crate) fn compile(
+        tables: &Tables,
+        branches: &[(String, Option<Expr>)],
+        rights: &Arc<Rights>,
+    ) -> Result<Self> {
         let mut compiled = HashMap::new();
         for (table, condition) in branches {
             let Some(schema) = tables.schema(table) else { continue };
@@ -36,7 +43,9 @@ impl Live {
                 .as_ref()
                 .map(|it| session::bare().create_physical_expr(it.clone(), &named))
                 .transpose()?;
-            compiled.insert(table.clone(), Branch { schema: Arc::clone(schema), condition });
+            let schema = Arc::clone(schema);
+            let gate = (!rights.is_all()).then(|| Gate::new(rights, tables.get(table), &schema));
+            compiled.insert(table.clone(), Branch { schema, condition, gate });
         }
         Ok(Self { output: output(tables), tables: compiled })
     }
@@ -63,6 +72,9 @@ impl Live {
     fn matching(&self, table: &str, batch: &RecordBatch) -> Result<Option<RecordBatch>> {
         let Some(branch) = self.tables.get(table) else { return Ok(None) };
         let mut batch = adapt(batch, &branch.schema, None)?;
+        if let Some(gate) = &branch.gate {
+            batch = gate.pass(&batch, None)?;
+        }
         if let Some(condition) = &branch.condition {
             let mask = condition.evaluate(&batch)?.into_array(batch.num_rows())?;
             let Some(mask) = mask.as_boolean_opt() else { return Ok(None) };

@@ -17,7 +17,6 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr};
-use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
@@ -155,13 +154,12 @@ pub(super) fn is_advice(predicate: &Arc<dyn PhysicalExpr>) -> bool {
 
 /// That, if it is such a scan.
 pub(super) fn plain(
-    projection: &ProjectionExprs,
     config: &FileScanConfig,
-    segments: Arc<BTreeMap<String, Arc<Segment>>>,
+    segments: &Arc<BTreeMap<String, Arc<Segment>>>,
 ) -> Option<Plain> {
-    let [only] = projection.as_ref() else { return None };
+    let [only] = config.file_source().projection()?.as_ref() else { return None };
     let column = only.expr.downcast_ref::<Column>()?.name().to_owned();
-    Some(Plain { column, config: config.clone(), segments })
+    Some(Plain { column, config: config.clone(), segments: Arc::clone(segments) })
 }
 
 /// Dictionaries that are read in place of rows, per partition.

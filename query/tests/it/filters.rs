@@ -14,7 +14,7 @@ fn read(text: &str) -> Result<Filter, FilterError> {
 async fn check(engine: &Engine, text: &str, expected: usize, scanned: &[&str]) {
     let (batches, _) = ask(engine, filter(text)).await.unwrap_or_else(|it| panic!("{text}: {it}"));
     let filter = read(text).unwrap();
-    let live = filter.live().unwrap();
+    let live = filter.live(&std::sync::Arc::new(query::Rights::all())).unwrap();
     let mut seen = Vec::new();
     for (table, batch) in rows(0, 0..200) {
         seen.extend(live.apply(&table.name, &batch).unwrap());

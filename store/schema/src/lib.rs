@@ -48,6 +48,19 @@ pub struct Field {
     pub nullable: bool,
 }
 
+/// Whose words a value is: it can be kept from who may read the other end only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Words {
+    /// Nobody's: who spoke, when, how much and how it ended.
+    Nobody,
+    /// The client's.
+    Client,
+    /// The server's.
+    Server,
+    /// Of both, or of whom is not known.
+    Both,
+}
+
 /// What a value means. Every reader (Arrow, completion, the page) matches on it once, so that the
 /// compiler names each place a new kind needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -138,6 +151,24 @@ impl Table {
         self.fields.iter().find(|it| it.name == name)
     }
 
+    /// Whose words a column holds. It follows from the table's shape: an exchange's table begins with what all share,
+    /// up to `node`, of which the asker said `target` and the asked `error`; all behind it was said, by the side
+    /// that the name begins with. What the table doesn't have may be anybody's.
+    pub fn words(&self, column: &str) -> Words {
+        let place = |name: &str| self.fields.iter().position(|it| it.name == name);
+        let (Some(at), Some(node)) = (place(column), place(LAST_SHARED)) else {
+            return Words::Both;
+        };
+        match column {
+            "target" => Words::Client,
+            "error" => Words::Server,
+            _ if at <= node => Words::Nobody,
+            _ if column.starts_with("request_") => Words::Client,
+            _ if column.starts_with("response_") => Words::Server,
+            _ => Words::Both,
+        }
+    }
+
     /// Its section in a page of reference, as Markdown.
     pub fn reference(&self) -> String {
         let mut text = format!("\n## {}\n\n{}\n\n", self.name, self.doc);
@@ -148,5 +179,39 @@ impl Table {
             text += &format!("| `{}` | {} | {null} | {doc} |\n", field.name, field.kind.name());
         }
         text
+    }
+}
+
+/// The last of the columns that all exchanges have.
+const LAST_SHARED: &str = "node";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_is_known_by_who_said_it() {
+        let names = ["ts", "verb", "target", "error", "request_bytes", "client_pod", "node"];
+        let own = ["method", "request_body", "response_body"];
+        let field = |name: &str| Field {
+            name: Cow::Owned(name.to_owned()),
+            doc: "".into(),
+            kind: Kind::Text,
+            nullable: true,
+        };
+        let fields: Vec<_> = names.into_iter().chain(own).map(field).collect();
+        let table = Table { name: "http".into(), doc: "".into(), fields: fields.into() };
+        for it in ["ts", "verb", "request_bytes", "client_pod", "node"] {
+            assert_eq!(table.words(it), Words::Nobody, "{it}");
+        }
+        for it in ["target", "request_body"] {
+            assert_eq!(table.words(it), Words::Client, "{it}");
+        }
+        for it in ["error", "response_body"] {
+            assert_eq!(table.words(it), Words::Server, "{it}");
+        }
+        for it in ["method", "nobody knows it"] {
+            assert_eq!(table.words(it), Words::Both, "{it}");
+        }
     }
 }

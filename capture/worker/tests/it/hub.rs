@@ -85,7 +85,7 @@ async fn a_wrong_filter_is_refused_with_its_place() {
     let worker = start(config(Inputs::None));
     let client = attach(worker.node(), worker.engine());
     let request = TailRequest { filter: "status >=".to_owned() };
-    let refused = client.tail(&request).await.unwrap_err();
+    let refused = client.tail(&request, &query::Rights::all().to_text()).await.unwrap_err();
     assert!(matches!(&refused, CallError::Refused(error) if error.at.is_some()), "{refused:?}");
 }
 
@@ -108,7 +108,7 @@ async fn a_live_tail_gets_what_matches_and_nothing_else() {
     };
     let client = attach(worker.node(), worker.engine());
     let request = TailRequest { filter: "http.status >= 500".to_owned() };
-    let mut tail = client.tail(&request).await.unwrap();
+    let mut tail = client.tail(&request, &query::Rights::all().to_text()).await.unwrap();
     assert_eq!(worker.health().tails, 1);
 
     let traffic = std::thread::spawn(move || {

@@ -1,10 +1,17 @@
 //! `/api/dissection`: when the Workers dissect packets.
 
-use crate::{Server, audit::Asked, engine::moment, error::Error, routes::query::Peer};
+use crate::{
+    Server,
+    audit::Asked,
+    auth::Asker,
+    engine::moment,
+    error::Error,
+    routes::query::{Peer, caller},
+};
 use api::{Again, ApiError, DissectionChange, DissectionRequest, Dissections, NodeDissection};
 use axum::{
     Json,
-    extract::{ConnectInfo, Extension, Query, State},
+    extract::{Extension, Query, State},
 };
 use bytes::Bytes;
 use futures::future::join_all;
@@ -24,8 +31,10 @@ pub(crate) struct Which {
 )]
 pub(crate) async fn get(
     State(server): State<Server>,
+    Extension(asker): Extension<Asker>,
     Query(Which { node }): Query<Which>,
 ) -> Result<Json<Dissections>, Error> {
+    asker.needs_all()?;
     change(&server, node.as_deref(), DissectionChange::default()).await
 }
 
@@ -38,9 +47,11 @@ pub(crate) async fn get(
 pub(crate) async fn put(
     State(server): State<Server>,
     peer: Peer,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Dissections>, Error> {
+    asker.needs_owner()?;
     // A form on another site can send any text, but not under this name.
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.split(';').next().map(str::trim) != Some(api::media::JSON) {
@@ -58,7 +69,7 @@ pub(crate) async fn put(
     let from = since.as_deref().map(moment).transpose()?;
     let to = until.as_deref().map(moment).transpose()?;
     let again = again.then_some(Again { from, to, all });
-    let caller = peer.map(|Extension(ConnectInfo(address))| address.ip());
+    let caller = caller(&asker, peer);
     let mut asked = Asked::new("dissection", caller, &String::from_utf8_lossy(&body), "");
     let changed = change(&server, node.as_deref(), DissectionChange { mode, again }).await;
     asked.ended(if changed.is_ok() { "complete" } else { "failed" }, 0);

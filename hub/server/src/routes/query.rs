@@ -4,7 +4,8 @@ use crate::{
     Server,
     accounts::Accounts,
     audit::Asked,
-    callers::Running,
+    auth::Asker,
+    callers::{Caller, Running},
     engine,
     error::Error,
     format::{Writer, broken},
@@ -63,6 +64,7 @@ use tracing::Instrument as _;
 pub(crate) async fn get(
     State(server): State<Server>,
     peer: Peer,
+    Extension(asker): Extension<Asker>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
@@ -72,7 +74,7 @@ pub(crate) async fn get(
     }
     let request = serde_json::from_value(request.into())
         .map_err(|error| Error::Request(error.to_string()))?;
-    run(server, request, peer, &headers).await
+    run(server, request, (asker, peer), &headers).await
 }
 
 /// Answers a question given as JSON.
@@ -92,6 +94,7 @@ pub(crate) async fn get(
 pub(crate) async fn post(
     State(server): State<Server>,
     peer: Peer,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Error> {
@@ -102,7 +105,7 @@ pub(crate) async fn post(
     }
     let request =
         serde_json::from_slice(&body).map_err(|error| Error::Request(error.to_string()))?;
-    run(server, request, peer, &headers).await
+    run(server, request, (asker, peer), &headers).await
 }
 
 /// What a finished query cost.
@@ -116,29 +119,36 @@ pub(crate) async fn post(
 )]
 pub(crate) async fn accounting(
     State(server): State<Server>,
+    Extension(asker): Extension<Asker>,
     Path(id): Path<String>,
 ) -> Result<axum::Json<Accounting>, Error> {
-    let found = server.accounts.find(&id);
+    let found = server.accounts.find(asker.user.as_deref(), &id);
     found.map(axum::Json).ok_or_else(|| Error::Absent(format!("no query {id:?} has ended lately")))
 }
 
 /// Where a request comes from, if over a socket.
 pub(super) type Peer = Option<Extension<ConnectInfo<SocketAddr>>>;
 
+/// Who asks from there.
+pub(super) fn caller(asker: &Asker, peer: Peer) -> Caller {
+    let address = peer.map(|Extension(ConnectInfo(address))| address.ip());
+    Caller::new(asker.user.clone(), address)
+}
+
 async fn run(
     server: Server,
     request: QueryRequest,
-    peer: Peer,
+    (asker, peer): (Asker, Peer),
     headers: &HeaderMap,
 ) -> Result<Response, Error> {
     let format = request.format.map_or_else(|| accepted(headers), Ok)?;
     let id = engine::query_id();
     let span = tracing::info_span!("query", id);
     let query = engine::question(id.clone(), &request, &server.bounds)?;
-    let caller = peer.map(|Extension(ConnectInfo(address))| address.ip());
+    let caller = caller(&asker, peer);
     let kind = if format == Format::Pcapng { "packets" } else { "query" };
     let asked = request.sql.as_deref().or(request.filter.as_deref()).unwrap_or_default();
-    let asked = Asked::new(kind, caller, asked, &id);
+    let asked = Asked::new(kind, caller.clone(), asked, &id);
     let most = server.limits.queries_of_one;
     let running = server.callers.admit(caller, most).ok_or(Error::BusyCaller(most))?;
     let permit = Arc::clone(&server.queries)
@@ -152,15 +162,16 @@ async fn run(
         begun: Instant::now(),
         outcome: "cancelled",
         members: merged.members.clone(),
+        user: asker.user.clone(),
         asked,
         _places: (running, permit),
     };
 
     let limits = query.limits;
-    let answered = engine::ask(&merged, query).instrument(span.clone()).await;
+    let answered = engine::ask(&merged, query, &asker.rights).instrument(span.clone()).await;
     let answered = match answered {
         Ok(answer) if format == Format::Pcapng => {
-            packets(answer, &merged, &id, limits).instrument(span.clone()).await
+            packets(answer, (&merged, &asker.rights), &id, limits).instrument(span.clone()).await
         }
         answered => answered,
     };
@@ -211,7 +222,7 @@ async fn run(
 /// The packets that the rows are, or those of the conversations that they name.
 async fn packets(
     mut answer: query::Answer,
-    merged: &Merged,
+    (merged, rights): (&Merged, &Arc<query::Rights>),
     id: &str,
     limits: query::Limits,
 ) -> Result<query::Answer, Error> {
@@ -242,7 +253,7 @@ async fn packets(
         ask: query::Ask::Sql(conversations.sql()),
         limits,
     };
-    let mut packets = engine::ask(merged, query).await?;
+    let mut packets = engine::ask(merged, query, rights).await?;
     packets.accounting = packets.accounting.after(whole);
     Ok(packets)
 }
@@ -316,6 +327,7 @@ struct Ending {
     outcome: &'static str,
     /// The nodes that are asked.
     members: Vec<Member>,
+    user: Option<Arc<str>>,
     asked: Asked,
     /// Let go when it has ended.
     _places: (Running, OwnedSemaphorePermit),
@@ -331,7 +343,7 @@ impl Ending {
         tracing::debug!(query = %accounting.query_id, outcome = self.outcome, ms = accounting.elapsed_ms, "a query ended");
         self.asked.ended(self.outcome, accounting.rows);
         self.meters.ended(&accounting, self.outcome);
-        self.accounts.keep(accounting);
+        self.accounts.keep(self.user.clone(), accounting);
         self.accounting = None;
     }
 
@@ -351,11 +363,12 @@ impl Drop for Ending {
         accounting.error = Some(ApiError::new("the asker went away"));
         accounting.elapsed_ms = elapsed_ms(self.begun);
         self.meters.ended(&accounting, self.outcome);
-        self.accounts.keep(accounting.clone());
+        self.accounts.keep(self.user.clone(), accounting.clone());
         let (members, accounts) = (std::mem::take(&mut self.members), self.accounts.clone());
+        let user = self.user.clone();
         // Outside of a runtime the Hub itself is ending.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { accounts.keep(stopped(accounting, members).await) });
+            runtime.spawn(async move { accounts.keep(user, stopped(accounting, members).await) });
         }
     }
 }

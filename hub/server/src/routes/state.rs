@@ -1,10 +1,10 @@
 //! What there is to ask, and how everybody does.
 
-use crate::{Server, error::Error};
-use api::{ApiError, Health, Tables, WorkerStatus, Workers};
+use crate::{Server, auth::Asker, error::Error};
+use api::{ApiError, Health, NodeHealth, Tables, WorkerStatus, Workers};
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::{Extension, Query, State},
     response::{IntoResponse as _, Response},
 };
 use http::{StatusCode, header::CONTENT_TYPE};
@@ -19,13 +19,28 @@ pub(crate) async fn tables(State(server): State<Server>) -> Json<Tables> {
 
 /// Every worker and how it does.
 #[utoipa::path(get, path = "/api/workers", tag = "state", responses((status = 200, body = Workers)))]
-pub(crate) async fn workers(State(server): State<Server>) -> Json<Workers> {
-    Json(server.workers.workers())
+pub(crate) async fn workers(
+    State(server): State<Server>,
+    Extension(asker): Extension<Asker>,
+) -> Json<Workers> {
+    let mut workers = server.workers.workers();
+    if asker.needs_all().is_err() {
+        // What a node captures, keeps and loses is of everybody.
+        for worker in &mut workers.workers {
+            let capturing = worker.health.capturing;
+            worker.health = NodeHealth { capturing, ..NodeHealth::default() };
+            (worker.link_received_bytes, worker.link_sent_bytes) = (0, 0);
+        }
+    }
+    Json(workers)
 }
 
 /// How the hub does.
 #[utoipa::path(get, path = "/api/health", tag = "state", responses((status = 200, body = Health)))]
-pub(crate) async fn health(State(server): State<Server>) -> Json<Health> {
+pub(crate) async fn health(
+    State(server): State<Server>,
+    Extension(asker): Extension<Asker>,
+) -> Json<Health> {
     let workers = server.workers.workers().workers;
     let connected: Vec<_> =
         workers.iter().filter(|worker| worker.status == WorkerStatus::Connected).collect();
@@ -51,7 +66,8 @@ pub(crate) async fn health(State(server): State<Server>) -> Json<Health> {
         queries_running: server.limits.queries - server.queries.available_permits(),
         tails_open: server.limits.tails - server.tails.available_permits(),
         empty_because,
-        cluster: server.workers.cluster(),
+        // How much there is in the cluster is everybody's.
+        cluster: server.workers.cluster().filter(|_| asker.needs_all().is_ok()),
     })
 }
 
@@ -81,7 +97,11 @@ pub(crate) async fn check(
 
 /// What Prometheus asks for.
 #[utoipa::path(get, path = "/metrics", tag = "state", responses((status = 200, body = String)))]
-pub(crate) async fn metrics(State(server): State<Server>) -> Result<Response, Error> {
+pub(crate) async fn metrics(
+    State(server): State<Server>,
+    Extension(asker): Extension<Asker>,
+) -> Result<Response, Error> {
+    asker.needs_all()?;
     let text = server.meters.text().map_err(|_| Error::Metrics)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(CONTENT_TYPE, kind)], text).into_response())

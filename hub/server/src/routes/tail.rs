@@ -3,23 +3,25 @@
 use crate::{
     Server,
     audit::Asked,
+    auth::Asker,
+    callers::Caller,
     error,
     error::Error,
     live::{self, Tail},
-    routes::query::Peer,
+    routes::query::{Peer, caller},
 };
 use api::{ApiError, TailRequest, TailStatus};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use axum::{
     extract::{
-        ConnectInfo, Extension, State,
+        Extension, State,
         ws::{Message, WebSocket, WebSocketUpgrade},
     },
     response::Response,
 };
 use futures::{SinkExt as _, StreamExt as _, stream::SplitSink};
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 /// Rows as they come.
@@ -35,6 +37,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 pub(crate) async fn tail(
     State(server): State<Server>,
     peer: Peer,
+    Extension(asker): Extension<Asker>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Error> {
     let permit = Arc::clone(&server.tails)
@@ -44,8 +47,8 @@ pub(crate) async fn tail(
     Ok(upgrade.on_upgrade(move |socket| async move {
         server.meters.tails_open.inc();
         let (mut sink, stream) = socket.split();
-        let caller = peer.map(|Extension(ConnectInfo(address))| address.ip());
-        if let Err(End::Told(error)) = run(&server, caller, &mut sink, stream).await {
+        let caller = caller(&asker, peer);
+        if let Err(End::Told(error)) = run(&server, &asker, caller, &mut sink, stream).await {
             // It may have gone already.
             let _sent = say(&mut sink, &TailStatus::Error(error)).await.is_ok();
         }
@@ -73,7 +76,8 @@ impl From<ArrowError> for End {
 
 async fn run(
     server: &Server,
-    caller: Option<IpAddr>,
+    asker: &Asker,
+    caller: Caller,
     sink: &mut Sink,
     mut stream: futures::stream::SplitStream<WebSocket>,
 ) -> Result<(), End> {
@@ -92,11 +96,13 @@ async fn run(
         live::schema(&merged.tables).ok_or(End::Gone)?
     };
     let mut writer = StreamWriter::try_new(Vec::new(), &schema)?;
-    let tail = Tail::start(request, server.workers.changes(), schema);
+    let tail = Tail::start(request, &asker.rights, server.workers.changes(), schema);
     send(sink, Message::Binary(std::mem::take(writer.get_mut()).into())).await?;
 
     let mut seconds = interval_at(Instant::now() + RATE_EVERY, RATE_EVERY);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut reviews = interval_at(Instant::now() + REVIEW_EVERY, REVIEW_EVERY);
+    reviews.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut told, mut told_rows) = ((0, 0), 0);
     let mut next = Instant::now();
     loop {
@@ -115,6 +121,9 @@ async fn run(
                     send(sink, Message::Binary(std::mem::take(writer.get_mut()).into())).await?;
                 }
                 next = Instant::now() + BATCH_EVERY;
+            }
+            _ = reviews.tick() => {
+                server.guard.still(asker).await.map_err(|error| End::Told(error.told()))?;
             }
             _ = seconds.tick() => {
                 let (rows, skipped) = tail.counts();
@@ -174,6 +183,8 @@ async fn send(sink: &mut Sink, message: Message) -> Result<(), End> {
 
 /// Rows go out at most this often: a person sees no difference, the page works a tenth as much.
 const BATCH_EVERY: Duration = Duration::from_millis(50);
+/// How often it is seen to that the reader still may see what she sees.
+const REVIEW_EVERY: Duration = Duration::from_secs(30);
 const RATE_EVERY: Duration = Duration::from_secs(1);
 const REQUEST: Duration = Duration::from_secs(10);
 const REQUEST_BYTES: usize = 64 << 10;

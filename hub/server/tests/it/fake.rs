@@ -24,7 +24,7 @@ pub(crate) struct Fake {
     tables: Vec<Table>,
     store: Store,
     service: Service,
-    published: broadcast::Sender<RecordBatch>,
+    published: broadcast::Sender<(String, RecordBatch)>,
     names: Arc<Mutex<identity::Index>>,
     _dir: Arc<TempDir>,
 }
@@ -63,8 +63,12 @@ impl Fake {
     }
 
     fn of(node: &str, table: Table) -> Self {
+        Self::with(node, vec![table])
+    }
+
+    /// One with these tables, and no rows yet.
+    pub(crate) fn with(node: &str, tables: Vec<Table>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let tables = vec![table];
         let (store, _) = Store::open(dir.path(), &tables, segment::Options::default()).unwrap();
         let service = Service::new(store.clone(), &query::Options::default()).unwrap();
         let published = broadcast::Sender::new(64);
@@ -101,6 +105,19 @@ impl Fake {
         Self { node, version, tables, store, service, published, names, _dir: dir }
     }
 
+    /// Where its rows are.
+    pub(crate) fn store(&self) -> Store {
+        self.store.clone()
+    }
+
+    /// Sends rows of a table to whoever listens.
+    pub(crate) fn publisher_of(&self, table: &str) -> impl Fn(RecordBatch) + use<> {
+        let (table, published) = (table.to_owned(), self.published.clone());
+        move |rows| {
+            published.send((table.clone(), rows)).expect("nobody listens");
+        }
+    }
+
     pub(crate) fn version(mut self, version: &str) -> Self {
         self.version = version.into();
         self
@@ -120,10 +137,8 @@ impl Fake {
 
     /// Sends rows to whoever listens.
     pub(crate) fn publisher(&self) -> impl Fn(Vec<Row>) + use<> {
-        let (node, published) = (self.node.clone(), self.published.clone());
-        move |rows| {
-            published.send(batch(&node, rows)).expect("nobody listens");
-        }
+        let (node, publish) = (self.node.clone(), self.publisher_of("notes"));
+        move |rows| publish(batch(&node, rows))
     }
 
     /// What it is told of the cluster.
@@ -174,6 +189,13 @@ impl Node for Fake {
             dissected_packets: cost.dissected_packets,
             lacks: cost.lacks,
             unfinished: u64::from(!cost.finished),
+            oldest: cost.oldest,
+            newest: cost.newest,
+            losses: cost
+                .losses
+                .into_iter()
+                .map(|it| api::Loss { stage: it.stage, count: it.count, bytes: it.bytes })
+                .collect(),
             ..Work::default()
         })
     }
@@ -183,7 +205,8 @@ impl Node for Fake {
         true
     }
 
-    async fn tail(&self, request: TailRequest) -> Result<Tail, ApiError> {
+    async fn tail(&self, request: TailRequest, rights: &str) -> Result<Tail, ApiError> {
+        let rights = Arc::new(query::Rights::from_text(rights).unwrap());
         let tables = query::Tables::new(self.tables.clone());
         let filter = query::filter::parse(&request.filter, &tables).map_err(|wrong| ApiError {
             message: wrong.message,
@@ -191,13 +214,13 @@ impl Node for Fake {
             hint: wrong.hint,
             instead: wrong.instead,
         })?;
-        let live = filter.live().unwrap();
+        let live = filter.live(&rights).unwrap();
         let schema = Arc::clone(live.schema());
         let rows =
             stream::unfold((self.published.subscribe(), live), |(mut published, live)| async {
                 loop {
-                    let batch = published.recv().await.ok()?;
-                    if let Some(rows) = live.apply("notes", &batch).unwrap() {
+                    let (table, batch) = published.recv().await.ok()?;
+                    if let Some(rows) = live.apply(&table, &batch).unwrap() {
                         return Some((Ok(rows), (published, live)));
                     }
                 }

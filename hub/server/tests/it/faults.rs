@@ -5,6 +5,8 @@
 //! What happens when is drawn from a seed, and a failure names it. `KUBESHARK_FAULTS=SEED` runs that one alone,
 //! `KUBESHARK_FAULTS=FROM-TO` those; see CONTRIBUTING.md.
 
+#![allow(clippy::print_stdout, reason = "for whoever runs it with --nocapture")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -308,7 +310,6 @@ impl World {
         if !status.is_success() {
             let text = String::from_utf8_lossy(&body).into_owned();
             assert!(!status.is_client_error() && text.contains("message"), "{}", told(&text));
-            println!("{}: {text}", told("refused"));
             return None;
         }
         let answer: JsonAnswer = serde_json::from_slice(&body).unwrap();

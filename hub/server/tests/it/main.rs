@@ -1,9 +1,12 @@
 //! The Hub with Workers that keep real rows, in one process: what a caller sees.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod data;
 mod fake;
 mod faults;
 mod names;
+mod questions;
+mod rights;
 
 use api::{Accounting, ApiError, JsonAnswer, NodeState, Tables, TailStatus, WorkerStatus, Workers};
 use arrow_array::{RecordBatch, cast::AsArray as _};
