@@ -4,6 +4,7 @@ pub(crate) mod accounting;
 pub(crate) mod cell_menu;
 pub(crate) mod chart;
 pub(crate) mod column_choice;
+pub(crate) mod compare;
 pub(crate) mod detail;
 pub(crate) mod empty;
 pub(crate) mod error;

@@ -25,7 +25,7 @@ pub(crate) fn Workers() -> Element {
         _ => None,
     };
     rsx! {
-        section { class: "workers", id: "workers", "data-testid": "workers",
+        section { class: "workers", id: "workers", tabindex: 0, "data-testid": "workers",
             if let Some(cluster) = cluster {
                 Cluster { cluster, now_ms }
             }
