@@ -28,7 +28,7 @@ pub use engine::{
     Rows,
 };
 pub use error::Error;
-pub use functions::{Function, functions};
+pub use functions::{Function, all_functions, functions};
 pub use session::Options;
 pub use supply::{Supplied, Supply};
 pub use tables::{COLUMNS, Conflict, TABLE_NAME, TABLES, TRAFFIC, Tables};

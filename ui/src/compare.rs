@@ -224,7 +224,7 @@ fn plain(
             .iter()
             .zip(b.iter())
             .position(|(a, b)| a != b)
-            .or((a.len() != b.len()).then(|| a.len().min(b.len()))),
+            .or_else(|| (a.len() != b.len()).then(|| a.len().min(b.len()))),
         _ => None,
     };
     let text = |value: &Value<'_>| match value {

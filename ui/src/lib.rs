@@ -18,6 +18,7 @@ mod filter;
 #[cfg(test)]
 mod fixture;
 mod graph;
+mod heat;
 mod histogram;
 mod pages;
 mod parallel;
