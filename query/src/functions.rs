@@ -20,6 +20,8 @@ mod text;
 pub struct Function {
     /// The name in SQL and in filters.
     pub name: String,
+    /// `scalar`, `aggregate` or `window`.
+    pub kind: &'static str,
     /// How it is called.
     pub syntax: String,
     /// What it yields.
@@ -34,11 +36,36 @@ pub fn functions() -> Vec<Function> {
             let docs = it.documentation()?;
             Some(Function {
                 name: it.name().to_owned(),
+                kind: "scalar",
                 syntax: docs.syntax_example.clone(),
                 doc: docs.description.clone(),
             })
         })
         .collect()
+}
+
+/// Every function that a statement may call, of our own and of the engine, by name.
+pub fn all_functions() -> Vec<Function> {
+    let state = crate::session::bare();
+    let function = |name: &str, kind, docs: Option<&Documentation>| Function {
+        name: name.to_owned(),
+        kind,
+        syntax: docs.map(|it| it.syntax_example.clone()).unwrap_or_default(),
+        doc: docs.map(|it| it.description.clone()).unwrap_or_default(),
+    };
+    let scalar = state.scalar_functions().values();
+    let aggregate = state.aggregate_functions().values();
+    let window = state.window_functions().values();
+    let mut all: Vec<_> = scalar
+        .map(|it| function(it.name(), "scalar", it.documentation()))
+        .chain(aggregate.map(|it| function(it.name(), "aggregate", it.documentation())))
+        .chain(window.map(|it| function(it.name(), "window", it.documentation())))
+        .filter(|it| it.name.starts_with(|it: char| it.is_ascii_alphabetic()))
+        .collect();
+    // under each of their aliases they are the same
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all.dedup_by(|a, b| a.name == b.name);
+    all
 }
 
 /// Makes our functions, and those over JSON, known to a session.

@@ -29,7 +29,7 @@ pub use engine::{
     Rows,
 };
 pub use error::Error;
-pub use functions::{Function, functions};
+pub use functions::{Function, all_functions, functions};
 pub use rights::{Grant, Rights};
 pub use session::Options;
 pub use supply::{Supplied, Supply};

@@ -19,6 +19,8 @@ pub(crate) struct Request {
     pub(crate) path: String,
     /// JSON to send; without it the request is a `GET`.
     pub(crate) json: Option<String>,
+    /// What is sent takes the place of what is there, rather than asking something.
+    pub(crate) is_put: bool,
     pub(crate) accept: &'static str,
 }
 

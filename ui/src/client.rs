@@ -1,6 +1,9 @@
 //! Questions to the Hub.
 
-use api::{Accounting, ApiError, Format, Health, QueryRequest, Tables, Workers, media, route};
+use api::{
+    Accounting, ApiError, Format, Functions, Health, QueryRequest, Tables, TargetingRequest,
+    Targets, Workers, media, route,
+};
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
@@ -123,12 +126,31 @@ impl Session {
         self.get(route::TABLES).await
     }
 
+    pub(crate) async fn functions(self) -> Result<Functions, Failure> {
+        self.get(route::FUNCTIONS).await
+    }
+
     pub(crate) async fn workers(self) -> Result<Workers, Failure> {
         self.get(route::WORKERS).await
     }
 
     pub(crate) async fn health(self) -> Result<Health, Failure> {
         self.get(route::HEALTH).await
+    }
+
+    /// Whose traffic is kept.
+    pub(crate) async fn targets(self) -> Result<Targets, Failure> {
+        self.get(route::TARGETING).await
+    }
+
+    /// Changes that, or says what it would mean.
+    pub(crate) async fn target(self, change: &TargetingRequest) -> Result<Targets, Failure> {
+        let unreachable = |error: serde_json::Error| Failure::Unreachable(error.to_string());
+        let json = Some(serde_json::to_string(change).map_err(unreachable)?);
+        let path = route::TARGETING.to_owned();
+        let request = Request { path, json, accept: media::JSON, is_put: true };
+        let response = self.send(request, &Abort::new()).await?;
+        serde_json::from_slice(&response.body).map_err(unreachable)
     }
 
     /// Is this a filter?
@@ -148,7 +170,8 @@ impl Session {
         let json = serde_json::to_string(&question)
             .map_err(|error| Failure::Unreachable(error.to_string()))?;
         let path = route::QUERY.to_owned();
-        let request = Request { path, json: Some(json), accept: media::ARROW };
+        let request =
+            Request { path, json: Some(json), accept: media::ARROW, ..Request::default() };
         let response = self.send(request, abort).await?;
         let mut answer = decode(response.body);
         if let Some(id) = response.query_id {
@@ -168,7 +191,8 @@ impl Session {
         let json = serde_json::to_string(&question)
             .map_err(|error| Failure::Unreachable(error.to_string()))?;
         let path = route::QUERY.to_owned();
-        let request = Request { path, json: Some(json), accept: format.media() };
+        let request =
+            Request { path, json: Some(json), accept: format.media(), ..Request::default() };
         let response = self.send(request, &Abort::new()).await?;
         browser::save(name, format.media(), &response.body);
         Ok(())

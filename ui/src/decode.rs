@@ -1,10 +1,16 @@
 //! Payloads as a person reads them: forms, markup, JSON as a tree, images; and a request as `curl` takes it.
 
+mod protobuf;
+mod statement;
+
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::value::{Row, Value};
+
+pub(crate) use protobuf::protobuf;
+pub(crate) use statement::statement;
 
 /// The names and values of a form, or of an address behind its `?`; nothing if it is neither.
 pub(crate) fn form(text: &str) -> Option<Vec<(String, String)>> {
@@ -21,6 +27,19 @@ pub(crate) fn form(text: &str) -> Option<Vec<(String, String)>> {
             })
             .collect()
     })
+}
+
+/// The names and values of a `cookie` header, or the parts of a `set-cookie`; nothing of any other.
+pub(crate) fn cookies(header: &str, value: &str) -> Option<Vec<(String, String)>> {
+    let is_cookie = ["cookie", "set-cookie"].iter().any(|it| it.eq_ignore_ascii_case(header));
+    let parts = value.split(';').map(str::trim).filter(|it| !it.is_empty());
+    let parts: Vec<_> = parts
+        .map(|it| {
+            let (name, value) = it.split_once('=').unwrap_or((it, ""));
+            (name.to_owned(), value.to_owned())
+        })
+        .collect();
+    (is_cookie && parts.len() > 1).then_some(parts)
 }
 
 /// Without percent signs and plus signs; what is no UTF-8 then stays as it was.
@@ -291,6 +310,18 @@ mod tests {
         for text in ["", "plain", "{\"a=\":1}", "a = b\nc"] {
             assert_eq!(form(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn cookies_are_told_by_name() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            cookies("cookie", "a=1; b=x=y; c"),
+            Some(vec![pair("a", "1"), pair("b", "x=y"), pair("c", "")])
+        );
+        assert_eq!(cookies("Set-Cookie", "sid=7; Path=/; HttpOnly").map(|it| it.len()), Some(3));
+        assert_eq!(cookies("accept", "a=1; b=2"), None);
+        assert_eq!(cookies("cookie", "a=1"), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub(crate) mod complete;
 pub(crate) mod lex;
 pub(crate) mod sql;
+pub(crate) mod statement;
 
 use api::Span;
 

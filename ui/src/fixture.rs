@@ -57,6 +57,16 @@ pub(crate) fn traffic(rows: u64) -> RecordBatch {
     rows_of(&envelope(), rows)
 }
 
+/// What names such a row.
+pub(crate) fn traffic_key(seq: u64) -> api::RowKey {
+    api::RowKey {
+        protocol: "gopher".into(),
+        node: "node-1".into(),
+        flow_id: "0abcdefghijk".into(),
+        seq,
+    }
+}
+
 /// One row of `gopher`.
 pub(crate) fn gopher() -> RecordBatch {
     let tables = tables();

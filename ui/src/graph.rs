@@ -55,6 +55,10 @@ pub(crate) struct Graph {
 impl Graph {
     /// Puts calls on a map of at most `most` ends, the busiest.
     pub(crate) fn new(calls: &[Call], most: usize) -> Self {
+        Self::within(calls, most, MOST_LAYERS)
+    }
+
+    fn within(calls: &[Call], most: usize, layers: usize) -> Self {
         let mut weights: BTreeMap<&str, u64> = BTreeMap::new();
         for call in calls {
             *weights.entry(&call.client).or_default() += call.calls;
@@ -105,12 +109,27 @@ impl Graph {
             height: 0.0,
             left_out,
         };
-        graph.place();
+        graph.place(layers);
         graph
     }
 
+    /// A map of as many ends, the busiest, as can be read when all of it is seen at once on a screen.
+    pub(crate) fn readable(calls: &[Call], most: usize) -> Self {
+        let mut graph = Self::new(calls, most);
+        let mut ends = graph.ends.len();
+        while !graph.is_readable() && ends > FEWEST {
+            graph = Self::within(calls, ends, FEW_LAYERS);
+            ends = ends * 4 / 5;
+        }
+        graph
+    }
+
+    fn is_readable(&self) -> bool {
+        (SCREEN.0 / self.width).min(SCREEN.1 / self.height) >= READABLE
+    }
+
     /// Callers to the left of those they call, and each near those it speaks with.
-    fn place(&mut self) {
+    fn place(&mut self, most_layers: usize) {
         let count = self.ends.len();
         let mut next: Vec<Vec<usize>> = vec![Vec::new(); count];
         let mut before: Vec<Vec<usize>> = vec![Vec::new(); count];
@@ -120,7 +139,12 @@ impl Graph {
                 to.push(edge.0);
             }
         }
-        let layers = layers(&next, &before);
+        let mut layers = layers(&next, &before);
+        // where everybody calls everybody, the longest way is no order of anything
+        let deepest = layers.iter().max().map_or(0, |most| most + 1);
+        if deepest > most_layers {
+            layers.iter_mut().for_each(|layer| *layer = *layer * most_layers / deepest);
+        }
         let mut columns: Vec<Vec<usize>> =
             vec![Vec::new(); layers.iter().max().map_or(0, |most| most + 1)];
         for (end, layer) in layers.iter().enumerate() {
@@ -278,6 +302,13 @@ const SHAPE: f64 = 1.5;
 const FEWEST: usize = 5;
 const MARGIN: f64 = 40.0;
 const ROUNDS: usize = 8;
+const MOST_LAYERS: usize = 7;
+/// As many as a screen has room for.
+const FEW_LAYERS: usize = 4;
+/// What a map is drawn on, as a rule, beside the list of calls.
+const SCREEN: (f64, f64) = (980.0, 660.0);
+/// The scale from which on names can be read.
+const READABLE: f64 = 0.7;
 
 #[cfg(test)]
 mod tests {
@@ -297,6 +328,28 @@ mod tests {
 
     fn end<'a>(graph: &'a Graph, name: &str) -> &'a End {
         graph.ends.iter().find(|end| end.name == name).expect("it is on the map")
+    }
+
+    #[test]
+    fn what_is_drawn_can_be_read_and_the_rest_is_counted() {
+        // everybody calls some others: no order, and far too much for a screen
+        let calls: Vec<Call> = (0..300_u64)
+            .flat_map(|k| [k * 7 % 300, k * 31 % 300, (k + 1) % 300].map(|to| (k, to)))
+            .map(|(from, to)| Call {
+                client: format!("end-{from}"),
+                server: format!("end-{to}"),
+                protocol: "http".into(),
+                calls: 1 + from,
+                ..Call::default()
+            })
+            .collect();
+        let graph = Graph::readable(&calls, 300);
+        assert!(graph.is_readable() && graph.ends.len() >= 30, "{}", graph.ends.len());
+        assert_eq!(graph.ends.len() + graph.left_out, 300);
+        let few = Graph::readable(calls.get(..20).unwrap_or_default(), 300);
+        assert_eq!(few.left_out, 0);
+        let whole = Graph::new(&calls, 300);
+        assert_eq!((whole.ends.len(), whole.left_out, whole.is_readable()), (300, 0, false));
     }
 
     #[test]

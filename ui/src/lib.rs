@@ -10,6 +10,7 @@ mod address;
 mod browser;
 mod client;
 mod columns;
+mod compare;
 mod components;
 mod dashboard;
 mod decode;
@@ -17,6 +18,7 @@ mod filter;
 #[cfg(test)]
 mod fixture;
 mod graph;
+mod heat;
 mod histogram;
 mod pages;
 mod parallel;
@@ -53,8 +55,8 @@ use tail::Live;
 #[rustfmt::skip]
 pub(crate) enum Route {
     #[layout(Shell)]
-        #[route("/?:filter&:from&:to&:row&:columns&:sort")]
-        Traffic { filter: Param, from: Param, to: Param, row: Param, columns: Param, sort: Param },
+        #[route("/?:filter&:from&:to&:row&:columns&:sort&:picked&:compare")]
+        Traffic { filter: Param, from: Param, to: Param, row: Param, columns: Param, sort: Param, picked: Param, compare: Param },
         #[route("/sql?:q&:view")]
         Sql { q: Param, view: Param },
         #[route("/dashboards?:name&:from&:to&:vars&:every")]
@@ -118,7 +120,7 @@ fn Shell() -> Element {
     let on = |is_here| if is_here { "on" } else { "" };
     rsx! {
         header { class: "top",
-            span { class: "brand",
+            h1 { class: "brand",
                 svg { class: "mark", view_box: "0 0 32 32", "aria-hidden": "true",
                     path { d: "M5 23c6 0 9-4 10-14 2 4 5 7 8 8-1 2-1 4 0 6z" }
                     path { class: "sea", d: "M4 27h24" }

@@ -2,7 +2,7 @@
 
 use api::Kind;
 use arrow_array::RecordBatch;
-use arrow_schema::Schema;
+use arrow_schema::{Field, Schema};
 
 use crate::{
     scale::Unit,
@@ -19,12 +19,13 @@ pub(crate) enum Look {
     Area,
     Bars,
     Points,
+    Heat,
     Single,
 }
 
 impl Look {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Table, Self::Line, Self::Area, Self::Bars, Self::Points, Self::Single];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Table, Self::Line, Self::Area, Self::Bars, Self::Points, Self::Heat, Self::Single];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -33,7 +34,33 @@ impl Look {
             Self::Area => "area",
             Self::Bars => "bar",
             Self::Points => "scatter",
+            Self::Heat => "heat map",
             Self::Single => "single value",
+        }
+    }
+
+    /// What suits an answer nobody has chosen a look for: a chart if its columns are few and say plainly what goes
+    /// across, else the table.
+    pub(crate) fn suited(schema: &Schema, batches: &[RecordBatch]) -> Self {
+        let fields = schema.fields();
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let is_time = |field: &Field| kind(field) == Some(Kind::Time);
+        let is_value = |field: &Field| {
+            is_number(field) && !matches!(kind(field), Some(Kind::Port | Kind::Code))
+        };
+        let times = fields.iter().filter(|it| is_time(it)).count();
+        let values = fields.iter().filter(|it| is_value(it)).count();
+        let labels = fields.len() - times - values;
+        let is_nested = fields.iter().any(|it| it.data_type().is_nested());
+        match (times, labels, values) {
+            _ if is_nested || rows == 0 || rows > MOST_POINTS => Self::Table,
+            (0, 0, 1) if rows == 1 => Self::Single,
+            (1, 0 | 1, 1..=4) if rows > 2 => {
+                let at = fields.iter().position(|it| is_time(it));
+                if at.is_some_and(|at| is_even(batches, at)) { Self::Line } else { Self::Points }
+            }
+            (0, 1, 1..=3) if (2..=MOST_NAMES).contains(&rows) => Self::Bars,
+            _ => Self::Table,
         }
     }
 }
@@ -191,6 +218,24 @@ pub(crate) fn plot(
     Ok(Plot { across, span: None, series, unit, left_out })
 }
 
+/// Whether times stand in steps, as those of buckets do, with whole seconds or milliseconds between them.
+fn is_even(batches: &[RecordBatch], at: usize) -> bool {
+    let mut times: Vec<i64> = batches
+        .iter()
+        .filter_map(|batch| batch.columns().get(at))
+        .flat_map(|column| (0..column.len()).map(move |row| read(column, row)))
+        .filter_map(|value| match value {
+            Value::Time(ns) => Some(ns),
+            _ => None,
+        })
+        .collect();
+    times.sort_unstable();
+    times.dedup();
+    let gaps = || times.windows(2).filter_map(|pair| Some(pair.last()? - pair.first()?));
+    let step = gaps().min().unwrap_or(1);
+    step >= 1_000_000 && gaps().all(|gap| gap % step == 0)
+}
+
 /// What goes wrong is red wherever it stands; the others have the colours in their order.
 fn tone(name: &str, place: usize) -> String {
     match name {
@@ -201,7 +246,7 @@ fn tone(name: &str, place: usize) -> String {
 }
 
 /// What a column's numbers are. An aggregate has lost its column's kind, but its name often tells.
-fn unit(field: &arrow_schema::Field) -> Unit {
+fn unit(field: &Field) -> Unit {
     match kind(field) {
         Some(Kind::Duration) => return Unit::Duration,
         Some(Kind::Size) => return Unit::Bytes,
@@ -296,6 +341,29 @@ mod tests {
         let plot = drawn(&rows, Look::Points).expect("it can be drawn");
         assert!(matches!(plot.across, Across::Number(_)));
         assert_eq!(plot.series.len(), 1);
+    }
+
+    #[test]
+    fn an_answer_is_shown_as_suits_it() {
+        let numbers = |n: i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(0..n)) };
+        let names = |n: i64| -> ArrayRef {
+            Arc::new(StringArray::from_iter_values((0..n).map(|k| format!("n{k}"))))
+        };
+        let suited = |columns| {
+            let rows = batch(columns);
+            Look::suited(&rows.schema(), std::slice::from_ref(&rows))
+        };
+        let second = 1_000_000_000;
+        let steps = || time(&[0, second, 4 * second]);
+        assert_eq!(suited(vec![("n", numbers(1))]), Look::Single);
+        assert_eq!(suited(vec![("t", steps()), ("n", numbers(3))]), Look::Line);
+        assert_eq!(suited(vec![("t", steps()), ("who", names(3)), ("n", numbers(3))]), Look::Line);
+        let odd = time(&[0, second, second + 7]);
+        assert_eq!(suited(vec![("t", odd), ("duration", numbers(3))]), Look::Points);
+        assert_eq!(suited(vec![("who", names(5)), ("n", numbers(5))]), Look::Bars);
+        assert_eq!(suited(vec![("who", names(500)), ("n", numbers(500))]), Look::Table);
+        assert_eq!(suited(vec![("a", names(5)), ("b", names(5)), ("n", numbers(5))]), Look::Table);
+        assert_eq!(suited(vec![("n", numbers(0))]), Look::Table);
     }
 
     #[test]

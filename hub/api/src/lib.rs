@@ -13,6 +13,7 @@ mod query;
 mod sql;
 mod tables;
 mod tail;
+mod targeting;
 
 pub use dissection::{
     Again, Dissection, DissectionChange, DissectionRequest, Dissections, NodeDissection,
@@ -28,8 +29,9 @@ pub use query::{
 };
 pub use schema::{Field, Kind, Table};
 pub use sql::{Conversations, RowKey, processes_sql, quote_name, quote_text};
-pub use tables::{RefusedTable, Tables};
+pub use tables::{Function, Functions, RefusedTable, Tables};
 pub use tail::{TailRequest, TailStatus};
+pub use targeting::{TargetedPod, Targeting, TargetingRequest, Targets};
 
 /// Every address of the Hub.
 pub mod route {
@@ -43,10 +45,15 @@ pub mod route {
     pub const TAIL: &str = "/api/tail";
     /// `GET` the [`Tables`](crate::Tables) that can be asked.
     pub const TABLES: &str = "/api/tables";
+    /// `GET` the [`Functions`](crate::Functions) that a statement may call.
+    pub const FUNCTIONS: &str = "/api/functions";
     /// `GET` the [`Workers`](crate::Workers) and how they do.
     pub const WORKERS: &str = "/api/workers";
     /// `GET` the [`Dissections`](crate::Dissections), or change them: `PUT` a [`DissectionRequest`](crate::DissectionRequest).
     pub const DISSECTION: &str = "/api/dissection";
+    /// `GET` the [`Targets`](crate::Targets): whose traffic is kept. `PUT` a [`TargetingRequest`](crate::TargetingRequest)
+    /// to change it, or to be told what that would mean.
+    pub const TARGETING: &str = "/api/targeting";
     /// `GET` the Hub's own [`Health`](crate::Health).
     pub const HEALTH: &str = "/api/health";
     /// `GET` the OpenAPI description of all this.

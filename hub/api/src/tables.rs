@@ -27,6 +27,29 @@ pub struct RefusedTable {
     pub reason: String,
 }
 
+/// The functions that a statement may call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Functions {
+    /// By their names.
+    pub functions: Vec<Function>,
+}
+
+/// A function.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct Function {
+    /// Its name in SQL.
+    pub name: String,
+    /// `scalar`, `aggregate` or `window`.
+    pub kind: String,
+    /// How it is called.
+    pub syntax: String,
+    /// What it yields.
+    pub doc: String,
+}
+
 /// What [`Table`] looks like, for the description only: the crate `schema` knows no OpenAPI.
 #[cfg(feature = "openapi")]
 pub(crate) mod openapi {

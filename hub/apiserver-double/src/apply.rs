@@ -102,7 +102,13 @@ pub(crate) fn merge_patch(object: &mut Value, patch: &Value) {
 
 /// Says which object it is, and is nobody's.
 fn is_identity(path: &str) -> bool {
-    let of = ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace"];
+    let of = [
+        "/apiVersion",
+        "/kind",
+        "/metadata/name",
+        "/metadata/namespace",
+        "/metadata/resourceVersion",
+    ];
     of.contains(&path) || path.starts_with("/metadata/managedFields")
 }
 

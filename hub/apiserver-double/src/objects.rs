@@ -179,6 +179,16 @@ impl Objects {
         self.namespace_is_there(key)?;
         let before = self.there.get(key).cloned();
         let (old, owners) = before.unwrap_or_else(|| (json!({}), Owners::new()));
+        // Who names a version means that one.
+        let wanted = &applied["metadata"]["resourceVersion"];
+        if !wanted.is_null() && *wanted != old["metadata"]["resourceVersion"] {
+            let message = format!(
+                "Operation cannot be fulfilled on {} \"{}\": the object has been modified; please apply your changes \
+                 to the latest version and try again",
+                key.plural, key.name
+            );
+            return Err(Status::new(409, "Conflict", message));
+        }
         let merged = apply::apply(&old, &owners, applied, manager, force);
         let (merged, owners) = merged.map_err(|conflicts| {
             let n = conflicts.len();

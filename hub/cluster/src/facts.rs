@@ -5,6 +5,7 @@ use crate::{
     about::{self, NodeAbout, PodAbout, ServiceAbout},
     events::Events,
     objects::{self, Owner, Seen},
+    targeting::Meant,
 };
 use identity::{Fact, Key, Of, Pod, Workload};
 use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice};
@@ -201,6 +202,27 @@ impl Facts {
         for pod in pods.collect::<Vec<_>>() {
             self.put(Of::Pod(pod), now);
         }
+    }
+
+    /// What a choice means for each pod that has an address, in the order of their names.
+    pub(crate) fn meant(&self, matcher: &Matcher) -> Vec<Meant> {
+        let pods = self.all.iter().filter_map(|(key, fact)| match &fact.of {
+            Of::Pod(pod) if fact.gone().is_none() => {
+                let Pod { name, namespace, node, .. } = pod;
+                let labels = &self.pods.get(key)?.labels;
+                let candidate = Candidate { name, namespace, labels, node: node.as_deref() };
+                Some(Meant {
+                    namespace: namespace.clone(),
+                    name: name.clone(),
+                    node: node.clone(),
+                    against: matcher.against(&candidate),
+                })
+            }
+            _ => None,
+        });
+        let mut pods: Vec<_> = pods.collect();
+        pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        pods
     }
 
     fn leaves_out(&self, pod: &Pod, labels: &BTreeMap<String, String>) -> bool {

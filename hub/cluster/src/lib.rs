@@ -17,9 +17,10 @@ mod targeting;
 mod watched;
 
 pub use access::{Access, AccessError, GROUP, User};
+pub use settings::NotChanged;
 pub use subscription::Subscription;
 pub use tables::tables;
-pub use targeting::{Candidate, Matcher, Targeting, Unclear};
+pub use targeting::{Candidate, Matcher, Meant, Targeting, Unclear};
 pub use watched::{Cluster, Kind, KindState, State};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

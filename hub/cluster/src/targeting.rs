@@ -43,6 +43,19 @@ pub struct Candidate<'a> {
     pub node: Option<&'a str>,
 }
 
+/// What a targeting means for a pod that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meant {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its node.
+    pub node: Option<String>,
+    /// All that is against it; nothing if it is meant.
+    pub against: Vec<String>,
+}
+
 /// What is wrong with a targeting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unclear {

@@ -4,7 +4,10 @@ use crate::{
     Subscription,
     facts::{Counts, Facts},
     follow::{Observed, follow},
-    now, settings, tables,
+    now,
+    settings::{self, InForce, NotChanged},
+    tables,
+    targeting::{Meant, Targeting, Unclear},
 };
 use arrow_array::RecordBatch;
 use k8s_openapi::api::{
@@ -40,6 +43,9 @@ pub(crate) struct Inner {
     pub(crate) awaited: AtomicBool,
     /// What is wrong with them.
     settings: Mutex<Option<String>>,
+    /// Where they are kept.
+    pub(crate) place: Option<(Api<core::ConfigMap>, String)>,
+    in_force: Mutex<InForce>,
 }
 
 /// What is watched.
@@ -147,6 +153,10 @@ impl Cluster {
             changes: watch::Sender::default(),
             awaited: AtomicBool::new(settings.is_some()),
             settings: Mutex::default(),
+            place: settings.map(|(namespace, name)| {
+                (Api::namespaced(client.clone(), namespace), name.to_owned())
+            }),
+            in_force: Mutex::default(),
             watch_s: u32::try_from(each.as_secs()).unwrap_or(u32::MAX).clamp(1, 290),
         });
         let mut watches = JoinSet::new();
@@ -190,6 +200,35 @@ impl Cluster {
         of_pods.chain(of_services).filter(|it| !it.is_empty()).cloned().collect()
     }
 
+    /// Whose traffic is kept, and the version of the settings that says so; no version without settings.
+    #[must_use]
+    pub fn targeting(&self) -> (Targeting, Option<String>) {
+        let InForce { targeting, version } = self.inner.in_force().clone();
+        (targeting, version)
+    }
+
+    /// Why the settings can't be changed here, if nobody said where they are kept.
+    #[must_use]
+    pub fn is_fixed(&self) -> Option<NotChanged> {
+        self.inner.place.is_none().then_some(NotChanged::Nowhere)
+    }
+
+    /// Changes whose traffic is kept, for good: in the settings' ConfigMap. `version` is the one that was looked at;
+    /// if there is another one by now, nothing is changed.
+    pub async fn retarget(
+        &self,
+        targeting: &Targeting,
+        version: Option<&str>,
+    ) -> Result<(), NotChanged> {
+        settings::write(&self.inner, targeting, version).await
+    }
+
+    /// What a choice means for each pod that runs.
+    pub fn meant(&self, targeting: &Targeting) -> Result<Vec<Meant>, Unclear> {
+        let matcher = targeting.matcher()?;
+        Ok(self.inner.facts().meant(&matcher))
+    }
+
     /// All that is known, and then what changes.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
@@ -209,6 +248,10 @@ impl Inner {
     /// What is wrong with the settings.
     pub(crate) fn settings(&self) -> MutexGuard<'_, Option<String>> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn in_force(&self) -> MutexGuard<'_, InForce> {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kinds(&self) -> MutexGuard<'_, BTreeMap<Kind, KindState>> {

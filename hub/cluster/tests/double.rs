@@ -7,7 +7,7 @@ use apiserver_double::{Double, Fault, Key};
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{TimestampNanosecondType, UInt64Type};
 use arrow_array::{Array as _, ArrayRef};
-use cluster::{Cluster, Kind};
+use cluster::{Cluster, Kind, NotChanged, Targeting, Unclear};
 use identity::{Index, Who};
 use serde_json::{Value, json};
 
@@ -586,4 +586,61 @@ async fn whose_traffic_is_kept_follows_the_settings_and_garbage_changes_nothing(
     it.double.patch(&maps(), &json!({"data": {"targeting.json": "{}"}}), "me");
     until("all are", || taps("10.1.0.1") && taps("8.8.8.8")).await;
     assert_eq!(it.cluster.state().tapped, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_traffic_is_kept_is_changed_for_good_and_by_one_at_a_time() {
+    let it = Watched::start(|double| {
+        let mut map = settings(r#"{"pods": "^cart"}"#);
+        map["metadata"]["labels"] = json!({"whose": "ours"});
+        map["data"]["else"] = json!("stays");
+        double.put(map);
+        double.put(pod("cart-1", "10.1.0.1", 60));
+        double.put(pod("pay-1", "10.1.0.2", 60));
+    })
+    .await;
+    let taps = |ip: &str| it.index.lock().unwrap().taps(ip.parse().unwrap());
+    it.named("10.1.0.2", "pay-1").await;
+    until("only cart is", || taps("10.1.0.1") && !taps("10.1.0.2")).await;
+
+    // What a choice would mean is said before it is made, and changes nothing.
+    let of = |pods: &str| Targeting { pods: pods.to_owned(), ..Targeting::default() };
+    let meant = it.cluster.meant(&of("^pay")).unwrap();
+    let look = meant.iter().map(|it| (it.name.as_str(), it.against.concat())).collect::<Vec<_>>();
+    let against = "its name does not match `^pay`".to_owned();
+    assert_eq!(look, [("cart-1", against), ("pay-1", String::new())]);
+    assert!(matches!(it.cluster.meant(&of("(")), Err(Unclear::Pods(..))));
+    assert!(taps("10.1.0.1") && !taps("10.1.0.2"));
+
+    let (before, version) = it.cluster.targeting();
+    assert_eq!(before, of("^cart"));
+    let began = std::time::Instant::now();
+    it.cluster.retarget(&of("^pay"), version.as_deref()).await.unwrap();
+    until("only pay is", || !taps("10.1.0.1") && taps("10.1.0.2")).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(it.cluster.targeting().0, of("^pay"));
+    // It stands where the next Hub reads it, and the rest of the ConfigMap is as it was.
+    let map = it.double.get(&maps()).unwrap();
+    let kept: Targeting =
+        serde_json::from_str(map["data"]["targeting.json"].as_str().unwrap()).unwrap();
+    assert_eq!(kept, of("^pay"));
+    assert_eq!(
+        (&map["metadata"]["labels"]["whose"], &map["data"]["else"]),
+        (&json!("ours"), &json!("stays"))
+    );
+
+    // Who looked at the settings before somebody else changed them changes nothing.
+    let late = it.cluster.retarget(&of("^cart"), version.as_deref()).await;
+    assert!(matches!(late, Err(NotChanged::Conflict)), "{late:?}");
+    assert!(!taps("10.1.0.1") && taps("10.1.0.2"));
+    let wrong = it.cluster.retarget(&of("("), None).await;
+    assert!(matches!(wrong, Err(NotChanged::Unclear(_))), "{wrong:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_settings_nothing_is_changed() {
+    let it = Watched::start(|_| {}).await;
+    let refused = it.cluster.retarget(&Targeting::default(), None).await;
+    assert!(matches!(refused, Err(NotChanged::Nowhere)), "{refused:?}");
+    assert!(it.double.get(&maps()).is_none());
 }

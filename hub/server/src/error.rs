@@ -47,6 +47,12 @@ pub(crate) enum Error {
     /// There is nothing at that address.
     #[error("{0}")]
     Absent(String),
+    /// Somebody else changed it meanwhile.
+    #[error("{0}")]
+    Conflict(String),
+    /// Who would have to do it did not.
+    #[error("{0}")]
+    Upstream(String),
     /// As many as may run already do.
     #[error("{0} queries run already, which is as many as may")]
     Busy(usize),
@@ -84,6 +90,8 @@ impl Error {
             Self::NoRights(_) | Self::NotAll | Self::Changed => StatusCode::FORBIDDEN,
             Self::Unacceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Absent(_) => StatusCode::NOT_FOUND,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Upstream(_) => StatusCode::BAD_GATEWAY,
             Self::Busy(_) | Self::BusyCaller(_) | Self::Tails(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NoWorkers => StatusCode::SERVICE_UNAVAILABLE,
             Self::Rows(_) | Self::Metrics => StatusCode::INTERNAL_SERVER_ERROR,

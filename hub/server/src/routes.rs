@@ -4,6 +4,7 @@ mod dissection;
 mod query;
 mod state;
 mod tail;
+mod targeting;
 
 use crate::{
     Server,
@@ -43,7 +44,9 @@ pub(crate) fn router(server: Server) -> Router {
         .routes(routes!(query::accounting))
         .routes(routes!(tail::tail))
         .routes(routes!(dissection::get, dissection::put))
+        .routes(routes!(targeting::get, targeting::put))
         .routes(routes!(state::tables))
+        .routes(routes!(state::functions))
         .routes(routes!(state::workers))
         .routes(routes!(state::health))
         .routes(routes!(state::check))

@@ -92,6 +92,11 @@ impl Registry {
         Self(Arc::new(Inner { workers: RwLock::default(), tables, cluster }))
     }
 
+    /// The cluster, if it is watched.
+    pub(crate) fn watched(&self) -> Option<&Cluster> {
+        self.0.cluster.as_ref()
+    }
+
     /// How the cluster is known, if it is watched.
     pub(crate) fn cluster(&self) -> Option<ClusterState> {
         let state = self.0.cluster.as_ref()?.state();

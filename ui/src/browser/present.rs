@@ -49,7 +49,7 @@ async fn go(request: Request, abort: &Abort) -> Result<Response, JsValue> {
     let headers = web_sys::Headers::new()?;
     headers.set("accept", request.accept)?;
     if let Some(json) = &request.json {
-        options.set_method("POST");
+        options.set_method(if request.is_put { "PUT" } else { "POST" });
         headers.set("content-type", "application/json")?;
         options.set_body(&JsValue::from_str(json));
     }

@@ -300,7 +300,7 @@ impl Drawing {
                     }
                     drawing.paths.push((format!("dots {}", line.tone), d));
                 }
-                Look::Area | Look::Line | Look::Table | Look::Single => {
+                Look::Area | Look::Line | Look::Table | Look::Heat | Look::Single => {
                     let (mut d, mut area) = (String::new(), String::new());
                     for run in runs(points, gap) {
                         for (place, it) in run.iter().enumerate() {

@@ -295,7 +295,7 @@ fn Packets(row: RowKey) -> Element {
 }
 
 /// A filter that only this row passes.
-fn clause(row: &RowKey) -> String {
+pub(crate) fn clause(row: &RowKey) -> String {
     format!(
         "{} and node = {} and flow_id = {} and seq = {}",
         row.protocol,
@@ -306,7 +306,7 @@ fn clause(row: &RowKey) -> String {
 }
 
 /// The only row of an answer; the last one if there are several, as of a connection reported twice.
-async fn one(session: Session, sql: String) -> Result<Option<Shown>, Failure> {
+pub(super) async fn one(session: Session, sql: String) -> Result<Option<Shown>, Failure> {
     // who walks through rows with a key held down means the row they stop at
     browser::sleep(SETTLE_MS).await;
     let answer = session.ask(QueryRequest::sql(sql), &Abort::new()).await?;

@@ -1,23 +1,24 @@
 //! The filter bar. Enter asks the Hub whether the text is a filter; only then it is in force.
 
-use std::collections::HashMap;
-
-use api::{ApiError, Kind, QueryRequest, Span};
+use api::{ApiError, Span};
 use dioxus::prelude::*;
 
-use super::{error::ErrorNote, icon::Icon};
+use super::{
+    error::ErrorNote,
+    icon::Icon,
+    offers::{OfferList, Offers, Pressed},
+};
 use crate::{
-    browser::{self, Abort},
+    browser,
     client::{Failure, Session},
     filter::{
-        complete::{Column, Item, complete},
+        complete::complete,
         lex::{Token, lex},
     },
     range::Range,
     saved::{FILTERS, Shelf},
     state::Catalog,
     tail::{Line, Live},
-    value::{literal, read, shown},
 };
 
 #[component]
@@ -33,17 +34,12 @@ pub(crate) fn FilterBar(
     let mut draft = use_signal(|| filter.clone());
     let mut wrong = wrong;
     let mut shelf = use_signal(|| Shelf::load(FILTERS));
-    let mut offers = use_signal(Vec::<Item>::new);
-    let mut place = use_signal(|| 0..0_usize);
-    let mut chosen = use_signal(|| None::<usize>);
+    let offers = Offers::new("filter");
     let mut scrolled = use_signal(|| 0.0_f64);
     let mut doubt = use_signal(|| None::<ApiError>);
-    // grows with each key: what was asked before it is not shown
-    let mut turn = use_signal(|| 0_u64);
-    let mut values = use_signal(HashMap::<Column, Vec<Item>>::new);
     let mut asked = use_signal(|| range.clone());
     use_effect(use_reactive(&range, move |range| {
-        values.write().clear();
+        offers.forget_values();
         asked.set(range);
     }));
     use_effect(move || {
@@ -56,11 +52,6 @@ pub(crate) fn FilterBar(
         wrong.set(None);
         doubt.set(None);
     }));
-    let mut close = move || {
-        turn += 1;
-        offers.set(Vec::new());
-        chosen.set(None);
-    };
     let apply = use_callback(move |text: String| async move {
         let text = text.trim().to_owned();
         match session.check(&text).await {
@@ -76,43 +67,16 @@ pub(crate) fn FilterBar(
     });
     // What could stand at the cursor, and a little later whether the Hub would take the whole.
     let suggest = use_callback(move |()| {
-        turn += 1;
-        let mine = *turn.peek();
         let text = draft.peek().clone();
         let cursor = browser::cursor("filter").unwrap_or(text.len());
         let offer = complete(&text, cursor, &catalog.tables.peek());
-        place.set(offer.at);
-        chosen.set(None);
-        let known = offer.values.as_ref().and_then(|column| values.peek().get(column).cloned());
-        offers.set(known.clone().unwrap_or(offer.items));
+        let clause = asked.peek().clause(browser::now_ms());
+        let mine = offers.show(offer, session, clause);
         spawn(async move {
-            if let (Some(column), None) = (offer.values, known) {
-                browser::sleep(VALUES_MS).await;
-                if *turn.peek() != mine {
-                    return;
-                }
-                let clause = asked.peek().clause(browser::now_ms());
-                let question = QueryRequest {
-                    deadline_ms: Some(VALUES_DEADLINE_MS),
-                    ..QueryRequest::sql(column.sql(&clause))
-                };
-                if let Ok(answer) = session.ask(question, &Abort::new()).await {
-                    let found = found(&answer.batches, column.kind);
-                    let mut values = values.write();
-                    if values.len() >= MOST_COLUMNS {
-                        values.clear();
-                    }
-                    values.insert(column, found.clone());
-                    drop(values);
-                    if *turn.peek() == mine {
-                        offers.set(found);
-                    }
-                }
-            }
             browser::sleep(CHECK_MS).await;
-            if *turn.peek() == mine {
+            if offers.is_turn(mine) {
                 let verdict = session.check(text.trim()).await;
-                if *turn.peek() == mine {
+                if offers.is_turn(mine) {
                     doubt.set(match verdict {
                         Err(Failure::Refused(error)) => Some(error),
                         _ => None,
@@ -122,18 +86,9 @@ pub(crate) fn FilterBar(
         });
     });
     let take = use_callback(move |at: usize| {
-        let Some(item) = offers.peek().get(at).cloned() else { return };
-        let text = draft.peek().clone();
-        let place = place.peek().clone();
-        let (before, after) = (
-            text.get(..place.start).unwrap_or_default(),
-            text.get(place.end..).unwrap_or_default(),
-        );
-        let gap = if after.starts_with([' ', ')', ',']) { "" } else { " " };
-        let put = format!("{before}{}{gap}", item.text);
-        let whole = format!("{put}{after}");
+        let Some((whole, cursor)) = offers.taken(at, &draft.peek()) else { return };
         draft.set(whole.clone());
-        browser::set_field("filter", &whole, put.len());
+        browser::set_field("filter", &whole, cursor);
         suggest.call(());
     });
     let refused = match &live.read().line {
@@ -147,13 +102,12 @@ pub(crate) fn FilterBar(
     let text = draft.read().clone();
     let at = doubt.read().as_ref().filter(|_| error.is_none()).and_then(|it| it.at);
     let pieces = painted(&text, at);
-    let is_open = !offers.read().is_empty();
-    let active = chosen().map(|at| format!("filter-offer-{at}"));
+    let is_open = offers.is_open();
     rsx! {
         form { class: "filter", role: "search",
             onsubmit: move |event| {
                 event.prevent_default();
-                close();
+                offers.close();
                 let text = draft.peek().clone();
                 spawn(async move { apply.call(text).await });
             },
@@ -171,7 +125,7 @@ pub(crate) fn FilterBar(
                     }
                     input { id: "filter", "data-testid": "filter", r#type: "text", value: "{draft}", role: "combobox",
                         "aria-label": "filter", "aria-describedby": described, "aria-invalid": if error.is_some() { "true" } else { "false" },
-                        "aria-expanded": is_open, "aria-controls": "filter-offers", "aria-autocomplete": "list", "aria-activedescendant": active,
+                        "aria-expanded": is_open, "aria-controls": offers.list(), "aria-autocomplete": "list", "aria-activedescendant": offers.active(),
                         placeholder: "filter rows, e.g.  failed  ·  duration > 100ms  ·  client_ip = '10.0.0.7' and status >= 500",
                         spellcheck: "false", autocomplete: "off", autocapitalize: "off",
                         oninput: move |event| {
@@ -181,41 +135,15 @@ pub(crate) fn FilterBar(
                         },
                         onclick: move |_| suggest.call(()),
                         onscroll: move |event| scrolled.set(event.scroll_left()),
-                        onblur: move |_| {
-                            turn += 1;
-                            offers.set(Vec::new());
-                        },
+                        onblur: move |_| offers.close(),
                         onkeydown: move |event| {
-                            let count = offers.peek().len();
+                            match offers.key(&event) {
+                                Pressed::Take(at) => return take.call(at),
+                                Pressed::Used => return,
+                                Pressed::Unused => {}
+                            }
                             match event.key() {
-                                Key::ArrowDown if count == 0 => suggest.call(()),
-                                Key::ArrowDown | Key::ArrowUp if count > 0 => {
-                                    event.prevent_default();
-                                    let next = match (chosen.peek().as_ref(), event.key()) {
-                                        (None, Key::ArrowDown) => 0,
-                                        (None, _) => count - 1,
-                                        (Some(at), Key::ArrowDown) => (at + 1) % count,
-                                        (Some(at), _) => (at + count - 1) % count,
-                                    };
-                                    chosen.set(Some(next));
-                                    browser::reveal(&format!("filter-offer-{next}"));
-                                }
-                                Key::Tab if count > 0 && !event.modifiers().shift() => {
-                                    event.prevent_default();
-                                    take.call(chosen.peek().unwrap_or_default());
-                                }
-                                Key::Enter => {
-                                    if let Some(at) = *chosen.peek() {
-                                        event.prevent_default();
-                                        take.call(at);
-                                    }
-                                }
-                                Key::Escape if count > 0 => {
-                                    event.stop_propagation();
-                                    turn += 1;
-                                    offers.set(Vec::new());
-                                    chosen.set(None);
-                                }
+                                Key::ArrowDown => suggest.call(()),
                                 Key::Escape => {
                                     draft.set(live.filter());
                                     wrong.set(None);
@@ -248,24 +176,9 @@ pub(crate) fn FilterBar(
                     kbd { title: "press / to write a filter", "/" }
                 }
                 if is_open {
-                    div { class: "popover offers",
-                        ul { id: "filter-offers", role: "listbox", "aria-label": "what could come next", "data-testid": "filter-offers",
-                            for (at , item) in offers.read().iter().enumerate() {
-                                li { id: "filter-offer-{at}", role: "option", "aria-selected": chosen() == Some(at), class: if chosen() == Some(at) { "on" } else { "" },
-                                    // the field keeps the focus
-                                    onmousedown: move |event| {
-                                        event.prevent_default();
-                                        take.call(at);
-                                    },
-                                    code { "{item.text}" }
-                                    span { class: "kind", "{item.what}" }
-                                    span { class: "doc", "{item.doc}" }
-                                }
-                            }
-                        }
-                        p { class: "note", kbd { "↓" } kbd { "↑" } " choose " kbd { "tab" } " take " kbd { "↵" } " apply "
-                            if let Some(doubt) = &*doubt.read() { span { class: "bad", "{doubt.message}" } }
-                        }
+                    OfferList { offers, ontake: take,
+                        kbd { "↵" } " apply "
+                        if let Some(doubt) = &*doubt.read() { span { class: "bad", "{doubt.message}" } }
                     }
                 }
             }
@@ -382,29 +295,7 @@ fn painted(text: &str, doubt: Option<Span>) -> Vec<(String, String)> {
     pieces
 }
 
-/// Values and how often they stand there.
-fn found(batches: &[arrow_array::RecordBatch], kind: Kind) -> Vec<Item> {
-    let mut items = Vec::new();
-    for batch in batches {
-        let [values, counts] = batch.columns() else { continue };
-        for at in 0..batch.num_rows() {
-            let value = read(values, at);
-            let Some(text) = literal(&value, Some(kind)).filter(|text| text.len() < MOST_VALUE)
-            else {
-                continue;
-            };
-            let count = shown(&read(counts, at), Some(Kind::Count), 0);
-            items.push(Item { text, what: "value", doc: format!("{count} rows") });
-        }
-    }
-    items
-}
-
-const VALUES_MS: u32 = 150;
-const VALUES_DEADLINE_MS: u64 = 3_000;
 const CHECK_MS: u32 = 350;
-const MOST_COLUMNS: usize = 50;
-const MOST_VALUE: usize = 200;
 
 #[cfg(test)]
 mod tests {
@@ -424,14 +315,5 @@ mod tests {
         let presets = presets(&crate::fixture::tables());
         assert!(presets.iter().any(|(_, text)| *text == "failed"));
         assert!(!presets.iter().any(|(_, text)| *text == "encrypted"));
-    }
-
-    #[test]
-    fn values_are_offered_as_the_filter_reads_them() {
-        let batch = crate::fixture::traffic(1);
-        let at = |name| batch.schema().index_of(name).expect("it is there");
-        let batch = batch.project(&[at("verb"), at("seq")]).expect("both are there");
-        let items = found(&[batch], Kind::Label);
-        assert_eq!(items, [Item { text: "'FETCH'".into(), what: "value", doc: "0 rows".into() }]);
     }
 }

@@ -24,16 +24,19 @@ pub(crate) fn Help(onclose: EventHandler<()>) -> Element {
     }
 }
 
-const KEYS: [(&str, &str); 13] = [
+const KEYS: [(&str, &str); 16] = [
     ("j k", "the next row, the row before"),
     ("↓ ↑", "the same"),
     ("↵", "open the row"),
-    ("esc", "close the row; then follow the newest"),
+    ("x", "pick the row, or leave it out again"),
+    ("c", "compare two picked rows; of more, the last two"),
+    ("esc", "close what is open, forget what is picked; then follow the newest"),
     ("/", "write a filter"),
     ("p", "hold the list still, or let it follow"),
     ("g", "back to the newest row"),
     ("?", "this list"),
     ("click", "open a row; in its details: only rows with that value"),
+    ("ctrl+click shift+click", "pick a row; all rows up to it"),
     ("right-click", "a cell of the list: only these, without these, copy, sort"),
     ("drag", "over bars or charts: set the time"),
     ("tab", "in the filter: take what is offered"),

@@ -31,6 +31,14 @@ pub(crate) struct Window {
     sorted: CopyValue<Option<Sorted>>,
 }
 
+/// Which rows a click or a key picks, or leaves out again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Pick {
+    One(u64),
+    /// All from the one before to this one.
+    UpTo(u64),
+}
+
 /// Rows in another order than that of their coming.
 #[derive(Clone, Debug, PartialEq)]
 struct Sorted {
@@ -71,6 +79,30 @@ impl Window {
         self.scroll.set(0.0);
         live.hold(false);
         browser::scroll_to(LIST, 0.0);
+    }
+
+    /// The rows that a pick means, as the list shows them.
+    pub(crate) fn meant(self, pick: Pick) -> Vec<u64> {
+        let (number, from) = match pick {
+            Pick::One(number) => (number, None),
+            Pick::UpTo(number) => (number, *self.cursor.peek()),
+        };
+        let Some(from) = from.filter(|from| *from != number) else { return vec![number] };
+        let mut meant: Vec<u64> = match self.sorted.peek().as_ref() {
+            Some(sorted) => {
+                let place = |number| sorted.order.iter().position(|it| *it == number);
+                let (Some(a), Some(b)) = (place(from), place(number)) else { return vec![number] };
+                sorted.order.get(a.min(b)..=a.max(b)).unwrap_or_default().to_vec()
+            }
+            None => (from.min(number)..=from.max(number)).collect(),
+        };
+        // the nearest to the click, if there are too many
+        if meant.last() == Some(&number) {
+            meant.reverse();
+        }
+        meant.truncate(MOST_PICKED);
+        meant.reverse();
+        meant
     }
 
     /// Moves the cursor, and the view with it; the row it is at now.
@@ -143,10 +175,13 @@ impl Window {
 pub(crate) fn List(
     window: Window,
     open: Option<RowKey>,
+    /// Rows that are picked, to be compared or to do something with all of them.
+    picked: Vec<RowKey>,
     /// Names of columns, separated by commas; empty for the usual ones.
     columns: String,
     sort: Option<Sort>,
     onopen: EventHandler<u64>,
+    onpick: EventHandler<Pick>,
     onsort: EventHandler<String>,
     /// Asks what could be done with a cell: the row's number, the column, and where it is on the screen.
     onmenu: EventHandler<(u64, String, f64, f64)>,
@@ -180,12 +215,15 @@ pub(crate) fn List(
             let is_open =
                 cursor() == Some(number) || open.as_ref().is_some_and(|key| is_row(&row, key));
             let line = Line::new(&row, &columns, &tables, now_ns, zone);
-            Some((number, place, line.class(is_open), line.cells, is_open))
+            let is_picked = picked.iter().any(|key| is_row(&row, key));
+            let class =
+                format!("{}{}", line.class(is_open), if is_picked { " picked" } else { "" });
+            Some((number, place, class, line.cells, is_open, is_picked))
         })
         .collect();
     drop(tail);
     let active =
-        lines.iter().find(|(.., is_open)| *is_open).map(|(number, ..)| format!("row-{number}"));
+        lines.iter().find(|(.., is_open, _)| *is_open).map(|(number, ..)| format!("row-{number}"));
 
     let scrolled = {
         let live = live.clone();
@@ -201,9 +239,8 @@ pub(crate) fn List(
         }
     };
     rsx! {
-        div { class: "list", role: "grid", "aria-label": if sort.is_some() { "traffic, sorted" } else { "traffic, newest first" }, "aria-rowcount": "{total}",
-            style: "--tracks: {tracks}",
-            div { class: "line head", role: "row",
+        div { class: "list", style: "--tracks: {tracks}",
+            div { class: "line head", id: HEAD, role: "row",
                 for name in columns.iter() {
                     {
                         let way = sort.as_ref().filter(|it| it.column == *name).map(|it| it.descending);
@@ -226,7 +263,7 @@ pub(crate) fn List(
                     "{crate::value::grouped(missed)} new ↑"
                 }
             }
-            div { class: "rows", id: LIST, "data-testid": "rows", role: "rowgroup", tabindex: 0, "aria-activedescendant": active, onscroll: scrolled,
+            div { class: "rows", id: LIST, "data-testid": "rows", role: "grid", tabindex: 0, "aria-owns": HEAD, "aria-activedescendant": active, "aria-multiselectable": "true", "aria-label": if sort.is_some() { "traffic, sorted" } else { "traffic, newest first" }, "aria-rowcount": "{total}", onscroll: scrolled,
                 onresize: move |event| {
                     if let Ok(size) = event.get_content_box_size() {
                         height.set(size.height);
@@ -237,9 +274,20 @@ pub(crate) fn List(
                 },
                 div { class: "all", height: "{total as f64 * ROW}px",
                     div { class: "seen", transform: "translateY({first as f64 * ROW}px)",
-                        for (number , place , class , cells , is_open) in lines {
-                            div { class: class, id: "row-{number}", role: "row", "data-testid": "row", "aria-selected": is_open, "aria-rowindex": "{place + 1}",
-                                onclick: move |_| onopen.call(number),
+                        for (number , place , class , cells , is_open , is_picked) in lines {
+                            div { class: class, id: "row-{number}", role: "row", "data-testid": "row", "aria-selected": is_open || is_picked, "aria-rowindex": "{place + 1}",
+                                // a click with Shift would mark the text between
+                                onmousedown: move |event| if event.modifiers().shift() { event.prevent_default() },
+                                onclick: move |event| {
+                                    let keys = event.modifiers();
+                                    if keys.shift() {
+                                        onpick.call(Pick::UpTo(number));
+                                    } else if keys.ctrl() || keys.meta() {
+                                        onpick.call(Pick::One(number));
+                                    } else {
+                                        onopen.call(number);
+                                    }
+                                },
                                 for (name , (class , text)) in columns.iter().zip(cells) {
                                     span { role: "gridcell", class: "{class}",
                                         oncontextmenu: {
@@ -300,6 +348,9 @@ fn is_row(row: &Row<'_>, key: &RowKey) -> bool {
 /// The height of a row, as the style sheet has it.
 const ROW: f64 = 24.0;
 const LIST: &str = "rows";
+const HEAD: &str = "rows-head";
+/// They all stand in the address.
+pub(crate) const MOST_PICKED: usize = 20;
 /// How old an order may be while rows arrive.
 const SORT_MS: f64 = 1_500.0;
 
@@ -320,9 +371,11 @@ mod tests {
             });
             let window = Window::new();
             let onopen = use_callback(|_: u64| {});
+            let onpick = use_callback(|_: Pick| {});
+            let picked = vec![fixture::traffic_key(4_998)];
             let onsort = use_callback(|_: String| {});
             let onmenu = use_callback(|_: (u64, String, f64, f64)| {});
-            rsx! { List { window, open: None, columns, sort, onopen, onsort, onmenu } }
+            rsx! { List { window, open: None, picked, columns, sort, onopen, onpick, onsort, onmenu } }
         }
         let mut dom =
             VirtualDom::new_with_props(Show, ShowProps { columns: columns.to_owned(), sort });
@@ -339,6 +392,7 @@ mod tests {
         assert_eq!(html.matches("data-testid=\"row\"").count(), 36);
         assert!(html.contains("height:120000px"), "{html}");
         assert!(html.contains("line failed"));
+        assert_eq!(html.matches(" picked\"").count(), 1, "{html}");
     }
 
     #[test]

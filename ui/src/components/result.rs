@@ -4,7 +4,10 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use dioxus::prelude::*;
 
-use super::chart::{Chart, Single};
+use super::{
+    chart::{Chart, Single},
+    heat_map::HeatMap,
+};
 use crate::{
     plot::{Look, plot},
     scale::Unit,
@@ -56,6 +59,9 @@ pub(crate) fn Figure(
                 return rsx! { Single { plot } };
             }
             let onbrush = onbrush.filter(|_| is_time);
+            if look == Look::Heat {
+                return rsx! { HeatMap { plot, label, onbrush } };
+            }
             rsx! { Chart { plot, look, stacked, label, legend: true, onbrush } }
         }
     }

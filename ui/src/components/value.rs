@@ -7,6 +7,7 @@ use super::icon::Icon;
 use crate::{
     browser,
     decode::{self, Node, data_url, marked, places},
+    filter::statement::words,
     value::{Value, clauses, grouped, hex, pretty, shown, size, time},
 };
 
@@ -44,6 +45,9 @@ pub(crate) fn widget(
         }
         (Value::Text(text), Some(Kind::Json)) => rsx! { Body { bytes: text.as_bytes().to_vec() } },
         (Value::Text(full), _) if full.len() > 200 || full.contains('\n') => {
+            rsx! { Body { bytes: full.as_bytes().to_vec() } }
+        }
+        (Value::Text(full), _) if decode::statement(full).is_some() => {
             rsx! { Body { bytes: full.as_bytes().to_vec() } }
         }
         // what stands behind the `?` of an address, by name
@@ -125,7 +129,16 @@ fn headers(
                             {
                                 let clause = pair_clauses(column, name, value);
                                 let text: String = value.chars().take(MOST_CHARS).collect();
-                                plain(text, "text", None, Some(clause), onfilter)
+                                rsx! {
+                                    {plain(text, "text", None, Some(clause), onfilter)}
+                                    if let Some(cookies) = decode::cookies(name, value) {
+                                        table { class: "headers cookies", tbody {
+                                            for (name , value) in cookies.into_iter().take(MOST_HEADERS) {
+                                                tr { th { scope: "row", "{name}" } td { span { class: "value", "{value}" } } }
+                                            }
+                                        } }
+                                    }
+                                }
                             }
                         }
                     }
@@ -174,20 +187,30 @@ pub(crate) fn Body(
     let limit = if whole() { usize::MAX } else { MOST_CHARS };
     let (content, is_cut) = match current {
         Look::Pretty => cut(known.json.as_deref().unwrap_or_default(), limit),
+        Look::Statement => cut(known.statement.as_deref().unwrap_or_default(), limit),
         Look::Markup => cut(known.markup.as_deref().unwrap_or_default(), limit),
         Look::Text => cut(text.unwrap_or_default(), limit),
         Look::Bytes => {
             let most = limit.min(MOST_HEX);
             (hex(bytes.get(..most).unwrap_or(&bytes)), bytes.len() > most)
         }
-        Look::Tree | Look::Form | Look::Image => (text.unwrap_or_default().to_owned(), false),
+        Look::Tree | Look::Fields | Look::Form | Look::Image => {
+            (text.unwrap_or_default().to_owned(), false)
+        }
     };
     let copied = if current == Look::Bytes { hex(&bytes) } else { content.clone() };
     let length = size(bytes.len() as u64);
-    let is_text = !matches!(current, Look::Tree | Look::Form | Look::Image);
+    let is_text = !matches!(current, Look::Tree | Look::Fields | Look::Form | Look::Image);
     let places = if is_text { places(&content, &wanted.read()) } else { Vec::new() };
     let count = places.len();
-    let pieces = if current == Look::Pretty { colored(&content) } else { vec![("", content)] };
+    let pieces = match current {
+        Look::Pretty => colored(&content),
+        Look::Statement => words(&content)
+            .into_iter()
+            .map(|(token, at)| (token.class(), content.get(at).unwrap_or_default().to_owned()))
+            .collect(),
+        _ => vec![("", content)],
+    };
     let pieces = marked(pieces, &places, wanted.read().len());
     rsx! {
         div { class: "body", "data-testid": "body",
@@ -209,6 +232,9 @@ pub(crate) fn Body(
                 Look::Tree => rsx! {
                     div { class: "tree", if let Some(node) = &known.tree { {branch(node, 0, &mut { MOST_NODES })} } }
                 },
+                Look::Fields => rsx! {
+                    div { class: "tree", if let Some(node) = &known.fields { {branch(node, 0, &mut { MOST_NODES })} } }
+                },
                 Look::Form => rsx! {
                     table { class: "headers", tbody {
                         for (name , value) in known.form.iter().flatten().take(MOST_HEADERS) {
@@ -219,7 +245,7 @@ pub(crate) fn Body(
                 Look::Image => rsx! {
                     img { alt: "the payload as an image", src: data_url(known.image.unwrap_or_default(), &bytes) }
                 },
-                Look::Pretty | Look::Markup | Look::Text | Look::Bytes => rsx! {
+                Look::Pretty | Look::Statement | Look::Markup | Look::Text | Look::Bytes => rsx! {
                     pre { tabindex: 0,
                         for (class , is_place , text) in pieces {
                             if is_place {
@@ -250,6 +276,9 @@ struct Known {
     first: Look,
     json: Option<String>,
     tree: Option<Node>,
+    statement: Option<String>,
+    /// Of Protocol Buffers.
+    fields: Option<Node>,
     markup: Option<String>,
     form: Option<Vec<(String, String)>>,
     image: Option<&'static str>,
@@ -264,13 +293,18 @@ impl Known {
         let markup = short.and_then(decode::markup);
         let form = short.filter(|_| media.contains("form-urlencoded")).and_then(decode::form);
         let image = decode::image(bytes);
+        let statement = short.and_then(decode::statement);
         let is_readable = text.is_some_and(|text| {
             !text.chars().take(MOST_CHARS).any(|char| char.is_control() && !"\t\r\n".contains(char))
         });
+        // what reads as text is no binary message
+        let fields = (!is_readable && image.is_none()).then(|| decode::protobuf(bytes)).flatten();
         let looks = [
             (Look::Image, image.is_some()),
             (Look::Pretty, json.is_some()),
             (Look::Tree, tree.is_some()),
+            (Look::Fields, fields.is_some()),
+            (Look::Statement, statement.is_some()),
             (Look::Form, form.is_some()),
             (Look::Markup, markup.is_some()),
             (Look::Text, text.is_some()),
@@ -279,7 +313,17 @@ impl Known {
         let looks: Vec<Look> =
             looks.into_iter().filter_map(|(look, can)| can.then_some(look)).collect();
         let first = looks.first().copied().filter(|look| *look != Look::Text || is_readable);
-        Self { first: first.unwrap_or(Look::Bytes), looks, json, tree, markup, form, image }
+        Self {
+            first: first.unwrap_or(Look::Bytes),
+            looks,
+            json,
+            tree,
+            statement,
+            fields,
+            markup,
+            form,
+            image,
+        }
     }
 }
 
@@ -336,6 +380,8 @@ enum Look {
     Image,
     Pretty,
     Tree,
+    Fields,
+    Statement,
     Form,
     Markup,
     Text,
@@ -348,6 +394,8 @@ impl Look {
             Self::Image => "image",
             Self::Pretty => "JSON",
             Self::Tree => "tree",
+            Self::Fields => "protobuf",
+            Self::Statement => "statement",
             Self::Form => "form",
             Self::Markup => "markup",
             Self::Text => "text",
@@ -479,6 +527,14 @@ mod tests {
         assert!(html.contains("&#60;a&#62;\n  &#60;b&#62;"), "{html}");
         let html = look(b"\x89PNG\r\n\x1a\n", "");
         assert!(html.contains("src=\"data:image/png;base64,"), "{html}");
+        let html = look(b"\x08\x96\x01\x12\x03tea", "");
+        assert!(html.contains(">protobuf</button>") && html.contains("150"), "{html}");
+        let sql = b"SELECT id, total FROM orders WHERE total > 5 ORDER BY id";
+        let html = look(sql, "");
+        assert!(
+            html.contains(">statement</button>") && html.contains("class=\"keyword\">WHERE"),
+            "{html}"
+        );
         let html = look(b"{\"a\":[1]}", "");
         assert!(html.contains(">tree</button>") && html.contains("body-search"), "{html}");
     }

@@ -60,10 +60,6 @@ pub(crate) fn complete(text: &str, cursor: usize, tables: &[Table]) -> Offer {
         .filter_map(|(token, at)| Some((token, before.get(at.clone())?, at)))
         .collect();
     // the word the cursor is in is what is replaced
-    let is_open = |text: &str| {
-        let quote = text.chars().next().unwrap_or_default();
-        text.len() == 1 || !text.ends_with(quote)
-    };
     let typed = match pieces.last() {
         Some((Token::Name | Token::Keyword | Token::Number | Token::Operator, word, at)) => {
             Some(((*word).to_owned(), at.clone()))
@@ -128,8 +124,14 @@ pub(crate) fn complete(text: &str, cursor: usize, tables: &[Table]) -> Offer {
     }
 }
 
+/// Does a text in quotes go on?
+pub(super) fn is_open(text: &str) -> bool {
+    let quote = text.chars().next().unwrap_or_default();
+    text.len() == 1 || !text.ends_with(quote)
+}
+
 /// Is the last bracket open, and opened behind `in`?
-fn is_list(said: &[&str]) -> bool {
+pub(super) fn is_list(said: &[&str]) -> bool {
     let Some(open) = said.iter().rposition(|text| *text == "(") else { return false };
     let is_closed = said.iter().skip(open).any(|text| *text == ")");
     !is_closed
@@ -139,7 +141,7 @@ fn is_list(said: &[&str]) -> bool {
             .is_some_and(|text| text.eq_ignore_ascii_case("in"))
 }
 
-fn values(column: Option<Column>, word: &str, mut offer: Offer) -> Offer {
+pub(super) fn values(column: Option<Column>, word: &str, mut offer: Offer) -> Offer {
     let Some(mut column) = column else { return offer };
     column.typed = word.trim_matches(['\'', '"']).to_owned();
     match column.kind {
@@ -257,7 +259,7 @@ fn column(name: &str, tables: &[Table]) -> Option<Column> {
     protocols().find_map(|table| Some(of(table, table.field(&flat)?)))
 }
 
-fn item(text: &str, what: &'static str, doc: &str) -> Item {
+pub(super) fn item(text: &str, what: &'static str, doc: &str) -> Item {
     Item { text: text.to_owned(), what, doc: doc.to_owned() }
 }
 

@@ -33,6 +33,7 @@ pub(crate) fn Map(filter: Param, from: Param, to: Param, group: Param) -> Elemen
     let mut known = use_signal(|| None::<Result<Known, api::ApiError>>);
     let mut chosen = use_signal(|| None::<String>);
     let mut search = use_signal(String::new);
+    let mut is_whole = use_signal(|| false);
     let mut turn = use_signal(|| 0_u64);
     use_effect(use_reactive(&filter, move |filter| draft.set(filter)));
     use_effect(use_reactive((&filter, &range, &group), move |(filter, range, group)| {
@@ -85,6 +86,13 @@ pub(crate) fn Map(filter: Param, from: Param, to: Param, group: Param) -> Elemen
         }
     };
     let state = known.read();
+    let graph = match &*state {
+        Some(Ok(known)) => match &known.whole {
+            Some(whole) if is_whole() => whole.clone(),
+            _ => known.graph.clone(),
+        },
+        _ => Graph::default(),
+    };
     let words = search.read().to_lowercase();
     rsx! {
         section { class: "mapped", "data-testid": "map",
@@ -116,9 +124,12 @@ pub(crate) fn Map(filter: Param, from: Param, to: Param, group: Param) -> Elemen
                 RangeChoice { range: range.clone(), onrange: { let go = go.clone(); move |range: Range| go(None, Some(range), None) } }
                 span { class: "tools",
                     if let Some(Ok(known)) = &*state {
-                        span { class: "fact", b { "{known.graph.ends.len()}" } " ends" }
-                        span { class: "fact", b { "{known.graph.edges.len()}" } " pairs" }
-                        if known.graph.left_out > 0 { span { class: "fact warn", title: "a filter, or larger ends, shows all", "the {known.graph.left_out} quietest are not shown" } }
+                        span { class: "fact", b { "{graph.ends.len()}" } " ends" }
+                        span { class: "fact", b { "{graph.edges.len()}" } " pairs" }
+                        if graph.left_out > 0 { span { class: "fact warn", title: "a filter, or larger ends such as namespaces and networks, shows all", "the {graph.left_out} quietest are not shown" } }
+                        if known.whole.is_some() {
+                            button { class: "tool", r#type: "button", "aria-pressed": is_whole(), "data-testid": "map-whole", title: "up to {MOST_ENDS} ends, to be zoomed into", onclick: move |_| is_whole.toggle(), if is_whole() { "Only the busiest" } else { "Show more" } }
+                        }
                         if known.is_cut { span { class: "fact warn", title: "this filter looks into a protocol's own columns and is counted from its newest rows", "only the newest rows are counted" } }
                     }
                     Link { class: "tool", to: Route::traffic(&filter, &range), Icon { name: "pulse" } "Its rows" }
@@ -141,8 +152,8 @@ pub(crate) fn Map(filter: Param, from: Param, to: Param, group: Param) -> Elemen
                 },
                 Some(Ok(known)) => rsx! {
                     div { class: "split detailed map-split",
-                        Canvas { graph: known.graph.clone(), secs: known.secs, chosen: chosen(), words, onchoose: move |name: Option<String>| chosen.set(name) }
-                        Facts { graph: known.graph.clone(), secs: known.secs, group, chosen: chosen(), filter: filter.clone(), range: range.clone(), onchoose: move |name: Option<String>| chosen.set(name),
+                        Canvas { graph: graph.clone(), secs: known.secs, chosen: chosen(), words, onchoose: move |name: Option<String>| chosen.set(name) }
+                        Facts { graph: graph.clone(), secs: known.secs, group, chosen: chosen(), filter: filter.clone(), range: range.clone(), onchoose: move |name: Option<String>| chosen.set(name),
                             onfilter: { let go = go.clone(); move |filter: String| go(Some(filter), None, None) } }
                     }
                 },
@@ -463,6 +474,8 @@ fn network(ip: &str) -> String {
 struct Known {
     graph: Graph,
     /// How long the time asked about is.
+    /// With ends that are left out there to keep it readable.
+    whole: Option<Graph>,
     secs: f64,
     is_cut: bool,
 }
@@ -520,7 +533,9 @@ async fn ask(
             .flat_map(|batch| (0..batch.num_rows()).map(move |at| Row { batch, at }));
         gather(rows, group)
     };
-    Ok(Known { graph: Graph::new(&calls, MOST_ENDS), secs, is_cut })
+    let graph = Graph::readable(&calls, MOST_ENDS);
+    let whole = (graph.left_out > 0).then(|| Graph::new(&calls, MOST_ENDS));
+    Ok(Known { graph, whole, secs, is_cut })
 }
 
 /// Rows as calls.

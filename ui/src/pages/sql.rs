@@ -14,6 +14,7 @@ use crate::{
     components::{
         accounting::Cost,
         chart::UnitChoice,
+        editor::{EDITOR, SqlEditor},
         error::ErrorNote,
         grid::{Grid, Rows},
         icon::Icon,
@@ -44,7 +45,7 @@ pub(crate) fn Sql(q: Param, view: Param) -> Element {
     let q = q.text();
     let session = use_context::<Session>();
     let catalog = use_context::<Catalog>();
-    let (look, unit) = chosen(&view);
+    let (chosen_look, unit) = chosen(&view);
     let mut shelf = use_signal(|| Shelf::load(STATEMENTS));
     let mut text = use_signal(|| {
         if q.is_empty() { browser::stored(DRAFT).unwrap_or_default() } else { q.clone() }
@@ -123,7 +124,7 @@ pub(crate) fn Sql(q: Param, view: Param) -> Element {
     };
     let show_as = use_callback(move |look: Look| {
         if let Route::Sql { q, view } = router().current::<Route>() {
-            navigator().replace(Route::Sql { q, view: said(look, chosen(&view).1) });
+            navigator().replace(Route::Sql { q, view: said(Some(look), chosen(&view).1) });
         }
     });
     let measure = use_callback(move |unit: Unit| {
@@ -131,9 +132,9 @@ pub(crate) fn Sql(q: Param, view: Param) -> Element {
             navigator().replace(Route::Sql { q, view: said(chosen(&view).0, Some(unit)) });
         }
     });
-    let to_dashboard = use_callback(move |()| {
+    let to_dashboard = use_callback(move |look: Look| {
         if let Route::Sql { q, view } = router().current::<Route>() {
-            let (look, unit) = chosen(&view);
+            let unit = chosen(&view).1;
             let panel = Panel {
                 title: "From SQL".to_owned(),
                 sql: q.text(),
@@ -145,22 +146,19 @@ pub(crate) fn Sql(q: Param, view: Param) -> Element {
             navigator().push(Route::dashboard(&name));
         }
     });
+    let look = chosen_look.unwrap_or_else(|| match &*outcome.read() {
+        Outcome::Done(answer, ..) => {
+            answer.schema.as_ref().map(|it| Look::suited(it, &answer.batches)).unwrap_or_default()
+        }
+        _ => Look::Table,
+    });
     let is_running = matches!(&*outcome.read(), Outcome::Running(_));
     let examples = examples(&catalog.tables.read());
     rsx! {
         section { class: "sql",
             div { class: "work",
                 div { class: "editor",
-                    textarea { id: "sql-editor", "data-testid": "sql-editor", "aria-label": "SQL", spellcheck: "false", autocomplete: "off",
-                        placeholder: "SELECT …   Ctrl-Enter runs it", value: "{text}",
-                        oninput: move |event| text.set(event.value()),
-                        onkeydown: move |event| {
-                            if event.key() == Key::Enter && (event.modifiers().ctrl() || event.modifiers().meta()) {
-                                event.prevent_default();
-                                run.call(());
-                            }
-                        }
-                    }
+                    SqlEditor { text, onrun: run }
                     div { class: "bar",
                         if is_running {
                             button { class: "primary stop", id: "cancel", "data-testid": "cancel", onclick: move |_| cancel(), Icon { name: "stop" } "Cancel" }
@@ -209,7 +207,7 @@ pub(crate) fn Sql(q: Param, view: Param) -> Element {
                             Looks { look, onchoose: show_as }
                             if look != Look::Table {
                                 UnitChoice { unit: unit.unwrap_or_default(), onchoose: measure }
-                                button { class: "tool", "data-testid": "to-dashboard", title: "add it to a dashboard as a panel", onclick: move |_| to_dashboard.call(()), Icon { name: "plus" } "To a dashboard" }
+                                button { class: "tool", "data-testid": "to-dashboard", title: "add it to a dashboard as a panel", onclick: move |_| to_dashboard.call(look), Icon { name: "plus" } "To a dashboard" }
                             }
                         }
                         if let (Some(schema), true) = (&answer.schema, look != Look::Table) {
@@ -239,7 +237,7 @@ pub(crate) fn Sql(q: Param, view: Param) -> Element {
                 }
             }
             Reference { onname: move |name: String| {
-                let whole = browser::insert_at_cursor("sql-editor", &name);
+                let whole = browser::insert_at_cursor(EDITOR, &name);
                 let grown = whole.unwrap_or_else(|| format!("{} {name}", text.peek()));
                 text.set(grown);
             } }
@@ -304,17 +302,20 @@ fn Statements(
     }
 }
 
-/// How the answer is shown, as the address says it: a look, and a unit behind a comma.
-fn chosen(view: &str) -> (Look, Option<Unit>) {
+/// How the answer is shown, as the address says it: a look, and a unit behind a comma. Without a look, what suits the answer.
+fn chosen(view: &str) -> (Option<Look>, Option<Unit>) {
     let (look, unit) = view.split_once(',').unwrap_or((view, ""));
-    let look = Look::ALL.into_iter().find(|it| it.name() == look).unwrap_or_default();
-    (look, Unit::ALL.into_iter().find(|it| it.name() == unit))
+    (
+        Look::ALL.into_iter().find(|it| it.name() == look),
+        Unit::ALL.into_iter().find(|it| it.name() == unit),
+    )
 }
 
-fn said(look: Look, unit: Option<Unit>) -> Param {
+fn said(look: Option<Look>, unit: Option<Unit>) -> Param {
+    let look = look.map(Look::name).unwrap_or_default();
     match unit {
-        Some(unit) => format!("{},{}", look.name(), unit.name()).into(),
-        None => look.name().into(),
+        Some(unit) => format!("{look},{}", unit.name()).into(),
+        None => look.into(),
     }
 }
 
@@ -373,11 +374,11 @@ mod tests {
 
     #[test]
     fn an_address_says_how_the_answer_is_shown() {
-        for look in Look::ALL {
+        for look in Look::ALL.into_iter().map(Some).chain([None]) {
             for unit in Unit::ALL.into_iter().map(Some).chain([None]) {
                 assert_eq!(chosen(&said(look, unit)), (look, unit));
             }
         }
-        assert_eq!(chosen("hologram"), (Look::Table, None));
+        assert_eq!(chosen("hologram"), (None, None));
     }
 }

@@ -12,13 +12,14 @@ use crate::{
     components::{
         cell_menu::{Asked, CellMenu},
         column_choice::ColumnChoice,
-        detail::Detail,
+        compare::Compare,
+        detail::{Detail, clause},
         empty::Empty,
         filter_bar::FilterBar,
         help::Help,
         histogram::Bars,
         icon::Icon,
-        list::{List, Window},
+        list::{List, MOST_PICKED, Pick, Window},
         range_choice::RangeChoice,
     },
     filter,
@@ -36,6 +37,9 @@ pub(crate) struct View {
     pub(crate) row: String,
     pub(crate) columns: String,
     pub(crate) sort: String,
+    /// Keys of rows, with spaces between them.
+    pub(crate) picked: String,
+    pub(crate) is_compared: bool,
 }
 
 impl View {
@@ -47,6 +51,8 @@ impl View {
             row: self.row.as_str().into(),
             columns: self.columns.as_str().into(),
             sort: self.sort.as_str().into(),
+            picked: self.picked.as_str().into(),
+            compare: if self.is_compared { "yes".into() } else { Param::default() },
         }
     }
 }
@@ -59,6 +65,8 @@ pub(crate) fn Traffic(
     row: Param,
     columns: Param,
     sort: Param,
+    picked: Param,
+    compare: Param,
 ) -> Element {
     let live = use_context::<Live>();
     let session = use_context::<Session>();
@@ -71,6 +79,8 @@ pub(crate) fn Traffic(
         row: row.text(),
         columns: columns.text(),
         sort: sort.text(),
+        picked: picked.text(),
+        is_compared: &*compare == "yes",
     };
     let mut address = use_signal(|| now.clone());
     let mut asked = use_signal(|| None::<Asked>);
@@ -106,9 +116,39 @@ pub(crate) fn Traffic(
             let mut cursor = window.cursor;
             window.hold(&live);
             cursor.set(Some(number));
-            let view = View { row: written(&key), ..address.peek().clone() };
+            let view = View { row: written(&key), is_compared: false, ..address.peek().clone() };
             navigator().replace(view.route());
         }
+    });
+    let pick = use_callback({
+        let live = live.clone();
+        move |pick: Pick| {
+            window.hold(&live);
+            let keys: Vec<RowKey> = {
+                let tail = live.peek();
+                let meant = window.meant(pick);
+                meant.into_iter().filter_map(|it| Some(tail.ring.get(it)?.key())).collect()
+            };
+            let mut cursor = window.cursor;
+            let (Pick::One(number) | Pick::UpTo(number)) = pick;
+            cursor.set(Some(number));
+            let view = address.peek().clone();
+            let picked = picked_with(read_all(&view.picked), keys, matches!(pick, Pick::One(_)));
+            let view = View { picked: written_all(&picked), is_compared: false, ..view };
+            // the next key may come before the page is drawn again
+            address.set(view.clone());
+            navigator().replace(view.route());
+        }
+    });
+    let compared = use_callback(move |is_compared: bool| {
+        let view = View { is_compared, ..address.peek().clone() };
+        if !is_compared || read_all(&view.picked).len() > 1 {
+            navigator().replace(view.route());
+        }
+    });
+    let unpick = use_callback(move |()| {
+        let view = View { picked: String::new(), is_compared: false, ..address.peek().clone() };
+        navigator().replace(view.route());
     });
     let close = use_callback({
         let live = live.clone();
@@ -125,7 +165,8 @@ pub(crate) fn Traffic(
         navigator().replace(view.route());
     });
     let apply = use_callback(move |filter: String| {
-        let view = View { filter, row: String::new(), ..address.peek().clone() };
+        let view =
+            View { filter, row: String::new(), is_compared: false, ..address.peek().clone() };
         navigator().push(view.route());
     });
     let narrow = use_callback(move |clause: String| {
@@ -190,7 +231,14 @@ pub(crate) fn Traffic(
                         Some(number) => open.call(number),
                         None => return false,
                     },
+                    "x" => match cursor {
+                        Some(number) => pick.call(Pick::One(number)),
+                        None => return false,
+                    },
+                    "c" => compared.call(true),
+                    "Escape" if address.peek().is_compared => compared.call(false),
                     "Escape" if is_open => close.call(()),
+                    "Escape" if !address.peek().picked.is_empty() => unpick.call(()),
                     "Escape" | "g" => {
                         let mut cursor = window.cursor;
                         cursor.set(None);
@@ -206,6 +254,16 @@ pub(crate) fn Traffic(
         }
     });
     let key = read(&now.row);
+    let picked = read_all(&now.picked);
+    let two = match picked.as_slice() {
+        [.., left, right] if now.is_compared => Some((left.clone(), right.clone())),
+        _ => None,
+    };
+    let split = match (&two, &key) {
+        (Some(_), _) => "split comparing",
+        (None, Some(_)) => "split detailed",
+        (None, None) => "split",
+    };
     let is_empty = {
         let tail = live.read();
         tail.ring.end() == tail.ring.start()
@@ -215,15 +273,20 @@ pub(crate) fn Traffic(
             FilterBar { filter: now.filter.clone(), range: now.range.clone(), wrong, onapply: apply }
             Bars { filter: now.filter.clone(), range: now.range.clone(), onrange: during }
             Status { window, columns: now.columns.clone(), onrange: during, onarrange: arrange, onhelp: move |()| is_help.set(true) }
-            div { class: if key.is_some() { "split detailed" } else { "split" },
+            if !picked.is_empty() {
+                Picked { picked: picked.clone(), oncompare: move |()| compared.call(true), onfilter: narrow, onclear: unpick }
+            }
+            div { class: split,
                 div { class: "pane",
                     if is_empty {
                         Empty { filter: now.filter.clone(), range: now.range.clone(), onrange: during, onfilter: apply }
                     } else {
-                        List { window, open: key.clone(), columns: now.columns.clone(), sort: Sort::read(&now.sort), onopen: open, onsort: order, onmenu: menu }
+                        List { window, open: key.clone(), picked: picked.clone(), columns: now.columns.clone(), sort: Sort::read(&now.sort), onopen: open, onpick: pick, onsort: order, onmenu: menu }
                     }
                 }
-                if let Some(key) = &key {
+                if let Some((left, right)) = two {
+                    Compare { left, right, onclose: move |()| compared.call(false) }
+                } else if let Some(key) = &key {
                     Detail { row: key.clone(), onclose: close, onfilter: narrow, onrow: goto }
                 }
             }
@@ -233,6 +296,33 @@ pub(crate) fn Traffic(
         }
         if is_help() {
             Help { onclose: move |()| is_help.set(false) }
+        }
+    }
+}
+
+/// What could be done with the rows that are picked.
+#[component]
+fn Picked(
+    picked: Vec<RowKey>,
+    oncompare: EventHandler<()>,
+    onfilter: EventHandler<String>,
+    onclear: EventHandler<()>,
+) -> Element {
+    let count = picked.len();
+    let clauses: Vec<_> = picked.iter().map(|key| format!("({})", clause(key))).collect();
+    let only = format!("({})", clauses.join(" or "));
+    let title = match count {
+        1 => "pick another row to compare it with",
+        2 => "fields, headers and payloads side by side (c)",
+        _ => "the two that were picked last, side by side (c)",
+    };
+    rsx! {
+        div { class: "status-line picked", role: "status", "data-testid": "picked",
+            span { class: "fact", b { "{count}" } if count == 1 { " row picked" } else { " rows picked" } }
+            button { class: "tool", r#type: "button", "data-testid": "compare-open", disabled: count < 2, title, onclick: move |_| oncompare.call(()), "Compare" kbd { "c" } }
+            button { class: "tool", r#type: "button", "data-testid": "picked-only", title: "and {only}", onclick: move |_| onfilter.call(only.clone()), "Only these" }
+            button { class: "tool", r#type: "button", "data-testid": "picked-none", onclick: move |_| onclear.call(()), "Pick none" kbd { "esc" } }
+            span { class: "keys", kbd { "x" } " or ctrl-click picks a row, shift-click all up to it" }
         }
     }
 }
@@ -314,7 +404,7 @@ fn Status(
                 span { class: "fact bad", title: "{error}", "earlier rows are missing: {error.message}" }
             }
             span { class: "tools",
-                span { class: "keys", kbd { "/" } " filter " kbd { "j" } kbd { "k" } " move " kbd { "↵" } " open " }
+                span { class: "keys", kbd { "/" } " filter " kbd { "j" } kbd { "k" } " move " kbd { "↵" } " open " kbd { "x" } " pick " }
                 ColumnChoice { columns, onchoose: onarrange }
                 button { class: "tool", "data-testid": "share", title: "copy a link that shows this view", onclick: move |_| browser::copy(&browser::address()), Icon { name: "link" } "Link" }
                 button { class: "bare", title: "keys (?)", "aria-label": "keys", onclick: move |_| onhelp.call(()), Icon { name: "help" } }
@@ -331,6 +421,28 @@ fn toggle(window: Window, live: &Live) {
         paused.set(true);
         window.hold(live);
     }
+}
+
+/// What is picked after a pick: picked once more, a row is left out again.
+fn picked_with(mut picked: Vec<RowKey>, keys: Vec<RowKey>, is_toggle: bool) -> Vec<RowKey> {
+    for key in keys {
+        let place = picked.iter().position(|it| *it == key);
+        if let Some(place) = place {
+            picked.remove(place);
+        }
+        if place.is_none() || !is_toggle {
+            picked.push(key);
+        }
+    }
+    picked.split_off(picked.len().saturating_sub(MOST_PICKED))
+}
+
+fn written_all(keys: &[RowKey]) -> String {
+    keys.iter().map(written).collect::<Vec<_>>().join(" ")
+}
+
+fn read_all(text: &str) -> Vec<RowKey> {
+    text.split(' ').filter_map(read).take(MOST_PICKED).collect()
 }
 
 /// A row's key as it stands in an address.
@@ -360,5 +472,18 @@ mod tests {
             RowKey { protocol: "http".into(), node: "a~b".into(), flow_id: "0abc".into(), seq: 7 };
         assert_eq!(read(&written(&key)), Some(key));
         assert_eq!(read("http~x"), None);
+    }
+
+    #[test]
+    fn rows_are_picked_and_left_out_again_and_the_last_stand_last() {
+        let key = crate::fixture::traffic_key;
+        let seqs = |keys: &[RowKey]| keys.iter().map(|it| it.seq).collect::<Vec<_>>();
+        let one = picked_with(Vec::new(), vec![key(1)], true);
+        let two = picked_with(one, vec![key(2)], true);
+        assert_eq!(seqs(&read_all(&written_all(&two))), [1, 2]);
+        assert_eq!(seqs(&picked_with(two.clone(), vec![key(1)], true)), [2]);
+        assert_eq!(seqs(&picked_with(two.clone(), vec![key(3), key(1)], false)), [2, 3, 1]);
+        let many = picked_with(two, (10..40).map(key).collect(), false);
+        assert_eq!((many.len(), many.last().map(|it| it.seq)), (MOST_PICKED, Some(39)));
     }
 }

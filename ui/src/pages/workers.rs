@@ -9,7 +9,7 @@ use dioxus::prelude::*;
 use crate::{
     browser::{self, Abort},
     client::{Answer, Failure, Session},
-    components::error::ErrorNote,
+    components::{error::ErrorNote, targeting::Targeted},
     settings::zone,
     state::{Catalog, Pulse, hue},
     value::{Row, duration, grouped, size, time},
@@ -24,10 +24,13 @@ pub(crate) fn Workers() -> Element {
         Some(Ok(health)) => health.cluster.clone(),
         _ => None,
     };
+    let is_known = matches!(&*pulse.health.read(), Some(Ok(_)));
     rsx! {
-        section { class: "workers", id: "workers", "data-testid": "workers",
+        section { class: "workers", id: "workers", tabindex: 0, "data-testid": "workers",
             if let Some(cluster) = cluster {
                 Cluster { cluster, now_ms }
+            } else if is_known {
+                p { class: "note alone", "data-testid": "no-cluster", "No Kubernetes cluster is watched (", code { "hub --cluster" }, "): addresses have no names, and traffic is kept of whatever the Workers capture." }
             }
             match &*state {
                 None => rsx! { div { class: "empty", role: "status", h2 { "Asking the Hub" } } },
@@ -79,6 +82,7 @@ fn Cluster(cluster: ClusterState, now_ms: i64) -> Element {
             for it in reason.into_iter().chain(settings) {
                 p { class: "reason", "{it}" }
             }
+            Targeted {}
         }
     }
 }

@@ -16,7 +16,7 @@ use axum::{
 use bytes::Bytes;
 use futures::future::join_all;
 use http::{HeaderMap, header::CONTENT_TYPE};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Which {
@@ -52,13 +52,7 @@ pub(crate) async fn put(
     body: Bytes,
 ) -> Result<Json<Dissections>, Error> {
     asker.needs_owner()?;
-    // A form on another site can send any text, but not under this name.
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if kind.split(';').next().map(str::trim) != Some(api::media::JSON) {
-        return Err(Error::Request(format!("send the change as {}", api::media::JSON)));
-    }
-    let request: DissectionRequest =
-        serde_json::from_slice(&body).map_err(|error| Error::Request(error.to_string()))?;
+    let request: DissectionRequest = change_of(&headers, &body)?;
     let DissectionRequest { node, mode, again, since, until, all } = request;
     if !again && (since.is_some() || until.is_some() || all) {
         return Err(Error::Request("`since`, `until` and `all` go with `again`".to_owned()));
@@ -74,6 +68,16 @@ pub(crate) async fn put(
     let changed = change(&server, node.as_deref(), DissectionChange { mode, again }).await;
     asked.ended(if changed.is_ok() { "complete" } else { "failed" }, 0);
     changed
+}
+
+/// A change that was sent as JSON.
+pub(crate) fn change_of<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Error> {
+    // A form on another site can send any text, but not under this name.
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.split(';').next().map(str::trim) != Some(api::media::JSON) {
+        return Err(Error::Request(format!("send the change as {}", api::media::JSON)));
+    }
+    serde_json::from_slice(body).map_err(|error| Error::Request(error.to_string()))
 }
 
 async fn change(

@@ -1,7 +1,7 @@
 //! What there is to ask, and how everybody does.
 
 use crate::{Server, auth::Asker, error::Error};
-use api::{ApiError, Health, NodeHealth, Tables, WorkerStatus, Workers};
+use api::{ApiError, Function, Functions, Health, NodeHealth, Tables, WorkerStatus, Workers};
 use axum::{
     Json,
     extract::{Extension, Query, State},
@@ -15,6 +15,18 @@ use serde::Deserialize;
 pub(crate) async fn tables(State(server): State<Server>) -> Json<Tables> {
     let merged = server.workers.merged();
     Json(Tables { tables: merged.tables.all(), refused: merged.refused.clone() })
+}
+
+/// The functions that a statement may call.
+#[utoipa::path(get, path = "/api/functions", tag = "state", responses((status = 200, body = Functions)))]
+pub(crate) async fn functions() -> Json<Functions> {
+    let functions = query::all_functions().into_iter().map(|it| Function {
+        name: it.name,
+        kind: it.kind.to_owned(),
+        syntax: it.syntax,
+        doc: it.doc,
+    });
+    Json(Functions { functions: functions.collect() })
 }
 
 /// Every worker and how it does.

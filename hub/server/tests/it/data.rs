@@ -118,6 +118,11 @@ pub(crate) struct Row {
     later: Option<(End, End)>,
 }
 
+/// As it stands in marks.
+pub(crate) fn short(namespace: &str) -> &str {
+    namespace.get(..2).unwrap_or(namespace)
+}
+
 fn name(end: End) -> &'static str {
     end.unwrap_or("outside")
 }
@@ -138,17 +143,17 @@ impl Row {
 
     /// What the client said.
     pub(crate) fn by_client(&self) -> String {
-        self.padded(format!("<c{}{}>", &name(self.client)[..2], self.id))
+        self.padded(format!("<c{}{}>", short(name(self.client)), self.id))
     }
 
     /// What the server said.
     pub(crate) fn by_server(&self) -> String {
-        self.padded(format!("<s{}{}>", &name(self.server)[..2], self.id))
+        self.padded(format!("<s{}{}>", short(name(self.server)), self.id))
     }
 
     /// What both did.
     pub(crate) fn by_both(&self) -> String {
-        let (client, server) = (&name(self.client)[..2], &name(self.server)[..2]);
+        let (client, server) = (short(name(self.client)), short(name(self.server)));
         self.padded(format!("<b{client}{server}{}>", self.id))
     }
 

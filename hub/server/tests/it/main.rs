@@ -666,6 +666,10 @@ impl Hub {
     async fn post(&self, query: Value) -> Reply {
         self.send(Method::POST, "/api/query", &[], Some(query)).await
     }
+
+    async fn put(&self, path: &str, change: Value) -> Reply {
+        self.send(Method::PUT, path, &[], Some(change)).await
+    }
 }
 
 struct Reply {

@@ -4,7 +4,7 @@ use crate::{
     Hub, config,
     fake::{Fake, row},
 };
-use api::{Health, JsonAnswer, Tables, route};
+use api::{Health, JsonAnswer, Tables, Targets, route};
 use apiserver_double::{Double, Key};
 use cluster::Cluster;
 use identity::Index;
@@ -245,4 +245,60 @@ async fn a_worker_that_is_gone_does_not_make_the_clusters_tables_incomplete() {
     assert!(!answer.accounting.complete);
     let (_, answer) = asked(&hub, "select count(*) from pods").await;
     assert!(answer.accounting.complete && answer.accounting.nodes.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_traffic_is_kept_is_looked_at_tried_and_changed_over_the_api() {
+    let double = Double::start().await.unwrap();
+    double.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}));
+    double.put(json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "settings", "namespace": "shop"},
+        "data": {"targeting.json": "{}"}}));
+    double.put(pod("cart-1", "10.244.0.1"));
+    double.put(pod("pay-1", "10.244.0.2"));
+    let client = kube::Config::new(double.url().parse().unwrap());
+    let client = kube::Client::try_from(client).unwrap();
+    let cluster = Cluster::watch_for(&client, Duration::from_secs(1), Some(("shop", "settings")));
+    let config = Config { cluster: Some(cluster), ..config() };
+    let fake = Fake::new("n1");
+    let names = fake.names();
+    let hub = Hub::start(&config, [fake]).await;
+    let patience = Duration::from_secs(20);
+    until("both are told", patience, || {
+        ["10.244.0.1", "10.244.0.2"].iter().all(|ip| pod_at(&names, ip).is_some())
+    })
+    .await;
+    let taps = |ip: &str| names.lock().unwrap().taps(ip.parse().unwrap());
+
+    let now: Targets = hub.get(route::TARGETING).await.json();
+    assert_eq!((now.tapped, now.left_out, &now.fixed), (2, 0, &None));
+    let version = now.version.unwrap();
+    let put = async |body: Value| hub.put(route::TARGETING, body).await;
+    let only = json!({"pods": "^cart"});
+
+    let preview = put(json!({"targeting": only, "preview": true})).await;
+    let preview: Targets = preview.json();
+    assert_eq!((preview.tapped, preview.left_out), (1, 1));
+    assert_eq!(preview.pods[1].against, ["its name does not match `^cart`"]);
+    assert!(taps("10.244.0.2"), "nothing was changed");
+
+    let change = json!({"targeting": only, "version": version});
+    let began = Instant::now();
+    let changed = put(change.clone()).await;
+    assert!(changed.status.is_success(), "{}", changed.text());
+    until("the Worker knows", Duration::from_secs(2), || !taps("10.244.0.2")).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(taps("10.244.0.1"));
+    assert_eq!(hub.get(route::TARGETING).await.json::<Targets>().tapped, 1);
+
+    let late = put(change).await;
+    assert_eq!(late.status, http::StatusCode::CONFLICT, "{}", late.text());
+    let wrong = put(json!({"targeting": {"selector": "a in b"}})).await;
+    assert_eq!(wrong.status, http::StatusCode::BAD_REQUEST, "{}", wrong.text());
+    assert!(wrong.text().contains("is no label selector"), "{}", wrong.text());
+
+    let hub = Hub::with([Fake::new("n1")]).await;
+    let none = hub.get(route::TARGETING).await;
+    assert_eq!(none.status, http::StatusCode::NOT_FOUND);
+    assert!(none.text().contains("no Kubernetes cluster is watched"), "{}", none.text());
 }

@@ -1,6 +1,6 @@
 //! Questions at random, as somebody might ask who wants to know what she may not.
 
-use crate::data::{Dice, NAMESPACES, Nodes, Row, T0};
+use crate::data::{Dice, NAMESPACES, Nodes, Row, T0, short};
 use serde_json::{Value, json};
 
 pub(crate) struct Question {
@@ -99,7 +99,7 @@ impl Asking<'_, '_> {
     }
 
     fn part(&mut self) -> String {
-        let letters = &self.dice.pick(&NAMESPACES)[..2];
+        let letters = short(self.dice.pick(&NAMESPACES));
         format!("{letters}{}", self.dice.below(30))
     }
 
@@ -347,10 +347,9 @@ impl Asking<'_, '_> {
             0 => format!(
                 "select {said} as a from http where flow_id in (select flow_id from connections where {inner})"
             ),
-            1 => format!(
-                "select count(*) from http h where not exists (select 1 from connections c \
-                 where c.flow_id = h.flow_id and c.part = 1)"
-            ),
+            1 => "select count(*) from http h where not exists (select 1 from connections c \
+                  where c.flow_id = h.flow_id and c.part = 1)"
+                .to_owned(),
             2 => "select seq, (select count(*) from dns) as others from http".to_owned(),
             3 => format!("select {said} as a from http where seq > (select min(seq) from dns)"),
             _ => format!(
