@@ -87,6 +87,7 @@ impl Meter {
         let range = self.coverage().range();
         let gated = self.is_gated();
         let told = |it: &AtomicU64| if gated { 0 } else { it.load(Relaxed) };
+        let lacks = self.lacks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         NodeAccounting {
             rows_scanned: self.rows.load(Relaxed),
             bytes_scanned: told(&self.bytes),
@@ -98,7 +99,9 @@ impl Meter {
             losses: Vec::new(),
             losses_cut: false,
             dissected_packets: told(&self.dissected),
-            lacks: self.lacks.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            // It would say of which time there are packets.
+            lacks: lacks
+                .map(|it| if gated { "not all packets were dissected".to_owned() } else { it }),
             finished: self.begun.get().is_some() && self.open.load(Relaxed) == 0,
         }
     }
@@ -799,6 +802,10 @@ impl HotReader {
             None => adapt(batch, &self.columns, table)?,
             Some(gated) => gated.gate.pass(&adapt(batch, &gated.wide, table)?, permitted)?,
         };
+        if self.gate.is_some() && batch.num_rows() == 0 {
+            // Batches are counted, too, those that are empty as well.
+            return Ok(None);
+        }
         meter.rows.fetch_add(batch.num_rows() as u64, Relaxed);
         meter.bytes.fetch_add(bytes(&batch), Relaxed);
         if let Some(predicate) = &self.narrow {

@@ -37,7 +37,8 @@ pub struct LiveConfig {
     pub way: Way,
 }
 
-/// How packets are got from the kernel. All give the same packets.
+/// How packets are got from the kernel. All give the same packets, but that
+/// libpcap leaves VLAN tags out on `any`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Way {
     /// The ring, and where there is none, libpcap.

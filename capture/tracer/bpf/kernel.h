@@ -69,12 +69,6 @@ struct sock {
 struct inet_sock {
 	__be16 inet_sport;
 };
-struct inet_connection_sock {
-	struct inet_sock icsk_inet;
-};
-struct tcp_sock {
-	struct inet_connection_sock inet_conn;
-};
 struct task_struct {
 	struct task_struct *group_leader;
 	__u64 start_time;

@@ -100,9 +100,9 @@ int BPF_PROG(socket_state, struct sock *sk, int before, int after)
 		bpf_map_update_elem(&owners, &key, &nobody, BPF_ANY);
 	} else if (after == TCP_CLOSE && before != TCP_LISTEN && owner) {
 		if (before == TCP_SYN_SENT) {	// nobody has answered, or refused it: packets there are all the same
-			struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
-			if (tcp)
-				owner->port = bpf_ntohs(tcp->inet_conn.icsk_inet.inet_sport);
+			__be16 port = 0;
+			bpf_probe_read_kernel(&port, sizeof(port), &((struct inet_sock *)sk)->inet_sport);
+			owner->port = bpf_ntohs(port);
 			tell(sk, CONNECT, owner);
 		}
 		tell(sk, CLOSE, owner);

@@ -215,7 +215,11 @@ impl Facts {
                     namespace: namespace.clone(),
                     name: name.clone(),
                     node: node.clone(),
-                    against: matcher.against(&candidate),
+                    // Without a choice, nothing is left out.
+                    against: match matcher.is_all() {
+                        true => Vec::new(),
+                        false => matcher.against(&candidate),
+                    },
                 })
             }
             _ => None,

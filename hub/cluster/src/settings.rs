@@ -96,6 +96,11 @@ pub(crate) async fn write(
         Ok(Err(why)) => Err(failed(&why)),
         Ok(Ok(map)) => {
             tracing::info!(targeting = text, "whose traffic is kept was changed");
+            let now = inner.in_force().version.clone();
+            if now != seen && now != map.metadata.resource_version {
+                // What is watched has come further meanwhile.
+                return Ok(());
+            }
             take(&map, inner).map_err(NotChanged::Failed)
         }
     }

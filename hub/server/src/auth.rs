@@ -62,7 +62,7 @@ impl Asker {
 
     /// Refuses what is no user's business.
     pub(crate) fn needs_owner(&self) -> Result<(), Error> {
-        if self.user.is_none() { Ok(()) } else { Err(Error::NotAll) }
+        if self.user.is_none() { Ok(()) } else { Err(Error::NotOwner) }
     }
 }
 

@@ -32,6 +32,9 @@ pub(crate) enum Error {
     /// It is about everybody's traffic.
     #[error("this takes the right to all traffic")]
     NotAll,
+    /// It changes something for everybody.
+    #[error("this takes the hub's own token")]
+    NotOwner,
     /// What the caller may see is not what it was.
     #[error("what you may see has changed")]
     Changed,
@@ -87,7 +90,9 @@ impl Error {
             Self::Token => StatusCode::UNAUTHORIZED,
             Self::Unreviewed(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Host(_) | Self::Origin(_) => StatusCode::FORBIDDEN,
-            Self::NoRights(_) | Self::NotAll | Self::Changed => StatusCode::FORBIDDEN,
+            Self::NoRights(_) | Self::NotAll | Self::NotOwner | Self::Changed => {
+                StatusCode::FORBIDDEN
+            }
             Self::Unacceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Absent(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,

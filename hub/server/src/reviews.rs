@@ -90,6 +90,11 @@ impl Reviews {
         let everywhere = self.grant(&user, None).await?;
         let mut rights = Rights { everywhere, ..Rights::default() };
         if !rights.is_all() {
+            if !self.cluster.state().ready {
+                // Rights in part would be kept, and look like all.
+                let why = "its namespaces were not listed yet";
+                return Err(AccessError::Undecided(why.to_owned()));
+            }
             let mut namespaces = self.cluster.namespaces();
             if namespaces.len() > NAMESPACES {
                 tracing::warn!(
@@ -104,7 +109,13 @@ impl Reviews {
                 .buffer_unordered(AT_ONCE)
                 .try_collect::<Vec<_>>()
                 .await?;
-            let granted = granted.into_iter().filter(|it| it.0 != Grant::default());
+            // What holds everywhere is said of each as well.
+            let adds = |it: &Grant| {
+                (it.rows && !everywhere.rows)
+                    || (it.payload && !everywhere.payload)
+                    || (it.packets && !everywhere.packets)
+            };
+            let granted = granted.into_iter().filter(|it| adds(&it.0));
             rights.namespaces = granted.map(|(grant, name)| (name, grant)).collect();
         }
         Ok(Some((user.name().into(), Arc::new(rights))))

@@ -1,6 +1,8 @@
 //! Drops rows that say what others said, where only distinct texts are wanted.
 //!
-//! Of segments in which every row points to a dictionary, only that is read. In others a text that repeats is stored once for each row group, in its dictionary, and the column that is
+//! Of row groups in which every row points to a dictionary, only that is read.
+//!
+//! In others, a text that repeats is stored once for each row group as well, in its dictionary, and the column that is
 //! read points to it. So two rows that point to the same place are the same, and that is seen
 //! without looking at the text. What is left is grouped as usual: this only spares it work.
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -112,7 +114,8 @@ pub(super) fn of(scan: &Scan) -> Arc<Scan> {
     let mut left = HashMap::new();
     for (file, segment) in plain.segments.iter() {
         let of = segment.dictionaries(&plain.column).filter(|it| !it.row_groups.is_empty());
-        let (Some(of), Ok(metadata)) = (of, segment.metadata()) else { continue };
+        let Some(of) = of else { continue };
+        let Ok(metadata) = segment.metadata() else { continue };
         let mut access = ParquetAccessPlan::new_all(metadata.num_row_groups());
         of.row_groups.iter().for_each(|it| access.skip(*it));
         if let Some(it) = said.get_mut(left.len() % partitions) {

@@ -69,7 +69,7 @@ impl Flows {
                 permit(&self.rights, &batch?, wanted, &mut permitted, &mut forbidden);
                 if permitted.len() + forbidden.len() > MOST {
                     return plan_err!(
-                        "there are more than {MOST} conversations, too many to tell whose packets may be seen: \
+                        "there are too many conversations to tell whose packets may be seen: \
                          ask for those of single conversations, as where flow_id = '…'"
                     );
                 }

@@ -153,15 +153,21 @@ impl Table {
 
     /// Whose words a column holds. It follows from the table's shape: an exchange's table begins with what all share,
     /// up to `node`, of which the asker said `target` and the asked `error`; all behind it was said, by the side
-    /// that the name begins with. What the table doesn't have may be anybody's.
+    /// that the name begins with. In a table whose rows say who their `sender` is, either side may have said anything.
+    /// The name and the protocol that a client asks for when it encrypts stand among what is shared by `connections`.
+    /// What the table doesn't have may be anybody's.
     pub fn words(&self, column: &str) -> Words {
         let place = |name: &str| self.fields.iter().position(|it| it.name == name);
         let (Some(at), Some(node)) = (place(column), place(LAST_SHARED)) else {
             return Words::Both;
         };
+        let either = self.field("sender").is_some();
         match column {
-            "target" => Words::Client,
+            "target" | "error" if either => Words::Both,
+            _ if at > node && either => Words::Both,
+            "target" | "server_name" => Words::Client,
             "error" => Words::Server,
+            "alpn" => Words::Both,
             _ if at <= node => Words::Nobody,
             _ if column.starts_with("request_") => Words::Client,
             _ if column.starts_with("response_") => Words::Server,

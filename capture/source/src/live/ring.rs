@@ -133,7 +133,8 @@ impl Ring {
                 other => return Err(io::Error::from_raw_os_error(other).to_string()),
             }
         }
-        if self.down && self.is_gone() {
+        // Asked only when nothing came, so that all that had come is read before.
+        if !ready && self.is_gone() {
             return Err("the interface is gone".to_owned());
         }
         Ok(())

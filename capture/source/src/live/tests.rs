@@ -361,7 +361,9 @@ fn the_ring_tells_tags_on_all_interfaces_and_the_direction_from_the_first_packet
 fn what_a_full_ring_drops_is_counted() {
     apart(|| {
         let wire = Wire::of("a");
-        let config = LiveConfig { buffer_bytes: 512 << 10, ..ring_on("b") };
+        // Blocks wait long to be full, so that who is held up here does not have them handed over half empty.
+        let timeout = Duration::from_millis(500);
+        let config = LiveConfig { buffer_bytes: 512 << 10, timeout, ..ring_on("b") };
         let mut live = Live::open(&config).unwrap();
         let sent = 2_000_u64;
         for _ in 0..sent {

@@ -77,8 +77,8 @@ pub(crate) async fn health(
         workers_capturing: connected.iter().filter(|worker| worker.health.capturing).count(),
         queries_running: server.limits.queries - server.queries.available_permits(),
         tails_open: server.limits.tails - server.tails.available_permits(),
-        empty_because,
-        // How much there is in the cluster is everybody's.
+        // What is captured, and how much there is in the cluster, is of everybody.
+        empty_because: empty_because.filter(|_| asker.needs_all().is_ok()),
         cluster: server.workers.cluster().filter(|_| asker.needs_all().is_ok()),
     })
 }

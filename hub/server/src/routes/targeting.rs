@@ -31,7 +31,11 @@ pub(crate) async fn get(
     asker.needs_all()?;
     let cluster = cluster(&server)?;
     let (targeting, _) = cluster.targeting();
-    Ok(Json(targets(cluster, &targeting)?))
+    let mut targets = targets(cluster, &targeting)?;
+    if let Err(why) = asker.needs_owner() {
+        targets.fixed = Some(why.to_string());
+    }
+    Ok(Json(targets))
 }
 
 /// Changes whose traffic is kept, in the settings that Workers follow; or says what a change would mean.

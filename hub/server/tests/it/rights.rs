@@ -57,7 +57,7 @@ impl World {
         let client = kube::Client::try_from(client).unwrap();
         let cluster = Cluster::watch_for(&client, Duration::from_secs(60), None);
         let until = tokio::time::Instant::now() + Duration::from_secs(20);
-        while cluster.namespaces().len() < crate::data::NAMESPACES.len() {
+        while !cluster.state().ready || cluster.namespaces().len() < crate::data::NAMESPACES.len() {
             assert!(tokio::time::Instant::now() < until, "the pods are not seen");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
