@@ -23,19 +23,15 @@ pub(crate) struct Pair {
     pub(crate) name: String,
     pub(crate) left: Option<String>,
     pub(crate) right: Option<String>,
-    /// How much more the right one has, of what can be counted.
+    /// How much more the right one has, of what can be counted; or that they differ, where what is shown does not tell.
     pub(crate) more: Option<String>,
-}
-
-impl Pair {
-    pub(crate) fn differs(&self) -> bool {
-        self.left != self.right
-    }
+    /// What they say is not the same, though it may read the same: it is rounded and cut to be shown.
+    pub(crate) differs: bool,
 }
 
 impl Compared {
     pub(crate) fn differs(&self) -> bool {
-        self.pairs.iter().any(Pair::differs)
+        self.pairs.iter().any(|it| it.differs)
     }
 }
 
@@ -58,20 +54,34 @@ fn column(field: &Field, left: &Row<'_>, right: &Row<'_>, zone: i64) -> Option<C
     }
     let kind = kind(field);
     let parts = match (&a, &b) {
-        (Value::Pairs(a), Value::Pairs(b)) => Some(by_name(a, b)),
-        (Value::Pairs(a), Value::Null) => Some(by_name(a, &[])),
-        (Value::Null, Value::Pairs(b)) => Some(by_name(&[], b)),
+        (Value::Pairs(a), Value::Pairs(b)) => Some(headers(a, b)),
+        (Value::Pairs(a), Value::Null) => Some(headers(a, &[])),
+        (Value::Null, Value::Pairs(b)) => Some(headers(&[], b)),
         _ => payload(bytes(&a), bytes(&b)),
     };
-    Some(match parts {
-        Some(pairs) => Compared { column: name.clone(), pairs, has_parts: true },
-        None => {
-            let (left, right) = plain(&a, &b, kind, zone);
-            let more = more(&a, &b, kind);
-            let pair = Pair { name: String::new(), left, right, more };
-            Compared { column: name.clone(), pairs: vec![pair], has_parts: false }
+    // what is empty has no parts, and is not the same as nothing
+    let parts = parts.filter(|it| !it.is_empty());
+    let has_parts = parts.is_some();
+    let mut pairs = parts.unwrap_or_else(|| {
+        let (left, right) = plain(&a, &b, kind, zone);
+        let more = more(&a, &b, kind);
+        vec![Pair { name: String::new(), left, right, more, differs: !is_same(&a, &b) }]
+    });
+    for pair in pairs.iter_mut().filter(|it| it.differs && it.left == it.right) {
+        pair.more.get_or_insert_with(|| "differs in what is not shown".to_owned());
+    }
+    Some(Compared { column: name.clone(), pairs, has_parts })
+}
+
+fn is_same(a: &Value<'_>, b: &Value<'_>) -> bool {
+    match (a, b) {
+        // what is no number (NaN) is not even equal to itself
+        (Value::Float(a), Value::Float(b)) => a == b || (a.is_nan() && b.is_nan()),
+        (Value::List(a), Value::List(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
         }
-    })
+        _ => a == b,
+    }
 }
 
 fn bytes<'a>(value: &'a Value<'_>) -> Option<&'a [u8]> {
@@ -92,19 +102,55 @@ fn payload(left: Option<&[u8]>, right: Option<&[u8]>) -> Option<Vec<Pair>> {
         return None;
     }
     let (left, right) = (std::str::from_utf8(left).ok()?, std::str::from_utf8(right).ok()?);
+    let differs = left != right;
     let tree = |text: &str| {
         if text.is_empty() { Some(Vec::new()) } else { decode::tree(text).map(|it| flat(&it)) }
     };
     match (tree(left), tree(right)) {
-        (Some(a), Some(b)) => Some(by_name(&a, &b)),
-        _ => lines(left, right),
+        (Some(a), Some(b)) => Some(whole(by_name(&a, &b), is_cut(&a, &b), differs)),
+        _ => lines(left, right).map(|pairs| whole(pairs, false, differs)),
     }
 }
 
-/// The values of a tree, each with the way to it.
+fn headers(left: &[(String, String)], right: &[(String, String)]) -> Vec<Pair> {
+    whole(by_name(left, right), is_cut(left, right), left != right)
+}
+
+fn is_cut(left: &[(String, String)], right: &[(String, String)]) -> bool {
+    left.len().max(right.len()) > MOST_PARTS
+}
+
+/// Adds what the pairs do not say of two wholes that differ: there are more parts than are compared, or the parts are
+/// the same and differ in how they are put together.
+fn whole(mut pairs: Vec<Pair>, is_cut: bool, differs: bool) -> Vec<Pair> {
+    let is_told = pairs.iter().any(|it| it.differs);
+    if !differs || (is_told && !is_cut) || (pairs.is_empty() && !is_cut) {
+        return pairs;
+    }
+    let (name, left, right) = if is_cut {
+        let first = grouped(MOST_PARTS as u64);
+        ("…", format!("only the first {first} parts are compared"), "the whole differs")
+    } else {
+        (
+            "as written",
+            "the parts are the same".to_owned(),
+            "order, spaces, line ends or digits differ",
+        )
+    };
+    pairs.push(Pair {
+        name: name.to_owned(),
+        left: Some(left),
+        right: Some(right.to_owned()),
+        more: None,
+        differs,
+    });
+    pairs
+}
+
+/// The values of a tree, each with the way to it; of too many, one more than are compared.
 fn flat(node: &Node) -> Vec<(String, String)> {
     fn walk(node: &Node, way: &str, out: &mut Vec<(String, String)>) {
-        if out.len() >= MOST_PARTS {
+        if out.len() > MOST_PARTS {
             return;
         }
         let below = |name: &str| {
@@ -147,12 +193,14 @@ fn by_name(left: &[(String, String)], right: &[(String, String)]) -> Vec<Pair> {
                 left: Some(cut(text)),
                 right: other.map(|(_, text)| cut(text)),
                 more: None,
+                differs: other.is_none_or(|(_, other)| other != text),
             }
         })
         .collect();
     pairs.extend(rest.into_iter().flatten().map(|(name, text)| Pair {
         name: name.clone(),
         right: Some(cut(text)),
+        differs: true,
         ..Pair::default()
     }));
     pairs
@@ -205,6 +253,7 @@ fn lines(left: &str, right: &str) -> Option<Vec<Pair>> {
             left: text(ours, take_left),
             right: text(theirs, take_right),
             more: None,
+            differs: !(take_left && take_right && ours == theirs),
         });
         i += usize::from(take_left);
         j += usize::from(take_right);
@@ -364,6 +413,81 @@ mod tests {
         assert_eq!(seen(&pairs), ["1: a | a", "2: b | B", "3: c | c", "4: - | x", "4: d | d"]);
         assert_eq!(seen(&lines("", "a").expect("it is short")), ["1: - | a"]);
         assert!(lines(&"x\n".repeat(MOST_LINES + 1), "").is_none());
+    }
+
+    fn rows(
+        name: &str,
+        kind: Option<&str>,
+        column: arrow_array::ArrayRef,
+    ) -> arrow_array::RecordBatch {
+        let mut field = Field::new(name, column.data_type().clone(), true);
+        if let Some(kind) = kind {
+            field = field.with_metadata([("kind".to_owned(), kind.to_owned())].into());
+        }
+        let schema = std::sync::Arc::new(arrow_schema::Schema::new(vec![field]));
+        arrow_array::RecordBatch::try_new(schema, vec![column]).expect("one column of its type")
+    }
+
+    fn both(batch: &arrow_array::RecordBatch) -> Compared {
+        let row = |at| Row { batch, at };
+        compare(&row(0), &row(1), 0).pop().expect("they have values")
+    }
+
+    #[test]
+    fn what_reads_the_same_may_differ() {
+        let sizes = std::sync::Arc::new(arrow_array::UInt64Array::from(vec![12_345, 12_346]));
+        let it = both(&rows("size", Some("size"), sizes));
+        assert!(it.differs());
+        assert_eq!(it.pairs.first().and_then(|it| it.more.as_deref()), Some("+1 B"));
+        // far behind what is shown
+        let long = |end: &str| format!("{}{end}", "x".repeat(3_000));
+        let texts = |a: &str, b: &str| {
+            let column = std::sync::Arc::new(arrow_array::StringArray::from(vec![a, b]));
+            both(&rows("text", None, column))
+        };
+        let it = texts(&long("a"), &long("b"));
+        let more = |it: &Compared| it.pairs.last().and_then(|it| it.more.clone());
+        assert_eq!((it.differs(), it.has_parts), (true, false));
+        assert_eq!(more(&it).as_deref(), Some("differs in what is not shown"));
+        let json = |end: &str| format!("{{\"cookie\":\"{}\"}}", long(end));
+        let it = texts(&json("a"), &json("b"));
+        assert_eq!((it.differs(), it.has_parts), (true, true));
+        assert_eq!(more(&it).as_deref(), Some("differs in what is not shown"));
+        assert!(!texts(&json("a"), &json("a")).differs());
+        let it = texts(&format!("a\n{}", long("a")), &format!("a\n{}", long("b")));
+        assert_eq!(it.pairs.iter().map(|it| it.differs).collect::<Vec<_>>(), [false, true]);
+        // parts that are the same, written in another way
+        for (a, b) in [("a\nb\n", "a\nb\n\n"), ("a\nb\n", "a\r\nb\n"), ("{\"a\":1}", "{\"a\": 1}")]
+        {
+            assert!(texts(a, b).differs(), "{a:?} {b:?}");
+        }
+        let empty = arrow_array::BinaryArray::from(vec![None, Some(b"".as_slice())]);
+        assert!(both(&rows("body", None, std::sync::Arc::new(empty))).differs());
+        let nan = arrow_array::Float64Array::from(vec![f64::NAN, f64::NAN]);
+        assert!(!both(&rows("ratio", None, std::sync::Arc::new(nan))).differs());
+    }
+
+    #[test]
+    fn parts_that_are_too_many_are_not_said_to_be_the_same() {
+        let said = "…: only the first 1,000 parts are compared | the whole differs";
+        let list = |end: usize| {
+            let parts = (0..MOST_PARTS).chain([end]).map(|it| it.to_string());
+            format!("[{}]", parts.collect::<Vec<_>>().join(","))
+        };
+        let (a, b) = (list(1), list(2));
+        let pairs = payload(Some(a.as_bytes()), Some(b.as_bytes())).expect("both are JSON");
+        assert_eq!(pairs.iter().filter(|it| it.differs).count(), 1);
+        assert_eq!(seen(&pairs).last().map(String::as_str), Some(said));
+        let pairs = payload(Some(a.as_bytes()), Some(a.as_bytes())).expect("both are JSON");
+        assert_eq!((pairs.len(), pairs.iter().any(|it| it.differs)), (MOST_PARTS, false));
+        let many = |end: &str| {
+            let name = |at: usize| (format!("x-{at}"), "1".to_owned());
+            let last = ("x-last".to_owned(), end.to_owned());
+            (0..MOST_PARTS).map(name).chain([last]).collect::<Vec<_>>()
+        };
+        let pairs = headers(&many("a"), &many("b"));
+        assert_eq!(seen(&pairs).last().map(String::as_str), Some(said));
+        assert!(headers(&many("a"), &many("a")).iter().all(|it| !it.differs));
     }
 
     #[test]

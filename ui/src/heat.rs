@@ -28,8 +28,9 @@ impl Heat {
         let mut xs: Vec<f64> = points().map(|it| it.0).filter(|it| it.is_finite()).collect();
         xs.sort_by(f64::total_cmp);
         xs.dedup();
-        let (span, columns) = match &plot.across {
-            Across::Names(names) => ((-0.5, names.len() as f64 - 0.5), names.len().max(1)),
+        // where it begins, how much it spans, and in how many columns
+        let (low, wide, columns) = match &plot.across {
+            Across::Names(names) => (-0.5, names.len().max(1) as f64, names.len().max(1)),
             _ => {
                 let step = xs
                     .windows(2)
@@ -38,18 +39,23 @@ impl Heat {
                 let low = xs.first().copied().unwrap_or_default();
                 let high = xs.last().copied().unwrap_or_default();
                 let (low, high) = plot.span.unwrap_or((low, high));
-                let steps = ((high - low) / step).round() + 1.0;
-                if steps.is_finite() && steps <= most_columns as f64 {
-                    ((low, low + steps * step), steps.max(1.0) as usize)
+                // one bucket alone has a width too, wide enough not to be lost beside a large number
+                let step = if step.is_finite() { step } else { (low.abs() * 1e-9).max(1.0) };
+                let steps = (((high - low) / step).round() + 1.0).max(1.0);
+                if steps <= most_columns as f64 {
+                    (low, steps * step, steps as usize)
                 } else {
-                    // so that the last one still falls into a column
-                    ((low, low + ((high - low) * (1.0 + 1e-9)).max(1.0)), most_columns)
+                    (low, high - low, most_columns)
                 }
             }
         };
+        let span = (low, low + wide);
         let column = |x: f64| {
-            let part = (x - span.0) / (span.1 - span.0);
-            (0.0..1.0).contains(&part).then_some((part * columns as f64) as usize)
+            // times since 1970 are so large that only their distance is exact; what stands where a column begins
+            // belongs to it, however the division rounds, and what stands at the end to the last one
+            let part = (x - low) / wide;
+            let at = (part * columns as f64 + 1e-6) as usize;
+            (0.0..=1.0).contains(&part).then_some(at.min(columns - 1))
         };
         let is_alone = plot.series.len() == 1 && !matches!(plot.across, Across::Names(_));
         let (rows, found): (Vec<String>, Vec<(usize, usize, f64)>) = if is_alone {
@@ -191,6 +197,47 @@ mod tests {
         assert_eq!((counts.columns, counts.cell(0, 0)), (20, Some(50.0)));
         let longest = Heat::new(&plot(Across::Time, Unit::Duration, two), 140.0);
         assert_eq!(longest.cell(0, 0), Some(1.0));
+    }
+
+    /// 2026-12-01 00:00:00, in nanoseconds since 1970.
+    const MIDNIGHT: f64 = 1_796_083_200e9;
+
+    #[test]
+    fn each_bucket_has_a_column_of_its_own() {
+        for count in 1..=100 {
+            let points =
+                |value: f64| (0..count).map(move |at| (MIDNIGHT + at as f64 * 60e9, value));
+            let series = vec![("a", points(1.0).collect()), ("b", points(2.0).collect())];
+            let heat = Heat::new(&plot(Across::Time, Unit::Number, series), 800.0);
+            assert_eq!(heat.columns, count);
+            for column in 0..count {
+                let cells = (heat.cell(column, 1), heat.cell(column, 0));
+                assert_eq!(cells, (Some(1.0), Some(2.0)), "{column} of {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_newest_point_is_kept() {
+        // a second apart, but for two: too many columns for steps
+        let mut points: Vec<_> = (0..10).map(|at| (MIDNIGHT + at as f64 * 1e9, 1.0)).collect();
+        points.push((MIDNIGHT + 1e6, 1.0));
+        let series = vec![("a", points), ("b", Vec::new())];
+        let heat = Heat::new(&plot(Across::Time, Unit::Number, series), 800.0);
+        let all: f64 = (0..heat.columns).filter_map(|column| heat.cell(column, 1)).sum();
+        assert_eq!(all, 11.0);
+        assert_eq!(heat.cell(heat.columns - 1, 1), Some(1.0));
+        assert_eq!(heat.span, (MIDNIGHT, MIDNIGHT + 9e9));
+    }
+
+    #[test]
+    fn one_bucket_has_a_width() {
+        for x in [MIDNIGHT, 0.0, -5.0, 1e-3] {
+            let series = vec![("a", vec![(x, 3.0)]), ("b", vec![(x, 4.0)])];
+            let heat = Heat::new(&plot(Across::Time, Unit::Number, series), 800.0);
+            assert!(heat.span.1.is_finite() && heat.span.1 > heat.span.0, "{:?}", heat.span);
+            assert_eq!((heat.columns, heat.cell(0, 1), heat.cell(0, 0)), (1, Some(3.0), Some(4.0)));
+        }
     }
 
     #[test]

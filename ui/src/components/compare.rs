@@ -3,9 +3,9 @@
 use api::RowKey;
 use dioxus::prelude::*;
 
-use super::{detail::one, error::ErrorNote, icon::Icon};
+use super::{detail::one, error::ErrorNote, icon::Icon, record::Shown};
 use crate::{
-    client::Session,
+    client::{Failure, Session},
     compare::{Compared, Pair, compare},
     settings::zone,
     state::{Catalog, hue},
@@ -17,13 +17,16 @@ pub(crate) fn Compare(left: RowKey, right: RowKey, onclose: EventHandler<()>) ->
     let session = use_context::<Session>();
     let catalog = use_context::<Catalog>();
     let mut is_all = use_signal(|| false);
-    let rows = use_resource(use_reactive((&left, &right), move |(left, right)| async move {
-        let left = one(session, left.sql()).await?;
-        Ok((left, one(session, right.sql()).await?))
+    let rows = use_resource(use_reactive((&left, &right), move |keys| async move {
+        let rows = both(session, &keys).await;
+        (keys, rows)
     }));
     let zone = zone();
     let state = rows.read();
-    let columns = match &*state {
+    // the rows of the pair before are not those asked for
+    let state =
+        state.as_ref().filter(|(of, _)| *of == (left.clone(), right.clone())).map(|(_, it)| it);
+    let columns = match state {
         Some(Ok((Some(left), Some(right)))) => compare(
             &Row { batch: &left.batch, at: left.at },
             &Row { batch: &right.batch, at: right.at },
@@ -42,9 +45,9 @@ pub(crate) fn Compare(left: RowKey, right: RowKey, onclose: EventHandler<()>) ->
             " {target}"
         }
     };
-    let titles = match &*state {
+    let titles = match state {
         Some(Ok((a, b))) => {
-            let row = |it: &Option<super::record::Shown>| {
+            let row = |it: &Option<Shown>| {
                 it.as_ref().map(|it| it.batch.clone()).zip(it.as_ref().map(|it| it.at))
             };
             Some((row(a), row(b)))
@@ -65,10 +68,9 @@ pub(crate) fn Compare(left: RowKey, right: RowKey, onclose: EventHandler<()>) ->
                 }
             }
             div { class: "scroll", tabindex: 0,
-                match &*state {
+                match state {
                     None => rsx! { p { class: "note", "Fetching both rows…" } },
                     Some(Err(failure)) => {
-                        let failure: &crate::client::Failure = failure;
                         rsx! { ErrorNote { text: "", error: failure.error(), testid: "compare-error" } }
                     }
                     Some(Ok((Some(_), Some(_)))) => rsx! {
@@ -99,23 +101,31 @@ pub(crate) fn Compare(left: RowKey, right: RowKey, onclose: EventHandler<()>) ->
     }
 }
 
+async fn both(
+    session: Session,
+    (left, right): &(RowKey, RowKey),
+) -> Result<(Option<Shown>, Option<Shown>), Failure> {
+    let left = one(session, left.sql()).await?;
+    Ok((left, one(session, right.sql()).await?))
+}
+
 fn field(it: Compared, is_all: bool) -> Element {
     if !it.has_parts {
         let Some(pair) = it.pairs.into_iter().next() else { return rsx! {} };
         return line(Pair { name: it.column, ..pair }, false);
     }
-    let same = it.pairs.iter().filter(|pair| !pair.differs()).count();
+    let same = it.pairs.iter().filter(|pair| !pair.differs).count();
     let hidden = if is_all { 0 } else { same };
     rsx! {
         tr { class: "parts", th { scope: "colgroup", colspan: 3, "{it.column}" if hidden > 0 { span { class: "note", " {hidden} the same" } } } }
-        for pair in it.pairs.into_iter().filter(|pair| is_all || pair.differs()) {
+        for pair in it.pairs.into_iter().filter(|pair| is_all || pair.differs) {
             {line(pair, true)}
         }
     }
 }
 
 fn line(pair: Pair, is_part: bool) -> Element {
-    let class = match (pair.differs(), is_part) {
+    let class = match (pair.differs, is_part) {
         (true, true) => "differs part",
         (true, false) => "differs",
         (false, true) => "part",

@@ -88,21 +88,16 @@ impl Window {
             Pick::UpTo(number) => (number, *self.cursor.peek()),
         };
         let Some(from) = from.filter(|from| *from != number) else { return vec![number] };
-        let mut meant: Vec<u64> = match self.sorted.peek().as_ref() {
+        match self.sorted.peek().as_ref() {
             Some(sorted) => {
-                let place = |number| sorted.order.iter().position(|it| *it == number);
+                let place =
+                    |number| sorted.order.iter().position(|it| *it == number).map(|at| at as u64);
                 let (Some(a), Some(b)) = (place(from), place(number)) else { return vec![number] };
-                sorted.order.get(a.min(b)..=a.max(b)).unwrap_or_default().to_vec()
+                let row = |at| sorted.order.get(usize::try_from(at).ok()?).copied();
+                nearest(a, b).into_iter().filter_map(row).collect()
             }
-            None => (from.min(number)..=from.max(number)).collect(),
-        };
-        // the nearest to the click, if there are too many
-        if meant.last() == Some(&number) {
-            meant.reverse();
+            None => nearest(from, number),
         }
-        meant.truncate(MOST_PICKED);
-        meant.reverse();
-        meant
     }
 
     /// Moves the cursor, and the view with it; the row it is at now.
@@ -339,6 +334,16 @@ impl Line {
     }
 }
 
+/// All from one to the other, which stands last; the nearest to that one, if there are too many.
+fn nearest(from: u64, to: u64) -> Vec<u64> {
+    let most = MOST_PICKED as u64 - 1;
+    if from <= to {
+        (from.max(to.saturating_sub(most))..=to).collect()
+    } else {
+        (to..=from.min(to.saturating_add(most))).rev().collect()
+    }
+}
+
 fn is_row(row: &Row<'_>, key: &RowKey) -> bool {
     row.number("seq") == Some(key.seq)
         && row.text("flow_id") == key.flow_id
@@ -393,6 +398,16 @@ mod tests {
         assert!(html.contains("height:120000px"), "{html}");
         assert!(html.contains("line failed"));
         assert_eq!(html.matches(" picked\"").count(), 1, "{html}");
+    }
+
+    #[test]
+    fn of_a_long_range_only_the_nearest_are_meant() {
+        assert_eq!(nearest(3, 5), [3, 4, 5]);
+        assert_eq!(nearest(5, 3), [5, 4, 3]);
+        assert_eq!(nearest(7, 7), [7]);
+        // so many that they could not be counted through
+        assert_eq!(nearest(0, u64::MAX), (u64::MAX - 19..=u64::MAX).collect::<Vec<_>>());
+        assert_eq!(nearest(u64::MAX, 0), (0..=19).rev().collect::<Vec<_>>());
     }
 
     #[test]

@@ -12,18 +12,22 @@ pub(crate) fn Targeted() -> Element {
     let mut is_open = use_signal(|| false);
     let mut now = use_signal(|| None::<Targets>);
     let mut failure = use_signal(|| None::<ApiError>);
-    let ask = use_callback(move |()| {
-        spawn(async move {
-            match session.targets().await {
-                Ok(targets) => now.set(Some(targets)),
-                Err(error) => failure.set(Some(error.error())),
-            }
-        });
-    });
+    let mut changes = use_signal(|| 0_u64);
     // somebody else may change it
     use_future(move || async move {
         loop {
-            ask.call(());
+            let before = *changes.peek();
+            let answer = session.targets().await;
+            // what was asked before a change was answered may tell what was there before it
+            if *changes.peek() == before {
+                match answer {
+                    Ok(targets) => {
+                        now.set(Some(targets));
+                        failure.set(None);
+                    }
+                    Err(error) => failure.set(Some(error.error())),
+                }
+            }
             browser::sleep(LOOK_MS).await;
         }
     });
@@ -36,24 +40,42 @@ pub(crate) fn Targeted() -> Element {
     };
     rsx! {
         div { class: "targeting", "data-testid": "targeting",
-            p { class: "bar",
-                span { class: "fact", "Traffic is kept of " b { {said(&targets.targeting)} } }
-                span { class: "fact", b { "{grouped(targets.tapped as u64)}" } " pods" if targets.left_out > 0 { ", not of {grouped(targets.left_out as u64)}" } }
-                if let Some(why) = &targets.fixed {
-                    span { class: "fact", "{why}" }
-                } else {
-                    button { class: "tool", r#type: "button", "aria-expanded": is_open(), "data-testid": "targeting-change", onclick: move |_| is_open.toggle(), Icon { name: "edit" } "Change" }
-                }
-            }
-            if let Some(wrong) = &targets.wrong {
-                p { class: "reason", "{wrong}" }
-            }
+            Kept { targets: targets.clone(), failure: failure(), is_open: is_open(), ontoggle: move |()| is_open.toggle() }
             if is_open() && targets.fixed.is_none() {
                 Choice { targets: targets.clone(), onchanged: move |targets| {
+                    changes += 1;
                     now.set(Some(targets));
+                    failure.set(None);
                     is_open.set(false);
                 } }
             }
+        }
+    }
+}
+
+/// What is in force, with the way to change it or why there is none, and why it may be out of date.
+#[component]
+fn Kept(
+    targets: Targets,
+    failure: Option<ApiError>,
+    is_open: bool,
+    ontoggle: EventHandler<()>,
+) -> Element {
+    rsx! {
+        p { class: "bar",
+            span { class: "fact", "Traffic is kept of " b { {said(&targets.targeting)} } }
+            span { class: "fact", b { "{grouped(targets.tapped as u64)}" } " pods" if targets.left_out > 0 { ", not of {grouped(targets.left_out as u64)}" } }
+            if let Some(why) = &targets.fixed {
+                span { class: "fact", "{why}" }
+            } else {
+                button { class: "tool", r#type: "button", "aria-expanded": is_open, "data-testid": "targeting-change", onclick: move |_| ontoggle.call(()), Icon { name: "edit" } "Change" }
+            }
+        }
+        if let Some(error) = failure {
+            ErrorNote { text: "", error, testid: "targeting-stale" }
+        }
+        if let Some(wrong) = &targets.wrong {
+            p { class: "reason", "{wrong}" }
         }
     }
 }
@@ -238,6 +260,35 @@ const TYPED_MS: u32 = 250;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn html(fixed: Option<&str>, failure: Option<&str>) -> String {
+        #[component]
+        fn Show(fixed: Option<String>, failure: Option<String>) -> Element {
+            let targets = Targets { fixed, tapped: 3, ..Targets::default() };
+            let failure = failure.map(ApiError::new);
+            let ontoggle = use_callback(|()| {});
+            rsx! { Kept { targets, failure, is_open: false, ontoggle } }
+        }
+        let (fixed, failure) = (fixed.map(str::to_owned), failure.map(str::to_owned));
+        let mut dom = VirtualDom::new_with_props(Show, ShowProps { fixed, failure });
+        dom.rebuild_in_place();
+        dioxus_ssr::render(&dom)
+    }
+
+    #[test]
+    fn who_may_not_change_it_is_told_why() {
+        assert!(html(None, None).contains("targeting-change"));
+        let html = html(Some("only an administrator may change it"), None);
+        assert!(html.contains("only an administrator may change it"), "{html}");
+        assert!(!html.contains("targeting-change") && !html.contains("Change"), "{html}");
+    }
+
+    #[test]
+    fn what_was_known_stays_beside_the_failure() {
+        let html = html(None, Some("the Hub did not answer"));
+        assert!(html.contains("the Hub did not answer") && html.contains("all pods:"), "{html}");
+        assert!(!self::html(None, None).contains("targeting-stale"));
+    }
 
     #[test]
     fn what_is_written_is_read_back_and_said_in_words() {

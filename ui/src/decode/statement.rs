@@ -23,6 +23,7 @@ pub(crate) fn statement(text: &str) -> Option<String> {
 fn sql(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 64);
     let mut depth = 0_usize;
+    let mut before = "";
     for (token, at) in words(text) {
         let word = text.get(at).unwrap_or_default();
         let is = |words: &[&str]| words.iter().any(|it| it.eq_ignore_ascii_case(word));
@@ -33,10 +34,8 @@ fn sql(text: &str) -> String {
         }
         let is_word = matches!(token, Token::Keyword | Token::Name);
         // what belongs to the word before it stays beside it
-        let before = out.split_whitespace().next_back().unwrap_or_default().to_uppercase();
-        let is_joined =
-            ["LEFT", "RIGHT", "INNER", "FULL", "CROSS", "OUTER", "DELETE", "UNION", "DO"];
-        if is_word && depth == 0 && !out.is_empty() && !is_joined.contains(&before.as_str()) {
+        let is_joined = JOINED.iter().any(|it| it.eq_ignore_ascii_case(before));
+        if is_word && depth == 0 && !out.is_empty() && !is_joined {
             let indent =
                 if is(&["AND", "OR", "ON"]) { Some("  ") } else { is(&LINES).then_some("") };
             if let Some(indent) = indent {
@@ -45,6 +44,9 @@ fn sql(text: &str) -> String {
                 out.push_str(indent);
             }
         }
+        if token != Token::Space {
+            before = word;
+        }
         out.push_str(word);
     }
     out
@@ -52,18 +54,22 @@ fn sql(text: &str) -> String {
 
 fn graphql(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
-    let (mut depth, mut brackets, mut is_text) = (0_usize, 0_usize, false);
+    let (mut depth, mut brackets) = (0_usize, 0_usize);
     let line = |out: &mut String, depth: usize| {
         out.truncate(out.trim_end().len());
         out.push('\n');
         out.extend(std::iter::repeat_n("  ", depth.min(40)));
     };
-    for char in text.chars() {
-        if char == '"' {
-            is_text = !is_text;
-        }
+    let mut rest = text;
+    while let Some(char) = rest.chars().next() {
+        let length = match char {
+            '"' => quoted(rest),
+            ' ' | ',' => rest.len() - rest.trim_start_matches([' ', ',']).len(),
+            _ => char.len_utf8(),
+        };
+        let (piece, behind) = rest.split_at_checked(length).unwrap_or((rest, ""));
+        rest = behind;
         match char {
-            _ if is_text => out.push(char),
             '(' | '[' => {
                 brackets += 1;
                 out.push(char);
@@ -89,21 +95,41 @@ fn graphql(text: &str) -> String {
             }
             // a name ends a line, unless more belongs to it
             ' ' | ',' if brackets == 0 && depth > 0 => {
-                let is_begun = out.ends_with([' ', '\n', ':', '.', '@']);
-                let last = out.rsplit([' ', '\n']).next().unwrap_or_default();
-                if !is_begun && last != "on" && !last.starts_with('@') {
-                    line(&mut out, depth);
-                } else if last == "on" || out.ends_with(':') {
+                let is_on = [" on", "\non", "...on"].iter().any(|it| out.ends_with(it));
+                if out.ends_with([' ', '\n', '@']) || behind.starts_with(':') {
+                    continue;
+                }
+                if is_on || out.ends_with([':', '.']) || behind.starts_with('@') {
                     out.push(' ');
+                } else {
+                    line(&mut out, depth);
                 }
             }
-            _ => out.push(char),
+            _ => out.push_str(piece),
         }
     }
     out.trim_end().to_owned()
 }
 
+/// The length of a text in one or three quotes, with both ends; to the end if it is not closed.
+fn quoted(text: &str) -> usize {
+    let quotes = if text.starts_with("\"\"\"") { "\"\"\"" } else { "\"" };
+    let mut at = quotes.len();
+    while let Some(rest) = text.get(at..).filter(|it| !it.is_empty()) {
+        if rest.starts_with(quotes) {
+            return at + quotes.len();
+        }
+        // what stands behind a backslash ends nothing
+        let skipped = if rest.starts_with('\\') { 2 } else { 1 };
+        at += rest.chars().take(skipped).map(char::len_utf8).sum::<usize>();
+    }
+    text.len()
+}
+
 const SQL: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "MERGE"];
+/// What follows one of these stays on its line.
+const JOINED: [&str; 9] =
+    ["LEFT", "RIGHT", "INNER", "FULL", "CROSS", "OUTER", "DELETE", "UNION", "DO"];
 const GRAPHQL: [&str; 4] = ["query", "mutation", "subscription", "fragment"];
 const LINES: [&str; 17] = [
     "SELECT",
@@ -151,6 +177,38 @@ mod tests {
     }
 
     #[test]
+    fn a_statement_of_many_words_is_read_once() {
+        // with a look at all words before it for each word this would not end
+        let text = "SELECT 1".to_owned() + &",1".repeat(100_000);
+        assert_eq!(statement(&text).as_deref(), Some(text.as_str()));
+        let text = format!("query {{ {} }}", "a @b() ".repeat(30_000));
+        assert_eq!(statement(&text).map(|it| it.lines().count()), Some(30_002));
+    }
+
+    #[test]
+    fn graphql_directives_stay_with_what_they_are_of() {
+        let text = "query Cart { cart { items @client total ... @include(if: $all) { tax } ... on Gift { from } } }";
+        assert_eq!(
+            statement(text).as_deref(),
+            Some(
+                "query Cart {\n  cart {\n    items @client\n    total\n    ... @include(if: $all) {\n      tax\n    }\n    ... on Gift {\n      from\n    }\n  }\n}"
+            )
+        );
+    }
+
+    #[test]
+    fn graphql_texts_are_left_as_they_are() {
+        let text =
+            r#"mutation { say(text: "a \"quoted { one", more: """b "c" { \""" d""") { id name } }"#;
+        assert_eq!(
+            statement(text).as_deref(),
+            Some(
+                "mutation {\n  say(text: \"a \\\"quoted { one\", more: \"\"\"b \"c\" { \\\"\"\" d\"\"\") {\n    id\n    name\n  }\n}"
+            )
+        );
+    }
+
+    #[test]
     fn graphql_is_indented() {
         let text = "query Cart($id: ID!) { cart(id: $id, first: 3) { items { sku count } total } }";
         assert_eq!(
@@ -168,6 +226,8 @@ mod tests {
             "query }}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}{".to_owned(),
             format!("SELECT {}", ")".repeat(60)),
             format!("WITH 'ä{}", "é".repeat(50)),
+            format!("query {{ a(b: \"{}\\", "é".repeat(50)),
+            format!("query {{ a(b: \"\"\"{}\"\"", "é".repeat(50)),
         ] {
             statement(&text);
         }

@@ -473,9 +473,9 @@ fn network(ip: &str) -> String {
 #[derive(Clone, Debug, PartialEq)]
 struct Known {
     graph: Graph,
-    /// How long the time asked about is.
     /// With ends that are left out there to keep it readable.
     whole: Option<Graph>,
+    /// How long the time asked about is.
     secs: f64,
     is_cut: bool,
 }

@@ -142,7 +142,12 @@ fn Worker(worker: WorkerState, now_ms: i64) -> Element {
                         for input in health.inputs.iter() {
                             tr {
                                 td { code { "{input.name}" } " "
-                                    span { class: "kind", match input.kind { InputKind::Interface => "interface", InputKind::File => "file", InputKind::Stdin => "standard input" } } }
+                                    span { class: "kind", match input.kind { InputKind::Interface => "interface", InputKind::File => "file", InputKind::Stdin => "standard input" } }
+                                    if let Some(way) = &input.way {
+                                        " "
+                                        span { class: "kind", title: "how its packets are got from the kernel", "{way}" }
+                                    }
+                                }
                                 td { code { {input.filter.clone().unwrap_or_else(|| "–".to_owned())} } }
                                 td {
                                     if let Some(error) = &input.error {
@@ -380,6 +385,7 @@ mod tests {
                     dropped_kernel: 100,
                     inputs: vec![Input {
                         name: "eth7".into(),
+                        way: Some("ring".into()),
                         error: Some(api::ApiError::new("it does not exist")),
                         ..Input::default()
                     }],
@@ -412,6 +418,7 @@ mod tests {
             "node-1",
             "capturing",
             "eth7",
+            ">ring<",
             "it does not exist",
             "gopher",
             "12,345",
