@@ -214,8 +214,8 @@ impl Store {
         let mut coverage = Coverage::open(&disk, &folders)?;
         let (journal, last) = Journal::open(&disk)?;
         let footers = Footers::new(options.footer_bytes);
-        let Identity { origin, lives } = Identity::next(&disk);
-        let found = recover::recover(&disk, &declared, origin, last, &footers, &options)?;
+        let Identity { origin, kept, lives } = Identity::next(&disk);
+        let found = recover::recover(&disk, &declared, kept, last, &footers, &options)?;
         let Found { recovery, segments, unverified, last_seqs, doubts, .. } = found;
         // What was lost, or may be.
         let lost = recovery.losses.iter().chain(doubts.iter().map(|it| &it.loss));
@@ -230,8 +230,9 @@ impl Store {
         // The clock may have been set back between two of them.
         states.values_mut().for_each(|it| it.segments.sort_by_key(|it| it.covers().first));
         for (name, held) in &mut states {
-            let last = last_seqs.get(name).copied().unwrap_or_default();
-            held.next_seq = last.max(lives.saturating_mul(LIFE_SEALS)).saturating_add(1);
+            let last = last_seqs.get(name).copied().filter(|it| *it < STRAY_LIVES * LIFE_SEALS);
+            let first = lives.saturating_mul(LIFE_SEALS);
+            held.next_seq = last.unwrap_or_default().max(first).saturating_add(1);
         }
         let state = State {
             tables: states,
@@ -884,25 +885,29 @@ fn tier(
 struct Identity {
     /// The store's own number, which its segments carry; a new store takes one by chance.
     origin: u64,
+    /// The number that it has on this disk: a file of which nothing can be read is taken for one of that.
+    kept: u64,
     /// How often it was opened before. Numbers of seals begin anew with each, so that none is taken
     /// twice even where nothing is left of the last one but what is in the bucket.
     lives: u64,
 }
 
 impl Identity {
-    /// This process's. On a disk that does not keep it, it is that of another store: what is not
-    /// merged together is all that costs.
+    /// This process's. On a disk that does not keep it, it is that of another store, with numbers of seals that no
+    /// other life takes: what is not merged together is all that costs.
     fn next(disk: &Disk) -> Self {
         let found = std::fs::read(disk.dir.join("id"));
         let found = found.ok().and_then(|it| Self::parse(&String::from_utf8_lossy(&it)));
-        let new = || Self { origin: RandomState::new().hash_one(now()), lives: 0 };
+        let chance = || RandomState::new().hash_one(now());
+        let new = chance();
         let next = found.map(|it| Self { lives: it.lives.saturating_add(1), ..it });
-        let next = next.unwrap_or_else(new);
+        let next = next.unwrap_or(Self { origin: new, kept: new, lives: 0 });
         match next.write(disk) {
             Ok(()) => next,
             Err(error) => {
                 tracing::warn!(%error, "the store takes another number until it is opened again");
-                new()
+                let lives = STRAY_LIVES + (chance() >> 33);
+                Self { origin: new, kept: next.kept, lives }
             }
         }
     }
@@ -920,7 +925,8 @@ impl Identity {
 
     fn parse(text: &str) -> Option<Self> {
         let (origin, lives) = text.strip_suffix('\n')?.split_once(' ')?;
-        Some(Self { origin: u64::from_str_radix(origin, 16).ok()?, lives: lives.parse().ok()? })
+        let origin = u64::from_str_radix(origin, 16).ok()?;
+        Some(Self { origin, kept: origin, lives: lives.parse().ok()? })
     }
 }
 
@@ -967,6 +973,8 @@ fn now() -> i64 {
 const PACKETS: &str = "packets";
 /// A process seals fewer times than this: once a second, it takes three years.
 const LIFE_SEALS: u64 = 100_000_000;
+/// No store is opened so often; from here on stand the lives of those that could not keep their number.
+const STRAY_LIVES: u64 = 1 << 32;
 /// After a failed write, nothing is tried for this long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// After a failed merge, none is tried for this long.
