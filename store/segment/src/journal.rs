@@ -30,6 +30,9 @@ pub(crate) struct Entry {
     /// The name of their segment, where the bucket may have it or its file may not be gone yet.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) file: Option<String>,
+    /// The seals that it had.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) seals: Option<String>,
     /// Whether they are lost even if the bucket has it.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub(crate) sure: bool,

@@ -11,7 +11,7 @@ use arrow_schema::SchemaRef;
 use crate::disk::{Disk, Step};
 use crate::footers::Footers;
 use crate::journal::{Entry, Last};
-use crate::name::{Covers, Name};
+use crate::name::{Covers, Name, Seals};
 use crate::{Error, Loss, Options, Segment, merge, stage};
 
 /// What was found when a store was opened.
@@ -72,13 +72,15 @@ pub(crate) struct Doubt {
     pub(crate) name: Name,
     /// The store that numbered it.
     pub(crate) origin: u64,
+    /// Whose rows it had; of one that could not be read, all seals that its name has room for.
+    pub(crate) seals: Seals,
     /// What is lost if it is not.
     pub(crate) loss: Loss,
 }
 
 impl Doubt {
     pub(crate) fn of(segment: &Segment, loss: Loss) -> Self {
-        Self { name: segment.name, origin: segment.origin, loss }
+        Self { name: segment.name, origin: segment.origin, seals: segment.seals.clone(), loss }
     }
 }
 
@@ -188,7 +190,7 @@ impl Found {
             self.recovery.torn.push(aside);
             if let Some(mut loss) = loss {
                 loss.rows = loss.rows.saturating_sub(rows_once(&inside));
-                self.lose(segment.name, segment.origin, loss);
+                self.lose(Doubt::of(&segment, loss));
             }
         }
     }
@@ -221,7 +223,7 @@ impl Found {
             let (aside, loss) = retire(disk, &segment, &reason);
             self.recovery.torn.push(aside);
             if let Some(loss) = loss {
-                self.lose(segment.name, segment.origin, loss);
+                self.lose(Doubt::of(&segment, loss));
             }
         }
     }
@@ -254,20 +256,21 @@ impl Found {
                     bytes: torn.bytes,
                     detail: format!("{}: {reason}", torn.file),
                 };
-                self.lose(name, self.origin, loss);
+                let (origin, seals) = (self.origin, Seals::one(name.covers));
+                self.lose(Doubt { name, origin, seals, loss });
             }
         }
         self.recovery.torn.push(torn);
     }
 
-    fn lose(&mut self, name: Name, origin: u64, loss: Loss) {
-        if loss.rows == 0 {
+    fn lose(&mut self, doubt: Doubt) {
+        if doubt.loss.rows == 0 {
             return;
         }
         if self.has_bucket {
-            self.doubts.push(Doubt { name, origin, loss });
+            self.doubts.push(doubt);
         } else {
-            self.recovery.losses.push(loss);
+            self.recovery.losses.push(doubt.loss);
         }
     }
 
@@ -305,9 +308,10 @@ impl Found {
             let mut torn = torn.iter().filter(|it| it.0 == entry.table).map(|it| it.1);
             if let Some(name) = entry.file.as_deref().and_then(Name::parse) {
                 let of_store = |it: &Segment| Some(it.origin) == entry.origin;
+                let seals = seals_of(entry, name);
                 of_table
                     .clone()
-                    .any(|it| it.name == name || of_store(it) && it.seals.contain(name.covers))
+                    .any(|it| it.name == name || of_store(it) && it.seals.contain_all(&seals))
                     || torn.any(|it| it == name)
             } else if let Some(seal) = entry.seq.map(Covers::one) {
                 of_table.clone().any(|it| it.seals.contain(seal))
@@ -318,6 +322,8 @@ impl Found {
         };
         let entries = entries.into_iter().filter(|it| it.rows > 0 && !is_there(it));
         for entry in entries.collect::<Vec<_>>() {
+            let name = entry.file.as_deref().and_then(Name::parse);
+            let seals = name.map(|it| seals_of(&entry, it));
             let (stage, detail) = match &entry.lost {
                 None => (stage::CRASH, "in memory when the process died"),
                 Some(stage) => (stage::known(stage), "not yet told when the process died"),
@@ -331,14 +337,21 @@ impl Found {
                 rows: entry.rows,
                 bytes: entry.bytes,
             };
-            match entry.file.as_deref().and_then(Name::parse) {
-                Some(name) if !entry.sure => {
-                    self.lose(name, entry.origin.unwrap_or(self.origin), loss)
+            match name.zip(seals) {
+                Some((name, seals)) if !entry.sure => {
+                    let origin = entry.origin.unwrap_or(self.origin);
+                    self.lose(Doubt { name, origin, seals, loss });
                 }
                 _ => self.recovery.losses.push(loss),
             }
         }
     }
+}
+
+/// The seals of the segment of that name that an entry is about.
+fn seals_of(entry: &Entry, name: Name) -> Seals {
+    let said = entry.seals.as_deref().and_then(Seals::parse);
+    said.unwrap_or_else(|| Seals::one(name.covers))
 }
 
 /// The rows of segments sorted by where they begin, widest first, without those of segments that

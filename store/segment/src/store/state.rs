@@ -414,9 +414,10 @@ impl State {
     fn untold(&self) -> Vec<Entry> {
         let unsure = self.doubts.iter().map(|it| (it, false));
         let named = unsure.chain(self.leaving.iter().map(|it| (it, true)));
-        let named = named.map(|(Doubt { name, origin, loss }, sure)| Entry {
+        let named = named.map(|(Doubt { name, origin, seals, loss }, sure)| Entry {
             table: loss.table.clone(),
             seq: None,
+            seals: Some(seals.to_string()),
             lost: Some(loss.stage.into()),
             file: Some(name.to_string()),
             origin: Some(*origin),

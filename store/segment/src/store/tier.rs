@@ -218,16 +218,15 @@ fn doubled(manifests: &Manifests) -> (Vec<Known>, Vec<Known>) {
 
 /// How many rows of a segment that is gone from the disk the bucket has.
 fn rows_of(doubt: &Doubt, segments: &[Known]) -> u64 {
-    let (name, covers) = (doubt.name, doubt.name.covers);
     let of_table = segments.iter().filter(|it| it.table == doubt.loss.table);
     let of_store = of_table.clone().filter(|it| it.origin == doubt.origin);
-    if of_table.clone().any(|it| it.name == name)
-        || of_store.clone().any(|it| it.seals.contain(covers))
+    if of_table.clone().any(|it| it.name == doubt.name)
+        || of_store.clone().any(|it| it.seals.contain_all(&doubt.seals))
     {
         return u64::MAX;
     }
     // What it was merged of may be there.
-    let within = of_store.filter(|it| covers.contains(it.name.covers));
+    let within = of_store.filter(|it| doubt.seals.contain_all(&it.seals));
     within.map(|it| it.name.rows).sum()
 }
 
@@ -244,3 +243,52 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Twice the pause after the first failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 500 });
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::{Name, Seals};
+    use crate::stage;
+
+    #[test]
+    fn of_a_merged_segment_that_is_lost_the_bucket_has_what_was_merged_into_it_and_no_neighbours() {
+        let named = |text: &str| Name::parse(&format!("{text}.parquet")).unwrap();
+        let part = |name: &str, seals: &str| Known {
+            table: "http".to_owned(),
+            name: named(name),
+            bytes: 1,
+            min_ts: 0,
+            max_ts: 0,
+            schema: Arc::new(arrow_schema::Schema::empty()),
+            sealed_at: 0,
+            seals: Seals::parse(seals).unwrap(),
+            origin: 7,
+            data: 1,
+        };
+        let loss = crate::Loss {
+            table: "http".to_owned(),
+            from_ts: 0,
+            to_ts: 0,
+            stage: stage::DISK,
+            rows: 392,
+            bytes: 1,
+            detail: String::new(),
+        };
+        let merged = Doubt {
+            name: named("00000000000000000000-00000001_00000009-392-3b64fa1191bbba88"),
+            origin: 7,
+            seals: Seals::parse("1-3 5 7-9").unwrap(),
+            loss,
+        };
+        let of_it = [
+            part("00000000000000000000-00000001_00000005-134-54943a34514b5642", "1-3 5"),
+            part("00000000000000000305-00000007-48-ebc500ae8bfb8c54", "7"),
+        ];
+        let neighbour = part("00000000000000000097-00000004-70-21e026fedac482ba", "4");
+        let all = [of_it.to_vec(), vec![neighbour]].concat();
+        assert_eq!(rows_of(&merged, &all), 134 + 48);
+        let wider =
+            part("00000000000000000000-00000001_00000012-500-54943a34514b5642", "1-3 5 7-12");
+        assert_eq!(rows_of(&merged, &[wider]), u64::MAX, "all of it was merged into another one");
+    }
+}
