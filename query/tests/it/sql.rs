@@ -6,7 +6,7 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use query::{Engine, Error};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 
-use crate::fixture::{Where, ask, local, sql, table_of};
+use crate::fixture::{Where, ask, engine, local, open, rows, sql, table_of};
 
 struct Db(Engine);
 
@@ -93,4 +93,19 @@ async fn distinct_texts_are_those_of_all_rows_and_cost_no_rows() {
             }
         }
     }
+}
+
+/// What has seen only nulls so far has a say in what may be skipped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_greatest_value_is_found_behind_nulls_whatever_else_is_asked() {
+    let data = open();
+    // The newest are read first: two without an error, which are the least ones, and behind them one with.
+    for i in [4, 10, 20] {
+        for (table, batch) in rows(0, i..i + 1) {
+            data.store.append(&table.name, batch).unwrap();
+        }
+    }
+    let (got, _) =
+        ask(&engine(&data), sql("select max(error), min(request_bytes) from http")).await.unwrap();
+    assert_eq!(table_of(&got), ["|boom|100|", "|max(http.error)|min(http.request_bytes)|"]);
 }
