@@ -153,6 +153,7 @@ async fn case(world: &World, oracle: &Hub, user: &str, rights: &Rights, seed: u6
         return;
     }
     none(&hers);
+    let all = rights.everywhere == Rights::all().everywhere;
     if !question.is_plan {
         let whole = oracle.post(asked.clone()).await;
         let both = || format!("\n  hers: {}\n  whole: {}", brief(&hers), brief(&whole));
@@ -161,7 +162,7 @@ async fn case(world: &World, oracle: &Hub, user: &str, rights: &Rights, seed: u6
             false => rows(&hers, question.ordered) == rows(&whole, question.ordered),
         };
         assert!(same, "{}{}", told("not the same answer"), both());
-    } else {
+    } else if !all {
         let text = rows(&hers, true).unwrap_or_default().join("\n");
         for counted in ["bytes_scanned", ", segments=", ", batches=", "row_groups", "pushdown_rows"]
         {
@@ -173,8 +174,8 @@ async fn case(world: &World, oracle: &Hub, user: &str, rights: &Rights, seed: u6
             assert!(digits.parse::<usize>().unwrap() <= most, "{}\n{text}", told("too many rows"));
         }
     }
-    // What it cost tells no more than it gave.
-    if let Some(id) = hers.headers.get(api::header::QUERY_ID) {
+    // What it cost tells no more than it gave; who may see everything is told all of it.
+    if let Some(id) = hers.headers.get(api::header::QUERY_ID).filter(|_| !all) {
         let cost = world.get(user, &api::route::accounting(id.to_str().unwrap())).await;
         let cost: Accounting = cost.json();
         let tells = cost.bytes_scanned > 0 || cost.oldest_ms.is_some() || !cost.losses.is_empty();
