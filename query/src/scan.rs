@@ -274,6 +274,15 @@ const FEW_ROWS: usize = 512;
 /// What is smaller is not worth dividing.
 const PIECE_BYTES: u64 = 4 << 20;
 
+/// So many columns, none of them of long values, are read sooner than it is found out which of their rows are wanted.
+fn are_light(columns: &Schema) -> bool {
+    let is_short = |it: &Arc<Field>| !it.data_type().is_nested() && !it.data_type().is_binary();
+    columns.fields().len() <= LIGHT_COLUMNS && columns.fields().iter().all(is_short)
+}
+
+/// Of those, the most.
+const LIGHT_COLUMNS: usize = 6;
+
 /// A scan of one table at this place, or of `traffic`.
 #[derive(Clone)]
 pub(crate) struct Scan {
@@ -418,10 +427,15 @@ impl Scan {
             if filtered {
                 source = source.with_bloom_filter_on_read(false);
             }
+            let advised = predicate.as_ref().is_none_or(distinct::is_advice);
+            // Whoever advises looks at each row again.
+            if advised && are_light(&schema) {
+                source = source.with_pushdown_filters(false);
+            }
             let mut config = config.clone();
             config.file_source = Arc::new(source);
             config.file_groups = groups;
-            if predicate.as_ref().is_none_or(distinct::is_advice) {
+            if advised {
                 plain = distinct::plain(&config, &segments);
             }
             Ok(DataSourceExec::from_data_source(config) as Arc<dyn ExecutionPlan>)

@@ -43,6 +43,10 @@ pub(crate) struct Connections<'a> {
     client_node: Option<Label<'a>>,
     /// The process that opened it (OpenTelemetry `process.executable.name`).
     client_process: Option<Label<'a>>,
+    /// Its number on its node (OpenTelemetry `process.pid`).
+    client_pid: Option<Code>,
+    /// Its container, as its cgroup says (OpenTelemetry `container.id`).
+    client_container_id: Option<Label<'a>>,
     /// Who was called (OpenTelemetry `server.address`).
     server_ip: Address<'a>,
     /// Its port (OpenTelemetry `server.port`).
@@ -59,6 +63,10 @@ pub(crate) struct Connections<'a> {
     server_node: Option<Label<'a>>,
     /// The process that was called.
     server_process: Option<Label<'a>>,
+    /// Its number on its node.
+    server_pid: Option<Code>,
+    /// Its container.
+    server_container_id: Option<Label<'a>>,
     /// Packets the client sent.
     client_packets: u64,
     /// Packets the server sent.
@@ -430,6 +438,7 @@ impl Metrics {
         node: &'a str,
     ) -> Connections<'a> {
         let server = 1 - client;
+        let (client_process, server_process) = (facts.client_process(), facts.server_process());
         let of = |both: &[u64; 2], way: usize| both.get(way).copied().unwrap_or_default();
         let mean = |sum: i64, n: i64| (n > 0).then(|| Duration(sum / n));
         let measured = |it: i64| (self.rtt.samples > 0).then_some(Duration(it));
@@ -453,7 +462,9 @@ impl Metrics {
             client_workload: both.client(|it| &it.workload).map(Label::from),
             client_service: both.client(|it| &it.front).map(Label::from),
             client_node: both.client(|it| &it.node).map(Label::from),
-            client_process: facts.processes.0.as_deref().map(Label::from),
+            client_process: client_process.map(|it| it.name.into()),
+            client_pid: client_process.map(|it| Code(it.pid.cast_signed())),
+            client_container_id: client_process.and_then(|it| Some(it.container_id?.into())),
             server_ip: Address(&facts.server.0),
             server_port: facts.server.1,
             server_pod: both.server(|it| &it.pod).map(Label::from),
@@ -461,7 +472,9 @@ impl Metrics {
             server_workload: both.server(|it| &it.workload).map(Label::from),
             server_service: both.server(|it| &it.service).map(Label::from),
             server_node: both.server(|it| &it.node).map(Label::from),
-            server_process: facts.processes.1.as_deref().map(Label::from),
+            server_process: server_process.map(|it| it.name.into()),
+            server_pid: server_process.map(|it| Code(it.pid.cast_signed())),
+            server_container_id: server_process.and_then(|it| Some(it.container_id?.into())),
             client_packets: of(&self.packets, client),
             server_packets: of(&self.packets, server),
             client_bytes: Size(of(&self.bytes, client)),

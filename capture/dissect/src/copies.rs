@@ -365,7 +365,8 @@ mod tests {
             let owns = |node: &mut Node, local, remote, process| {
                 let (local, remote) = (address(local), address(remote));
                 let (ts, side) = (node.ts, None);
-                node.dissection.owner(&crate::Owner { ts, local, remote, side, pid: 7, process });
+                let process = crate::Actor { pid: 7, name: process, container_id: None };
+                node.dissection.owner(&crate::Owner { ts, local, remote, side, process });
             };
             if before {
                 owns(&mut node, POD, SERVICE, "cart");
@@ -392,7 +393,8 @@ mod tests {
         let says = |node: &mut Node, sent, offset: usize, seen: usize, bytes: &[u8]| {
             let (ts, local, remote) = (node.ts, address(POD), address(SERVICE));
             let (offset, seen) = (offset as u64, seen as u64);
-            let (side, session, process) = (Some(crate::Side::Client), 1, "cart");
+            let (side, session) = (Some(crate::Side::Client), 1);
+            let process = crate::Actor { pid: 7, name: "cart", container_id: None };
             node.dissection.plaintext(&crate::Plaintext {
                 ts,
                 local,

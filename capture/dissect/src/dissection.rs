@@ -315,7 +315,6 @@ impl Dissection {
         match alive.filter(|flow| !flow.is_over_at(it.ts)) {
             Some(flow) => {
                 flow.own(way, it.process, plaintext::client(way, it.side));
-                flow.number(way, it.pid);
                 self.shaken.note(flow.shaken());
             }
             None => self.owners.insert(key, way, it),

@@ -6,7 +6,7 @@ use schema::Record;
 use schema::value::{Address, Code, Duration, Id, Label, Size, Time};
 
 use crate::names::{Asked, Both, Names};
-use crate::plaintext::PLAINTEXT;
+use crate::plaintext::{Acting, Actor, PLAINTEXT};
 use schema::FlowId;
 
 /// What every exchange of every protocol has.
@@ -44,6 +44,10 @@ pub(crate) struct Envelope<'a> {
     client_node: Option<Label<'a>>,
     /// The process that asked (OpenTelemetry `process.executable.name`).
     client_process: Option<Label<'a>>,
+    /// Its number on its node (OpenTelemetry `process.pid`).
+    client_pid: Option<Code>,
+    /// Its container, as its cgroup says (OpenTelemetry `container.id`).
+    client_container_id: Option<Label<'a>>,
     /// Who was asked (OpenTelemetry `server.address`).
     server_ip: Address<'a>,
     /// The port it was asked on (OpenTelemetry `server.port`).
@@ -60,6 +64,10 @@ pub(crate) struct Envelope<'a> {
     server_node: Option<Label<'a>>,
     /// The process that was asked.
     server_process: Option<Label<'a>>,
+    /// Its number on its node.
+    server_pid: Option<Code>,
+    /// Its container.
+    server_container_id: Option<Label<'a>>,
     /// Bytes of the request as sent, without TCP/IP headers.
     request_bytes: Size,
     /// Bytes of the response as sent, without TCP/IP headers.
@@ -86,7 +94,7 @@ pub(crate) struct Facts {
     pub(crate) server: (String, u16),
     pub(crate) asked: RefCell<Asked>,
     /// The processes of both, where they are known.
-    pub(crate) processes: (Option<Box<str>>, Option<Box<str>>),
+    pub(crate) processes: (Option<Acting>, Option<Acting>),
     /// Whether it was read within TLS.
     pub(crate) plaintext: bool,
 }
@@ -110,6 +118,16 @@ impl Facts {
         let Some(names) = names else { return Both::default() };
         let ends = [&self.client, &self.server].map(|it| (it.0.as_str(), it.1));
         self.asked.borrow_mut().both(names, ends, ts).clone()
+    }
+
+    /// The client's process.
+    pub(crate) fn client_process(&self) -> Option<Actor<'_>> {
+        self.processes.0.as_ref().map(Acting::get)
+    }
+
+    /// The server's process.
+    pub(crate) fn server_process(&self) -> Option<Actor<'_>> {
+        self.processes.1.as_ref().map(Acting::get)
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -137,6 +155,7 @@ impl<'a> Envelope<'a> {
         it: &Occurrence,
         summary: crate::Summary<'a>,
     ) -> Self {
+        let (client_process, server_process) = (facts.client_process(), facts.server_process());
         Self {
             ts: Time(it.ts),
             duration: it.duration.map(Duration),
@@ -153,7 +172,9 @@ impl<'a> Envelope<'a> {
             client_workload: both.client(|it| &it.workload).map(Label::from),
             client_service: both.client(|it| &it.front).map(Label::from),
             client_node: both.client(|it| &it.node).map(Label::from),
-            client_process: facts.processes.0.as_deref().map(Label::from),
+            client_process: client_process.map(|it| it.name.into()),
+            client_pid: client_process.map(|it| Code(it.pid.cast_signed())),
+            client_container_id: client_process.and_then(|it| Some(it.container_id?.into())),
             server_ip: Address(&facts.server.0),
             server_port: facts.server.1,
             server_pod: both.server(|it| &it.pod).map(Label::from),
@@ -161,7 +182,9 @@ impl<'a> Envelope<'a> {
             server_workload: both.server(|it| &it.workload).map(Label::from),
             server_service: both.server(|it| &it.service).map(Label::from),
             server_node: both.server(|it| &it.node).map(Label::from),
-            server_process: facts.processes.1.as_deref().map(Label::from),
+            server_process: server_process.map(|it| it.name.into()),
+            server_pid: server_process.map(|it| Code(it.pid.cast_signed())),
+            server_container_id: server_process.and_then(|it| Some(it.container_id?.into())),
             request_bytes: Size(it.request_bytes),
             response_bytes: Size(it.response_bytes),
             encrypted: facts.plaintext,

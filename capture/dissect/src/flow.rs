@@ -11,7 +11,9 @@ use crate::exchange::{Learned, Side};
 use crate::expected::{Announcement, Expected};
 use crate::limits::Limits;
 use crate::packet::{Datagram, Ends, Ip, Tcp};
-use crate::plaintext::{FIRST_SEQ, Fits, Owned, Plain, Plaintext, Shaken, client, sender};
+use crate::plaintext::{
+    Acting, Actor, FIRST_SEQ, Fits, Owned, Plain, Plaintext, Shaken, client, sender,
+};
 use crate::protocol::{Decryption, PROTOCOLS, Said, Secrets, Transport};
 use crate::session::{Arrival, Context};
 use crate::speech::Speech;
@@ -88,9 +90,7 @@ pub(crate) struct Flow {
     /// What is read within TLS: in its processes' libraries, or opened of its packets.
     plain: Option<Box<(Plain, Facts)>>,
     /// Its processes, by the direction in which they send.
-    processes: [Option<Box<str>>; 2],
-    /// The same of their numbers.
-    pids: [Option<u32>; 2],
+    processes: [Option<Acting>; 2],
     /// Since when it is over, and how.
     closing: Option<(i64, State)>,
     pub(crate) held: usize,
@@ -176,7 +176,6 @@ impl Flow {
             decryption: None,
             plain: None,
             processes: [None, None],
-            pids: [None; 2],
             closing: None,
             held: 0,
             list: List::of(transport),
@@ -229,27 +228,20 @@ impl Flow {
     }
 
     fn name_processes(&mut self) {
-        let name = |way: usize| self.processes.get(way).cloned().flatten();
-        self.facts.processes = (name(self.client), name(1 - self.client));
+        let process = |way: usize| self.processes.get(way).cloned().flatten();
+        self.facts.processes = (process(self.client), process(1 - self.client));
         if let Some(plain) = &mut self.plain {
             plain.1 = Facts { plaintext: true, ..self.facts.clone() };
         }
     }
 
-    /// The number of the process that sends in direction `way`.
-    pub(crate) fn number(&mut self, way: usize, pid: u32) {
-        if let Some(known) = self.pids.get_mut(way) {
-            *known = Some(pid);
-        }
-    }
-
     /// The processes that shook hands in its packets.
     pub(crate) fn shaken(&self) -> impl Iterator<Item = u32> {
-        self.pids.iter().flatten().copied().filter(|_| self.about.shaken)
+        self.processes.iter().flatten().map(|it| it.pid).filter(|_| self.about.shaken)
     }
 
     /// The process that sends in direction `way`, and which side it is.
-    pub(crate) fn own(&mut self, way: usize, process: &str, client: Option<usize>) {
+    pub(crate) fn own(&mut self, way: usize, process: Actor<'_>, client: Option<usize>) {
         if let Some(client) = client.filter(|_| !self.known_client) {
             self.known_client = true;
             if self.client != client {
@@ -258,7 +250,7 @@ impl Flow {
             }
         }
         if let Some(known) = self.processes.get_mut(way)
-            && known.as_deref() != Some(process)
+            && known.as_ref().map(Acting::get) != Some(process)
         {
             *known = Some(process.into());
             self.name_processes();
@@ -267,10 +259,9 @@ impl Flow {
 
     /// What was told of it before its first packet.
     pub(crate) fn owned(&mut self, it: Owned) {
-        self.pids = it.pids;
-        for (way, name) in it.names.iter().enumerate() {
-            if let Some(name) = name {
-                self.own(way, name, it.client);
+        for (way, process) in it.processes.iter().enumerate() {
+            if let Some(process) = process {
+                self.own(way, process.get(), it.client);
             }
         }
     }
@@ -293,13 +284,11 @@ impl Flow {
 
     /// Whose it is, for a conversation that takes its place, of which the low end may be the high one here.
     pub(crate) fn owners(&self, ts: i64, turned: bool) -> Owned {
-        let [low, high] = self.processes.clone();
-        let mut pids = self.pids;
-        let names = if turned { [high, low] } else { [low, high] };
+        let mut processes = self.processes.clone();
         if turned {
-            pids.reverse();
+            processes.reverse();
         }
-        Owned { ts, names, pids, client: None }
+        Owned { ts, processes, client: None }
     }
 
     /// Whether something of it was read in processes.
@@ -827,7 +816,7 @@ impl Flow {
             self.about.encrypted |= it.encrypted;
             if it.encrypted && self.packets > 0 {
                 self.about.shaken = true;
-                shared.shaken.note(self.pids.iter().flatten().copied());
+                shared.shaken.note(self.processes.iter().flatten().map(|it| it.pid));
             }
             if let Some(name) = it.server_name {
                 self.about.server_name = Some(name.into());

@@ -66,7 +66,7 @@ pub use link::Link;
 pub use loss::Loss;
 pub use names::{Answer, Names, Who};
 pub use packet::Packet;
-pub use plaintext::{Owner, PLAINTEXT, Plaintext};
+pub use plaintext::{Actor, Owner, PLAINTEXT, Plaintext};
 pub use process_row::{Coverage, Library, Process};
 pub use protocol::{Dissect, Guess, Head, PARSER_VERSION, PROTOCOLS, Protocol, Secrets, Transport};
 pub use schema::FlowId;

@@ -35,8 +35,40 @@ pub struct Plaintext<'a> {
     pub seen: u64,
     /// The bytes.
     pub bytes: &'a [u8],
-    /// The process's name.
-    pub process: &'a str,
+    /// The process.
+    pub process: Actor<'a>,
+}
+
+/// A process that does something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Actor<'a> {
+    /// Its number on the node.
+    pub pid: u32,
+    /// Its name.
+    pub name: &'a str,
+    /// Its container, if it is known to be in one.
+    pub container_id: Option<&'a str>,
+}
+
+/// The same, kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Acting {
+    pub(crate) pid: u32,
+    name: Box<str>,
+    container_id: Option<Box<str>>,
+}
+
+impl Acting {
+    pub(crate) fn get(&self) -> Actor<'_> {
+        let Self { pid, name, container_id } = self;
+        Actor { pid: *pid, name, container_id: container_id.as_deref() }
+    }
+}
+
+impl From<Actor<'_>> for Acting {
+    fn from(it: Actor<'_>) -> Self {
+        Self { pid: it.pid, name: it.name.into(), container_id: it.container_id.map(Box::from) }
+    }
 }
 
 /// Whose a connection's end is.
@@ -51,9 +83,7 @@ pub struct Owner<'a> {
     /// Which side the process is, if that is known.
     pub side: Option<Side>,
     /// The process.
-    pub pid: u32,
-    /// Its name.
-    pub process: &'a str,
+    pub process: Actor<'a>,
 }
 
 /// The conversation between two ends, and the direction in which `local` sends.
@@ -189,7 +219,7 @@ pub(crate) struct Piece {
     offset: u64,
     seen: u64,
     bytes: Box<[u8]>,
-    process: Box<str>,
+    process: Acting,
 }
 
 impl Piece {
@@ -218,7 +248,7 @@ impl Piece {
             offset: self.offset,
             seen: self.seen,
             bytes: &self.bytes,
-            process: &self.process,
+            process: self.process.get(),
         }
     }
 }
@@ -275,9 +305,7 @@ pub(crate) struct Owners {
 pub(crate) struct Owned {
     pub(crate) ts: i64,
     /// By the direction in which they send.
-    pub(crate) names: [Option<Box<str>>; 2],
-    /// The same of their numbers.
-    pub(crate) pids: [Option<u32>; 2],
+    pub(crate) processes: [Option<Acting>; 2],
     /// The direction in which the client sends.
     pub(crate) client: Option<usize>,
 }
@@ -290,21 +318,18 @@ impl Owners {
                 self.by_key.clear();
             }
         }
-        let owned = || Owned { ts: it.ts, names: [None, None], pids: [None; 2], client: None };
+        let owned = || Owned { ts: it.ts, processes: [None, None], client: None };
         let owned = self.by_key.entry(key).or_insert_with(owned);
         owned.ts = it.ts;
-        if let Some(name) = owned.names.get_mut(way) {
-            *name = Some(it.process.into());
-        }
-        if let Some(pid) = owned.pids.get_mut(way) {
-            *pid = Some(it.pid);
+        if let Some(process) = owned.processes.get_mut(way) {
+            *process = Some(it.process.into());
         }
         owned.client = client(way, it.side).or(owned.client);
     }
 
     /// Notes both at once.
     pub(crate) fn put(&mut self, key: Key, owned: Owned) {
-        if owned.names.iter().any(Option::is_some) && self.by_key.len() < MOST {
+        if owned.processes.iter().any(Option::is_some) && self.by_key.len() < MOST {
             self.by_key.insert(key, owned);
         }
     }

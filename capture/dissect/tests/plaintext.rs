@@ -7,7 +7,7 @@ mod support;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use dissect::{Config, Dissection, Keep, Link, Owner, Packet, Plaintext, Side};
+use dissect::{Actor, Config, Dissection, Keep, Link, Owner, Packet, Plaintext, Side};
 use support::{Frame, Row, objects, read};
 
 const CLIENT: &str = "10.0.0.1:40000";
@@ -15,7 +15,10 @@ const SERVER: &str = "10.0.0.2:443";
 const REQUEST: &[u8] = b"GET /a HTTP/1.1\r\nhost: shop\r\n\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
-/// A process in a TLS session, which knows how far each direction has come.
+fn actor(name: &str) -> Actor<'_> {
+    Actor { pid: 7, name, container_id: Some("c0ffee") }
+}
+
 #[derive(Clone)]
 struct Process {
     local: SocketAddr,
@@ -44,7 +47,7 @@ impl Process {
         let seen = self.offsets[usize::from(!sent)];
         let offset = &mut self.offsets[usize::from(sent)];
         let (local, remote) = (self.local, self.remote);
-        let (side, session, process) = (self.side, self.session, self.name);
+        let (side, session, process) = (self.side, self.session, actor(self.name));
         let piece = Plaintext {
             ts,
             local,
@@ -286,7 +289,7 @@ fn packets_in_the_clear_get_their_processes() {
     let mut dissection = dissection();
     for (local, remote, side, process) in owners {
         let ts = frames[0].ts;
-        dissection.owner(&Owner { ts, local, remote, side: Some(side), pid: 7, process });
+        dissection.owner(&Owner { ts, local, remote, side: Some(side), process: actor(process) });
     }
     packets(&mut dissection, &frames);
     let (named, _) = rows(dissection, "http");
@@ -295,6 +298,11 @@ fn packets_in_the_clear_get_their_processes() {
         if plain["client_port"] == client.port() {
             assert_eq!(named.remove("client_process"), Some("curl".into()));
             assert_eq!(named.remove("server_process"), Some("nginx".into()));
+            for side in ["client", "server"] {
+                assert_eq!(named.remove(&format!("{side}_pid")), Some(7.into()));
+                let container = named.remove(&format!("{side}_container_id"));
+                assert_eq!(container, Some("c0ffee".into()));
+            }
         }
         assert_eq!(named, plain);
     }
@@ -319,12 +327,15 @@ fn a_conversation_that_is_over_gets_its_process_and_not_the_next_ones() {
         SocketAddr::new(ip, row[&format!("{side}_port")].as_u64().unwrap().try_into().unwrap())
     };
     let (local, remote, side) = (end("client"), end("server"), Some(Side::Client));
-    let of = |ts| Owner { ts, local, remote, side, pid: 7, process: "curl" };
+    let of = |ts| Owner { ts, local, remote, side, process: actor("curl") };
     for (ts, wanted) in [(ended(&row), Some("curl")), (ended(&row) + 1_000_000_000, None)] {
         let rows = connections(Some(&of(ts)));
         let named: Vec<_> = rows.iter().filter(|it| it.contains_key("client_process")).collect();
         let name = |it: &&Row| it["client_process"].as_str().unwrap().to_owned();
         assert_eq!(named.first().map(name).as_deref(), wanted);
+        let about = |it: &&Row| (it["client_pid"].as_u64(), it["client_container_id"].clone());
+        let container = "c0ffee".into();
+        assert_eq!(named.first().map(about), wanted.map(|_| (Some(7), container)));
         assert!(named.iter().all(|it| it["flow_id"] == row["flow_id"]));
     }
 }
@@ -362,8 +373,18 @@ fn nonsense_is_borne() {
         let side = [None, Some(Side::Client), Some(Side::Server)][(next() % 3) as usize];
         let (sent, session) = (next() % 2 == 0, next() % 3);
         let bytes = [REQUEST, RESPONSE, b"", b"\xff"][(next() % 4) as usize];
-        let piece =
-            Plaintext { ts, local, remote, side, sent, session, offset, seen, bytes, process: "x" };
+        let piece = Plaintext {
+            ts,
+            local,
+            remote,
+            side,
+            sent,
+            session,
+            offset,
+            seen,
+            bytes,
+            process: actor("x"),
+        };
         dissection.plaintext(&piece);
         if next() % 100 == 0 {
             dissection.closed(ts, local, remote);

@@ -96,6 +96,8 @@ pub struct Process<'a> {
     pub comm: &'a str,
     /// The process's cgroup: the inode of its folder.
     pub cgroup_id: u64,
+    /// Its container, if its cgroup is named after one.
+    pub container_id: Option<&'a str>,
 }
 
 /// What was seen and what was lost since the beginning.

@@ -1,7 +1,7 @@
 //! What was read in processes, as dissection wants it.
-use dissect::{Dissection, Loss, Owner, Side};
+use dissect::{Actor, Dissection, Loss, Owner, Side};
 
-use crate::{Counters, Event, Role, What};
+use crate::{Counters, Event, Process, Role, What};
 
 impl Event<'_> {
     /// Gives it to a dissection: plaintext becomes rows, and conversations get the names of their processes.
@@ -17,7 +17,7 @@ impl Event<'_> {
                 offset: it.offset,
                 seen: it.seen,
                 bytes: it.bytes,
-                process: it.process.comm,
+                process: actor(it.process),
             }),
             Self::Socket(it) if it.what == What::Close => {
                 to.closed(it.ts, it.ends.local, it.ends.remote);
@@ -29,13 +29,16 @@ impl Event<'_> {
                         local: it.ends.local,
                         remote: it.ends.remote,
                         side: it.role.map(side),
-                        pid: process.pid,
-                        process: process.comm,
+                        process: actor(process),
                     });
                 }
             }
         }
     }
+}
+
+const fn actor(it: Process<'_>) -> Actor<'_> {
+    Actor { pid: it.pid, name: it.comm, container_id: it.container_id }
 }
 
 const fn side(role: Role) -> Side {

@@ -22,6 +22,7 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 
 use self::{
     abi::{Head, counter},
+    find::Containers,
     hold::Held,
     hooks::Hooks,
     watch::{Ask, Told, Watch},
@@ -113,11 +114,13 @@ impl Tracer {
     /// Hands over what happened, a few thousand events at most, in the order in which it happened; waits as long as
     /// `timeout` if nothing has. Returns how many there were.
     pub fn read(&mut self, timeout: Duration, each: &mut dyn FnMut(Event<'_>)) -> usize {
-        let Self { events, held, targets, .. } = self;
+        let Self { events, held, targets, told: about, .. } = self;
+        let containers = about.containers();
         // The one that is asked for wakes the reader up; what is there already does not.
-        let mut told = drain(events, held, targets, each);
+        let mut told = drain(events, held, targets, &containers, each);
         if told == 0 && sys::readable(events.as_fd(), timeout) {
-            told = drain(events, held, targets, each);
+            let containers = about.containers();
+            told = drain(events, held, targets, &containers, each);
         }
         told
     }
@@ -203,6 +206,7 @@ fn drain(
     events: &mut RingBuf<MapData>,
     held: &mut Held,
     targets: &Targets,
+    containers: &Containers,
     each: &mut dyn FnMut(Event<'_>),
 ) -> usize {
     let epoch = sys::boot_to_epoch();
@@ -215,11 +219,13 @@ fn drain(
         latest = Some(head.ts);
         match head.kind {
             abi::PLAINTEXT => {
-                held.place(&head, data, &mut |head, data| plaintext(epoch, head, data, each))
+                held.place(&head, data, &mut |head, data| {
+                    plaintext(epoch, head, data, containers, each);
+                });
             }
             // If there is no room, the next scan finds it.
             abi::EXEC => targets.ask.try_send(Ask::Exec(head.pid)).unwrap_or_default(),
-            _ => socket(epoch, &head, each),
+            _ => socket(epoch, &head, containers, each),
         }
     }
     if let Some(latest) = latest {
@@ -228,7 +234,13 @@ fn drain(
     told
 }
 
-fn plaintext(epoch: i64, head: &Head, bytes: &[u8], each: &mut dyn FnMut(Event<'_>)) {
+fn plaintext(
+    epoch: i64,
+    head: &Head,
+    bytes: &[u8],
+    containers: &Containers,
+    each: &mut dyn FnMut(Event<'_>),
+) {
     let Some(ends) = head.ends else { return };
     each(Event::Plaintext(Plaintext {
         ts: epoch.saturating_add_unsigned(head.ts),
@@ -240,11 +252,11 @@ fn plaintext(epoch: i64, head: &Head, bytes: &[u8], each: &mut dyn FnMut(Event<'
         offset: head.offset,
         seen: head.seen,
         bytes,
-        process: head.process(),
+        process: head.process(containers),
     }));
 }
 
-fn socket(epoch: i64, head: &Head, each: &mut dyn FnMut(Event<'_>)) {
+fn socket(epoch: i64, head: &Head, containers: &Containers, each: &mut dyn FnMut(Event<'_>)) {
     let what = match head.kind {
         abi::CONNECT => What::Connect,
         abi::ACCEPT => What::Accept,
@@ -258,7 +270,7 @@ fn socket(epoch: i64, head: &Head, each: &mut dyn FnMut(Event<'_>)) {
         what,
         ends,
         role: head.role,
-        process: (head.pid != 0).then(|| head.process()),
+        process: (head.pid != 0).then(|| head.process(containers)),
     }));
 }
 

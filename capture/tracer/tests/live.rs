@@ -427,7 +427,8 @@ fn nothing_is_left_in_the_kernel() {
 #[test]
 fn what_is_said_over_tls_is_a_row() {
     let Some(_turn) = turn() else { return };
-    let cgroup = Cgroup::new();
+    let container = format!("{:064x}", std::process::id());
+    let cgroup = Cgroup::named(&format!("cri-containerd-{container}.scope"));
     let port = cgroup.python("127.0.0.1", "threads");
     let mut tracer = Tracer::start(&options()).unwrap();
     tracer.targets().set(&[cgroup.id()]).unwrap();
@@ -435,6 +436,7 @@ fn what_is_said_over_tls_is_a_row() {
     let url = format!("https://127.0.0.1:{port}/item/70000");
     let mut curl = cgroup.command("curl");
     let curl = curl.args(["-skf", "--http1.1", &url, &url]).stdout(Stdio::null()).spawn().unwrap();
+    let pid = curl.id().cast_signed();
     let mut talks = Talks::default();
     talks.read_with(&mut tracer, vec![curl], &mut |event| event.feed(&mut dissection));
     let rows = Rows::of(dissection);
@@ -447,6 +449,12 @@ fn what_is_said_over_tls_is_a_row() {
         (text("client_process"), text("server_process")),
         (vec!["curl".to_owned(); 2], vec!["python3".to_owned(); 2],)
     );
+    for (side, pid) in [("client", Some(pid)), ("server", None)] {
+        assert_eq!(text(&format!("{side}_container_id")), vec![container.clone(); 2]);
+        let pids = http.column_by_name(&format!("{side}_pid")).unwrap();
+        let pids = pids.as_primitive::<arrow_array::types::Int32Type>();
+        assert!(pids.iter().all(|it| it.is_some() && (pid.is_none() || it == pid)), "{pids:?}");
+    }
     let encrypted = http.column_by_name("encrypted").unwrap().as_boolean();
     assert_eq!(encrypted.true_count(), 2);
     let incomplete = http.column_by_name("incomplete").unwrap().as_boolean();

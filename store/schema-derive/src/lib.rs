@@ -41,7 +41,7 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
         let message = format!("a record has at most {MOST_COLUMNS} columns");
         return Err(syn::Error::new_spanned(row, message));
     }
-    let bits: Vec<_> = (0..names.len()).map(|it| 1_u64 << it).collect();
+    let bits: Vec<_> = (0..names.len()).map(|it| 1_u128 << it).collect();
     let types: Vec<_> = fields.named.iter().map(|it| with_static(&it.ty)).collect();
     let docs = fields
         .named
@@ -59,7 +59,7 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
         #[derive(Default)]
         #vis struct #columns {
             /// A bit for each column that is left out.
-            _left_out: u64,
+            _left_out: u128,
             #(#names: <#types as ::schema::value::Value>::Builder),*
         }
 
@@ -105,7 +105,7 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
 }
 
 /// Columns are told apart by the bits of a number.
-const MOST_COLUMNS: usize = 64;
+const MOST_COLUMNS: usize = 128;
 
 /// The type with every lifetime made `'static`: its builder does not depend on how long a value lives.
 fn with_static(tokens: impl ToTokens) -> proc_macro2::TokenStream {

@@ -219,8 +219,11 @@ impl Store {
         let Found { recovery, segments, unverified, last_seqs, doubts, .. } = found;
         // What was lost, or may be.
         let lost = recovery.losses.iter().chain(doubts.iter().map(|it| &it.loss));
-        if coverage.lose(&lost.collect::<Vec<_>>(), PACKETS) {
-            coverage.save(&disk, !options.scratch)?;
+        if coverage.lose(&lost.collect::<Vec<_>>(), PACKETS)
+            && let Err(error) = coverage.save(&disk, !options.scratch)
+        {
+            // What was set aside is counted now or never: it is out of the next one's sight.
+            tracing::warn!(%error, "what lacks records is not written down before it changes again");
         }
         for segment in segments {
             let held = states.entry(segment.table.clone());

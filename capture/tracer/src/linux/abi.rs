@@ -1,6 +1,7 @@
 //! The kernel's side of an event, as `bpf/shared.h` lays it out.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::find::Containers;
 use crate::{Ends, Process, Role};
 
 pub(super) const PLAINTEXT: u8 = 1;
@@ -88,10 +89,12 @@ impl Head {
         Some((head, at.0.get(..usize::try_from(length).ok()?)?))
     }
 
-    pub(super) fn process(&self) -> Process<'_> {
+    /// Who did it; of the containers, each is known by its cgroup.
+    pub(super) fn process<'a>(&'a self, containers: &'a Containers) -> Process<'a> {
         let name = self.comm.split(|it| *it == 0).next().unwrap_or_default();
         let comm = name.utf8_chunks().next().map_or("", |it| it.valid());
-        Process { pid: self.pid, tid: self.tid, comm, cgroup_id: self.cgroup }
+        let container_id = containers.get(&self.cgroup).map(|it| &**it);
+        Process { pid: self.pid, tid: self.tid, comm, cgroup_id: self.cgroup, container_id }
     }
 }
 
@@ -167,7 +170,10 @@ mod tests {
         assert_eq!(data, b"abc");
         assert_eq!((head.ts, head.session, head.offset, head.seen), (1, 3, 4, 5));
         assert!(head.from_start && head.sent);
-        assert_eq!(head.process(), Process { pid: 5, tid: 6, comm: "curl", cgroup_id: 2 });
+        let containers = [(2, "c0ffee".into())].into();
+        let (pid, tid, comm, cgroup_id) = (5, 6, "curl", 2);
+        let process = Process { pid, tid, comm, cgroup_id, container_id: Some("c0ffee") };
+        assert_eq!(head.process(&containers), process);
         let ends = head.ends.unwrap();
         assert_eq!(ends.local, "10.0.0.1:443".parse().unwrap());
         assert_eq!((ends.netns, ends.cgroup_id, head.role), (7, 8, Some(Role::Server)));

@@ -130,6 +130,18 @@ pub(super) fn identity(pid: u32) -> Identity {
     }
 }
 
+/// The containers whose cgroups are in these folders, or above them.
+pub(super) fn containers(folders: &HashMap<u64, PathBuf>) -> Containers {
+    let named = folders.iter().filter_map(|(id, folder)| {
+        let names = folder.iter().rev().filter_map(|it| it.to_str());
+        Some((*id, names.into_iter().find_map(container_id)?.into()))
+    });
+    named.collect()
+}
+
+/// Containers' ids, by the cgroups that belong to them.
+pub(super) type Containers = HashMap<u64, Box<str>>;
+
 /// The container whose cgroup has that name: its id, as it is or as `cri-containerd-ID.scope` and its like.
 fn container_id(name: &str) -> Option<&str> {
     let mut words = name.split(|it: char| !it.is_ascii_alphanumeric());

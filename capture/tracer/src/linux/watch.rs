@@ -16,7 +16,7 @@ use aya::maps::{Array, HashMap as BpfMap, MapData};
 
 use super::{
     about,
-    find::{self, FileId},
+    find::{self, Containers, FileId},
     hooks::{Hooks, Links, places, words},
     sys,
 };
@@ -38,9 +38,17 @@ pub(super) enum Ask {
 pub(super) struct Told {
     pub(super) libraries: Mutex<Vec<Library>>,
     pub(super) running: Mutex<Vec<Arc<Running>>>,
+    containers: Mutex<Arc<Containers>>,
     pub(super) ended: Mutex<Ended>,
     pub(super) attached: AtomicU64,
     pub(super) attach_failed: AtomicU64,
+}
+
+impl Told {
+    /// The containers of the targets.
+    pub(super) fn containers(&self) -> Arc<Containers> {
+        Arc::clone(&self.containers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 pub(super) struct Watch {
@@ -160,6 +168,8 @@ impl Watch {
             what: "target a cgroup".to_owned(),
             cause: words(&cause),
         };
+        // Whose container it is, is known before anything is told of it.
+        self.find_folders(&wanted);
         for gone in self.state.wanted.difference(&wanted) {
             self.targets.remove(gone).map_err(failed)?;
         }
@@ -167,7 +177,6 @@ impl Watch {
             self.targets.insert(new, 1, 0).map_err(failed)?;
         }
         self.state.wanted = wanted;
-        self.state.folders.clear();
         self.switch()?;
         if self.state.wanted.is_empty() {
             // Nothing is targeted: no probe is left that could fire.
@@ -197,7 +206,9 @@ impl Watch {
     fn scan(&mut self) {
         let known = |it: &u64| self.state.folders.get(it).is_some_and(|it| it.exists());
         if !self.state.wanted.iter().all(known) {
-            self.state.folders = find::folders(&self.root, &|id| self.state.wanted.contains(&id));
+            let wanted = std::mem::take(&mut self.state.wanted);
+            self.find_folders(&wanted);
+            self.state.wanted = wanted;
         }
         let pids: HashSet<u32> =
             self.state.folders.values().flat_map(|it| find::processes(it)).collect();
@@ -208,6 +219,13 @@ impl Watch {
         }
         self.forget();
         self.tell();
+    }
+
+    /// Finds the cgroups' folders, and the containers they are of.
+    fn find_folders(&mut self, wanted: &BTreeSet<u64>) {
+        self.state.folders = find::folders(&self.root, &|id| wanted.contains(&id));
+        let containers = Arc::new(find::containers(&self.state.folders));
+        *self.told.containers.lock().unwrap_or_else(PoisonError::into_inner) = containers;
     }
 
     /// Notes those that have ended.

@@ -66,11 +66,15 @@ pub(crate) struct Cgroup {
 impl Cgroup {
     pub(crate) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self::named(&format!("kubeshark-test-{}-{number}", std::process::id()))
+    }
+
+    pub(crate) fn named(name: &str) -> Self {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let root = mounts.lines().find(|it| it.contains(" - cgroup2 ")).unwrap();
         let root = Path::new(root.split(' ').nth(4).unwrap());
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = root.join(format!("kubeshark-test-{}-{number}", std::process::id()));
+        let path = root.join(name);
         fs::create_dir(&path).unwrap();
         Self { path, servers: Mutex::default() }
     }

@@ -169,6 +169,46 @@ fn rows_whose_segment_was_finished_before_the_crash_are_not_lost() {
     }
 }
 
+/// A disk that takes no new `coverage`.
+#[derive(Debug)]
+struct Forgetful;
+
+impl Faults for Forgetful {
+    fn step(&self, _: crate::disk::Step, path: &Path) -> std::io::Result<()> {
+        match path.file_name().is_some_and(|it| it == "coverage.tmp") {
+            true => Err(std::io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn write(&self, _: &Path, bytes: usize) -> std::io::Result<usize> {
+        Ok(bytes)
+    }
+
+    fn overwrite(&self, bytes: usize) -> std::io::Result<usize> {
+        Ok(bytes)
+    }
+}
+
+/// What is set aside is not looked at again: a store that did not open for that would never count it.
+#[test]
+fn a_damaged_segment_is_counted_though_it_can_not_be_written_what_it_leaves_uncovered() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), &[table("http")], Options::default()).unwrap().0;
+    store.append("http", batch(5, 10)).unwrap();
+    store.seal().unwrap();
+    store.cover(0..100, Some(1)).unwrap();
+    let file = dir.path().join(&store.snapshot("http").segments[0].file);
+    drop(store);
+    std::fs::write(&file, "not a segment").unwrap();
+    let disk = Some(Arc::new(Forgetful) as Arc<_>);
+    let opened = Store::open_on(dir.path(), &[table("http")], Options::default(), disk, None);
+    let (store, recovery) = opened.unwrap();
+    assert_eq!(recovery.losses.iter().map(|it| it.rows).sum::<u64>(), 10);
+    let covered: Vec<_> = store.coverage().iter().map(|it| it.from..it.to).collect();
+    assert_eq!(covered, [0..5, 6..100]);
+}
+
 fn writer_used(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).unwrap().flatten();
     let used = entries.map(|it| match it.metadata().unwrap() {
