@@ -248,7 +248,8 @@ pub(crate) fn workers(count: usize, capture: &Path, hub: &str) -> Result<()> {
             let link = tokio::spawn({
                 let worker = worker.clone();
                 async move {
-                    let hub = Hub { address: format!("ws://{dialled}"), token: None };
+                    let hub =
+                        Hub { address: format!("ws://{dialled}"), token: None, certificates: None };
                     worker::serve(&worker, &hub).await
                 }
             });

@@ -17,6 +17,7 @@ mod cluster;
 mod commands;
 mod format;
 mod hub;
+mod link_tls;
 mod local;
 mod output;
 mod place;

@@ -75,10 +75,12 @@ pub enum Inputs {
 /// The Hub to link to.
 #[derive(Clone)]
 pub struct Hub {
-    /// Such as `ws://hub:8898`.
+    /// Such as `ws://hub:8899`.
     pub address: String,
     /// What it asks of its workers, if it does.
     pub token: Option<String>,
+    /// What it is shown and must show, where the link is by TLS.
+    pub certificates: Option<link::Certificates>,
 }
 
 impl std::fmt::Debug for Hub {

@@ -16,9 +16,9 @@ use query::{
 use crate::{Error, Hub, Worker, worker::Shared};
 
 /// Links the worker to a Hub, again whenever the link breaks, until dropped. Returns only if that makes no sense:
-/// the address is none, or the first Hub it reaches refuses the token.
+/// the address or the certificates are none, or the first Hub it reaches refuses the token.
 pub async fn serve(worker: &Worker, hub: &Hub) -> Error {
-    match Dialer::new(&hub.address, hub.token.as_deref()) {
+    match Dialer::new(&hub.address, hub.token.as_deref(), hub.certificates.clone()) {
         Ok(dialer) => dialer.run(worker.node(), worker.engine()).await.into(),
         Err(error) => error.into(),
     }

@@ -64,7 +64,7 @@ impl Plan {
 }
 
 /// Renders the chart. `there` is asked for objects of the cluster, by API version, kind, namespace and name: the token
-/// of an earlier installation is kept that way.
+/// and the link's certificates of an earlier installation are kept that way.
 pub fn render(
     options: &Options,
     there: &dyn Fn(&str, &str, &str, &str) -> Option<Value>,
@@ -98,7 +98,9 @@ pub(crate) fn render_as(
     }
     let parsed = Templates::parse(files.iter().map(|(name, text)| (name.as_str(), text.as_str())));
     let random = |length| random(length);
-    let world = World { lookup: there, random: &random };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.map_or(0, |it| it.as_secs());
+    let world = World { lookup: there, random: &random, now };
     let texts = parsed.map_err(mistake)?;
     let mut objects = Vec::new();
     let mut notes = String::new();

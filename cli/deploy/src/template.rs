@@ -4,6 +4,7 @@
 //! number that Go would write in another way are errors that name file and line. So a chart that renders here says the
 //! same to Helm, which a test holds to.
 
+mod certificates;
 mod functions;
 mod parse;
 mod run;
@@ -31,6 +32,8 @@ pub(crate) struct World<'a> {
     pub(crate) lookup: &'a dyn Fn(&str, &str, &str, &str) -> Option<Value>,
     /// That many random letters and digits.
     pub(crate) random: &'a dyn Fn(usize) -> String,
+    /// The time, in seconds since 1970.
+    pub(crate) now: u64,
 }
 
 /// A mistake in a template, or what it says about the values.

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{complain, interrupted, runtime};
 use crate::Outcome;
+use crate::link_tls::Link;
 
 /// Run a Hub: workers dial it, people and tools ask it.
 #[derive(Debug, Args)]
@@ -28,10 +29,14 @@ pub(crate) struct Hub {
     /// The Hub's namespace.
     #[arg(long, env = "KUBESHARK_NAMESPACE", value_name = "NAMESPACE", default_value = "default")]
     namespace: String,
+    #[command(flatten)]
+    link: Link,
 }
 
 impl Hub {
     pub(crate) fn run(self) -> Result<Outcome> {
+        let link = self.link.certificates();
+        let bare = link.is_none() && !self.listen.ip().is_loopback();
         runtime()?.block_on(async {
             let client = match self.cluster {
                 true => match cluster::connect().await {
@@ -52,11 +57,18 @@ impl Hub {
             let mut hub = server::start(server::Config {
                 token: self.token,
                 cluster,
+                link,
                 access: client.as_ref().map(cluster::Access::new),
                 ..server::Config::new(self.listen)
             })
             .await?;
             complain(format_args!("look at http://{}", hub.address()));
+            if bare {
+                complain(format_args!(
+                    "workers' links are not encrypted: who sees the network sees rows and the token \
+                     (--link-ca, --link-cert and --link-key seal them)"
+                ));
+            }
             tokio::select! {
                 () = interrupted() => hub.stop().await,
                 ended = hub.ended() => ended?,

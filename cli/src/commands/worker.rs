@@ -7,6 +7,7 @@ use worker::Worker as Running;
 use super::{complain, interrupted, readable, runtime_beside_capture};
 use crate::Outcome;
 use crate::capture::Capture;
+use crate::link_tls::Link;
 use crate::progress;
 
 /// Run a worker: it captures, keeps the rows, and answers a Hub about them.
@@ -14,12 +15,14 @@ use crate::progress;
 /// With neither --interface nor --read it serves what its store holds.
 #[derive(Debug, Args)]
 pub(crate) struct Worker {
-    /// The Hub to dial, such as `ws://hub:8899`.
+    /// The Hub to dial, such as `ws://hub:8899`; `wss://hub:8899` with certificates.
     #[arg(long, env = "KUBESHARK_HUB", value_name = "URL")]
     hub: String,
     /// What the Hub asks of its workers.
     #[arg(long, env = "KUBESHARK_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
+    #[command(flatten)]
+    link: Link,
     #[command(flatten)]
     capture: Capture,
 }
@@ -34,7 +37,11 @@ impl Worker {
             let bar = progress::Bar::new();
             let worker =
                 Running::start(self.capture.config(port.into_iter().collect())?, bar.report())?;
-            let hub = worker::Hub { address: self.hub, token: self.token };
+            let hub = worker::Hub {
+                address: self.hub,
+                token: self.token,
+                certificates: self.link.certificates(),
+            };
             let import = async {
                 let import = worker.imported().await;
                 bar.end();

@@ -28,6 +28,16 @@ kubeshark.io/namespace: {{ .Release.Namespace }}
 {{- end -}}
 {{- end -}}
 
+{{- /* The Secrets with what each side of the link shows and wants to be shown. */ -}}
+{{- define "kubeshark.hubLink" -}}{{ default (printf "%s-link-hub" (include "kubeshark.fullname" .)) .Values.link.hubSecret }}{{- end -}}
+{{- define "kubeshark.workerLink" -}}{{ default (printf "%s-link-worker" (include "kubeshark.fullname" .)) .Values.link.workerSecret }}{{- end -}}
+
+{{- define "kubeshark.linkArgs" -}}
+- --link-ca=/etc/kubeshark/link/ca.crt
+- --link-cert=/etc/kubeshark/link/tls.crt
+- --link-key=/etc/kubeshark/link/tls.key
+{{- end -}}
+
 {{- define "kubeshark.image" -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}

@@ -4,8 +4,12 @@
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec, UserInfo},
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+    core::v1::Namespace,
 };
-use kube::{Api, Client, api::PostParams};
+use kube::{
+    Api, Client,
+    api::{ListParams, PostParams},
+};
 use std::{fmt, time::Duration};
 
 /// Asks a cluster's API server about callers.
@@ -13,6 +17,7 @@ use std::{fmt, time::Duration};
 pub struct Access {
     tokens: Api<TokenReview>,
     rights: Api<SubjectAccessReview>,
+    namespaces: Api<Namespace>,
 }
 
 impl fmt::Debug for Access {
@@ -51,7 +56,11 @@ impl Access {
     /// The API server that this client reaches.
     #[must_use]
     pub fn new(client: &Client) -> Self {
-        Self { tokens: Api::all(client.clone()), rights: Api::all(client.clone()) }
+        Self {
+            tokens: Api::all(client.clone()),
+            rights: Api::all(client.clone()),
+            namespaces: Api::all(client.clone()),
+        }
     }
 
     /// Whose token that is; nobody's if the server does not take it.
@@ -62,6 +71,26 @@ impl Access {
         let status = status.unwrap_or_default();
         let user = status.user.filter(|it| it.username.as_ref().is_some_and(|it| !it.is_empty()));
         Ok(user.filter(|_| status.authenticated == Some(true)).map(User))
+    }
+
+    /// The names of all namespaces, of no more than so many by far; nothing if this may not list them.
+    pub async fn namespaces(&self, most: usize) -> Result<Option<Vec<String>>, AccessError> {
+        let mut names = Vec::new();
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            let list = match in_time(self.namespaces.list_metadata(&page)).await {
+                Err(AccessError::Failed(error)) if matches!(&*error, kube::Error::Api(status) if status.code == 403) =>
+                {
+                    return Ok(None);
+                }
+                list => list?,
+            };
+            names.extend(list.items.into_iter().filter_map(|it| it.metadata.name));
+            match list.metadata.continue_.filter(|it| !it.is_empty()) {
+                Some(next) if names.len() < most => page = page.continue_token(&next),
+                _ => return Ok(Some(names)),
+            }
+        }
     }
 
     /// Whether the user may do that with a resource of [`GROUP`], in one namespace or in all.
@@ -113,5 +142,7 @@ async fn in_time<T>(
 
 /// The API group of what rules are about. There are no such objects: it is a name for rules.
 pub const GROUP: &str = "kubeshark.io";
+/// Namespaces that are listed at a time.
+const PAGE: u32 = 500;
 /// The longest that the server may take for one answer.
 const ANSWER: Duration = Duration::from_secs(5);

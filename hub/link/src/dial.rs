@@ -1,9 +1,11 @@
 //! The Worker's side of the WebSocket: dial, serve, and dial again.
 
 use crate::{
-    CHUNK_BYTES, Heartbeat, MESSAGE_BYTES, Node, PIPE_BYTES, READ_BYTES, Routes,
+    CHUNK_BYTES, Certificates, Heartbeat, MESSAGE_BYTES, Node, PIPE_BYTES, READ_BYTES, Routes,
+    doors::Socket,
     pipe::{self, Incoming, Message, State},
     service,
+    tls::{self, BadCertificates},
 };
 use bytes::Bytes;
 use std::{
@@ -12,7 +14,9 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::{net::TcpStream, sync::watch};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{
     self,
     client::IntoClientRequest as _,
@@ -26,6 +30,7 @@ use url::Url;
 pub struct Dialer {
     request: tungstenite::handshake::client::Request,
     hub: Url,
+    certificates: Option<Certificates>,
     heartbeat: Heartbeat,
     state: watch::Sender<DialState>,
 }
@@ -56,6 +61,9 @@ pub enum DialError {
     /// The token cannot be sent.
     #[error("the token contains characters that a header cannot carry")]
     Token,
+    /// What is to be shown to the Hub can't be.
+    #[error(transparent)]
+    Certificates(#[from] BadCertificates),
     /// The Hub does not want this node.
     #[error("the Hub at {hub} refused this node's token")]
     Refused {
@@ -65,9 +73,18 @@ pub enum DialError {
 }
 
 impl Dialer {
-    /// A Hub's address such as `ws://hub:8898`, with or without scheme or the path `/worker`.
-    pub fn new(address: &str, token: Option<&str>) -> Result<Self, DialError> {
-        let hub = hub(address)
+    /// A Hub's address such as `ws://hub:8899`, with or without scheme or the path `/worker`; with certificates,
+    /// `wss://hub:8899`.
+    pub fn new(
+        address: &str,
+        token: Option<&str>,
+        certificates: Option<Certificates>,
+    ) -> Result<Self, DialError> {
+        if let Some(certificates) = &certificates {
+            // They are read again at every attempt, but a mistake is told at once.
+            certificates.read()?.client()?;
+        }
+        let hub = hub(address, certificates.is_some())
             .map_err(|reason| DialError::Address { address: address.to_owned(), reason })?;
         let mut request = hub.as_str().into_client_request().map_err(|error| {
             DialError::Address { address: address.to_owned(), reason: error.to_string() }
@@ -81,6 +98,7 @@ impl Dialer {
         Ok(Self {
             request,
             hub,
+            certificates,
             heartbeat: Heartbeat::WORKER,
             state: watch::Sender::new(DialState::Dialing),
         })
@@ -139,54 +157,92 @@ impl Dialer {
         }
     }
 
-    async fn dial(&self) -> Result<Socket, Refusal> {
+    async fn dial(&self) -> Result<WebSocketStream<Socket>, Refusal> {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES))
             .write_buffer_size(CHUNK_BYTES);
-        let dialled =
-            tokio_tungstenite::connect_async_with_config(self.request.clone(), Some(config), true);
+        let dialled = async {
+            let socket = self.connect().await?;
+            tokio_tungstenite::client_async_with_config(self.request.clone(), socket, Some(config))
+                .await
+                .map_err(|error| self.refusal(error))
+        };
         match tokio::time::timeout(DIAL, dialled).await {
             Err(_) => Err(Refusal::Other(format!("no answer from {} in {DIAL:?}", self.hub))),
-            Ok(Ok((socket, _))) => Ok(socket),
-            Ok(Err(tungstenite::Error::Http(answer))) => match answer.status() {
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Refusal::Token),
-                StatusCode::NOT_FOUND => Err(Refusal::Other(format!("{} is not a Hub", self.hub))),
-                status => Err(Refusal::Other(format!("{} answered {status}", self.hub))),
-            },
-            Ok(Err(tungstenite::Error::Io(error)))
-                if error.kind() == io::ErrorKind::ConnectionRefused =>
-            {
-                Err(Refusal::Other(format!("nothing listens at {}", self.hub)))
+            Ok(dialled) => dialled.map(|(socket, _)| socket),
+        }
+    }
+
+    /// The connection below the WebSocket.
+    async fn connect(&self) -> Result<Socket, Refusal> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => {
+                Refusal::Other(format!("nothing listens at {}", self.hub))
             }
-            Ok(Err(error)) => Err(Refusal::Other(format!("cannot reach {}: {error}", self.hub))),
+            _ => Refusal::Other(format!("cannot reach {}: {error}", self.hub)),
+        };
+        let host = self.hub.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = self.hub.port_or_known_default().unwrap_or_default();
+        let socket = TcpStream::connect((host, port)).await.map_err(failed)?;
+        socket.set_nodelay(true).map_err(failed)?;
+        let Some(certificates) = &self.certificates else { return Ok(Socket::Plain(socket)) };
+        let config = certificates
+            .read()
+            .and_then(|read| read.client())
+            .map_err(|error| Refusal::Other(error.to_string()))?;
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| Refusal::Other(format!("{host} is no name that a certificate has")))?;
+        let stream = TlsConnector::from(config).connect(name, socket).await.map_err(|error| {
+            Refusal::Other(format!("{}: {}", self.hub, tls::why(&error, "the hub")))
+        })?;
+        Ok(Socket::Tls(Box::new(stream.into())))
+    }
+
+    fn refusal(&self, error: tungstenite::Error) -> Refusal {
+        match error {
+            tungstenite::Error::Http(answer) => match answer.status() {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Refusal::Token,
+                StatusCode::NOT_FOUND => Refusal::Other(format!("{} is not a Hub", self.hub)),
+                StatusCode::UPGRADE_REQUIRED => Refusal::Other(format!(
+                    "{} takes workers by TLS only: dial wss:// and give certificates",
+                    self.hub
+                )),
+                status => Refusal::Other(format!("{} answered {status}", self.hub)),
+            },
+            // Whether it takes a certificate, a Hub says only after the handshake.
+            tungstenite::Error::Io(error) if self.certificates.is_some() => {
+                Refusal::Other(format!("{}: {}", self.hub, tls::why(&error, "the hub")))
+            }
+            error => Refusal::Other(format!("cannot reach {}: {error}", self.hub)),
         }
     }
 }
-
-type Socket =
-    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
 enum Refusal {
     Token,
     Other(String),
 }
 
-fn hub(address: &str) -> Result<Url, String> {
-    let address =
-        if address.contains("://") { address.to_owned() } else { format!("ws://{address}") };
-    let address = match address.split_once("://") {
-        Some(("http", rest)) => format!("ws://{rest}"),
-        _ => address,
-    };
-    let mut url = Url::parse(&address).map_err(|error| error.to_string())?;
-    match url.scheme() {
-        "ws" => {}
-        "wss" | "https" => {
-            return Err("this build has no TLS of its own, use ws:// behind a TLS proxy".to_owned());
+fn hub(address: &str, certified: bool) -> Result<Url, String> {
+    let usual = if certified { "wss" } else { "ws" };
+    let (scheme, rest) = address.split_once("://").unwrap_or((usual, address));
+    let scheme = match scheme {
+        "ws" | "http" if certified => {
+            return Err("ws:// is without TLS, for which certificates were given".to_owned());
         }
-        other => return Err(format!("the scheme is {other}")),
+        "wss" | "https" if !certified => {
+            return Err("TLS takes a CA, a certificate and its key".to_owned());
+        }
+        "http" => "ws",
+        "https" => "wss",
+        other => other,
+    };
+    let mut url = Url::parse(&format!("{scheme}://{rest}")).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "ws" | "wss") {
+        return Err(format!("the scheme is {}", url.scheme()));
     }
     if url.host_str().is_none_or(str::is_empty) {
         return Err("it has no host".to_owned());
@@ -247,12 +303,17 @@ mod tests {
             ("ws://hub/elsewhere", "ws://hub/elsewhere"),
             ("[::1]:8898", "ws://[::1]:8898/worker"),
         ] {
-            assert_eq!(Dialer::new(given, None).unwrap().hub().as_str(), meant, "{given}");
+            assert_eq!(Dialer::new(given, None, None).unwrap().hub().as_str(), meant, "{given}");
         }
         for wrong in ["", "ftp://hub", "wss://hub", "ws://", "a b"] {
-            assert!(matches!(Dialer::new(wrong, None), Err(DialError::Address { .. })), "{wrong}");
+            let wrong_address = Dialer::new(wrong, None, None);
+            assert!(matches!(wrong_address, Err(DialError::Address { .. })), "{wrong}");
         }
-        assert!(matches!(Dialer::new("hub:1", Some("a\nb")), Err(DialError::Token)));
+        assert!(matches!(Dialer::new("hub:1", Some("a\nb"), None), Err(DialError::Token)));
+        for (given, meant) in [("hub:1", "wss://hub:1/worker"), ("https://h/", "wss://h/worker")] {
+            assert_eq!(hub(given, true).unwrap().as_str(), meant);
+        }
+        assert!(hub("ws://hub:1", true).is_err(), "certificates are not left unused");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The link between a Worker and its Hub.
 //!
-//! The Worker dials `ws://HUB/worker`, so that only the Hub needs an address. The WebSocket is a pipe
+//! The Worker dials `ws://HUB/worker`, or `wss://` where both sides have certificates ([`Certificates`]), so that only the
+//! Hub needs an address. The WebSocket is a pipe
 //! of bytes and nothing more; on it runs one HTTP/2 connection with the Hub as the client and the
 //! Worker as the gRPC server, so multiplexing, flow control and cancellation come from HTTP/2. A Worker
 //! in the Hub's own process uses the same connection over memory ([`attach`]).
@@ -22,15 +23,19 @@
 mod accept;
 mod client;
 mod dial;
+mod doors;
 mod node;
 mod pipe;
 mod service;
+mod tls;
 
 pub use accept::{accept, attach, attach_with, over};
 pub use client::{CallError, Client, Traffic};
 pub use dial::{DialError, DialState, Dialer};
+pub use doors::{Doors, Peer, Socket};
 pub use node::{Hello, Node, Tail, Work};
 pub use service::{compact, serve};
+pub use tls::{BadCertificates, Certificates};
 pub use tonic::{service::Routes, transport::Channel};
 
 use std::time::Duration;

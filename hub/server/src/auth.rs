@@ -7,7 +7,10 @@
 //! to everything, and it is what Workers show. Any other is the cluster's: the API server says whose it is, and
 //! what she may see ([`crate::reviews`]).
 
-use crate::{error::Error, reviews::Reviews};
+use crate::{
+    error::Error,
+    reviews::{Reviews, Whose},
+};
 use axum::{
     extract::{Request, State},
     middleware::Next,
@@ -19,14 +22,14 @@ use http::{
     uri::Authority,
 };
 use query::Rights;
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 
 /// The rule of one server.
 #[derive(Clone)]
 pub(crate) struct Guard {
     token: Option<Arc<str>>,
     loopback: bool,
-    reviews: Option<Arc<Reviews>>,
+    reviews: Option<Reviews>,
 }
 
 /// Whoever asks, and what she may see.
@@ -37,6 +40,8 @@ pub(crate) struct Asker {
     pub(crate) rights: Arc<Rights>,
     /// To ask about her again.
     token: Option<Token>,
+    /// Until when that holds; of whoever runs the Hub, always.
+    until: Option<Instant>,
 }
 
 /// A token that does not show in a log.
@@ -52,7 +57,7 @@ impl fmt::Debug for Token {
 impl Asker {
     /// Whoever runs the Hub.
     fn owner() -> Self {
-        Self { user: None, rights: Arc::new(Rights::all()), token: None }
+        Self { user: None, rights: Arc::new(Rights::all()), token: None, until: None }
     }
 
     /// Refuses what is about everybody, or changes something.
@@ -75,7 +80,7 @@ impl fmt::Debug for Guard {
 
 impl Guard {
     pub(crate) fn new(token: Option<&str>, loopback: bool, reviews: Option<Reviews>) -> Self {
-        Self { token: token.map(Arc::from), loopback, reviews: reviews.map(Arc::new) }
+        Self { token: token.map(Arc::from), loopback, reviews }
     }
 
     /// Is this the browser's own page, or no browser at all?
@@ -130,19 +135,54 @@ impl Guard {
     /// Whom the cluster knows by that token.
     async fn known(&self, token: &str) -> Result<Asker, Error> {
         let reviews = self.reviews.as_ref().ok_or(Error::Token)?;
-        let (user, rights) = reviews.of(token).await?.ok_or(Error::Token)?;
+        let Whose { user, rights, until } = reviews.of(token).await?.ok_or(Error::Token)?;
         if *rights == Rights::default() {
             return Err(Error::NoRights(user.to_string()));
         }
-        Ok(Asker { user: Some(user), rights, token: Some(Token(token.into())) })
+        Ok(Asker { user: Some(user), rights, token: Some(Token(token.into())), until: Some(until) })
     }
 
-    /// Whether what was true of an asker still is.
-    pub(crate) async fn still(&self, asker: &Asker) -> Result<(), Error> {
-        let Some(Token(token)) = &asker.token else { return Ok(()) };
-        match self.known(token).await?.rights == asker.rights {
-            true => Ok(()),
+    /// Whether what was true of an asker still is, and until when that holds; of whoever runs the Hub, always.
+    pub(crate) async fn still(&self, asker: &Asker) -> Result<Option<Instant>, Error> {
+        let Some(Token(token)) = &asker.token else { return Ok(None) };
+        let now = self.known(token).await?;
+        match now.rights == asker.rights {
+            true => Ok(now.until),
             false => Err(Error::Changed),
+        }
+    }
+
+    /// Returns when an asker must not see more of what she sees, and why. What was said of her is asked again when it no
+    /// longer holds. While that can't be found out she goes on for half as long again: a hiccup of the API server cuts
+    /// nobody off, and there is an end to what was taken away.
+    pub(crate) async fn lapses(&self, asker: &Asker) -> Error {
+        let mut until = asker.until;
+        loop {
+            let Some((last, reviews)) = until.zip(self.reviews.as_ref()) else {
+                return std::future::pending().await;
+            };
+            tokio::time::sleep_until(last.into()).await;
+            let good = reviews.good();
+            let end = tokio::time::Instant::from_std(last + good / 2);
+            let mut why = Error::Unreviewed("no answer yet".to_owned());
+            let renewed = async {
+                loop {
+                    match self.still(asker).await {
+                        Ok(again) => return Ok(again),
+                        Err(error @ Error::Unreviewed(_)) => {
+                            tracing::warn!(%error, "what a tail may show is asked again");
+                            why = error;
+                        }
+                        Err(error) => return Err(error),
+                    }
+                    tokio::time::sleep(good / RETRIES).await;
+                }
+            };
+            match tokio::time::timeout_at(end, renewed).await {
+                Ok(Ok(again)) => until = again,
+                Ok(Err(error)) => return error,
+                Err(_) => return why,
+            }
         }
     }
 
@@ -165,6 +205,10 @@ impl Guard {
     }
 }
 
+/// Marks a request of a Worker that showed its certificate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Certified;
+
 /// For everything that tells or takes something: a known caller from no other site, who stands beside the request as an
 /// [`Asker`].
 pub(crate) async fn guard(
@@ -172,7 +216,9 @@ pub(crate) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if let Err(error) = guard.same_site(request.headers()) {
+    // No browser has a Worker's certificate.
+    let certified = request.extensions().get::<Certified>().is_some();
+    if let (false, Err(error)) = (certified, guard.same_site(request.headers())) {
         return error.into_response();
     }
     match guard.asker(request.headers()).await {
@@ -220,6 +266,8 @@ fn hex(token: &str) -> String {
     token.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// How often the API server is asked again while an answer would hold.
+const RETRIES: u32 = 30;
 static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const COOKIE_NAME: &str = "kubeshark-token";
 /// Before a token of the cluster in the cookie, which is no hexadecimal digit.

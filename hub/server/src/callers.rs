@@ -1,4 +1,4 @@
-//! Who runs how many queries at once, so that one caller leaves room for the others.
+//! Who runs how many queries, or has how many tails, at once, so that one caller leaves room for the others.
 
 use std::{
     collections::HashMap,

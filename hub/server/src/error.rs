@@ -32,6 +32,12 @@ pub(crate) enum Error {
     /// It is about everybody's traffic.
     #[error("this takes the right to all traffic")]
     NotAll,
+    /// A Worker that shows no certificate.
+    #[error("this hub takes workers by TLS only, with a certificate")]
+    Uncertified,
+    /// A Worker's certificate, for what is no Worker's business.
+    #[error("only workers' links come by TLS")]
+    LinkOnly,
     /// It changes something for everybody.
     #[error("this takes the hub's own token")]
     NotOwner,
@@ -65,6 +71,9 @@ pub(crate) enum Error {
     /// As many as may be open already are.
     #[error("{0} live tails are open already, which is as many as may")]
     Tails(usize),
+    /// The caller has as many open as it may.
+    #[error("you have {0} live tails open already, which is as many as one caller may")]
+    TailsOfOne(usize),
     /// Nobody is there to ask.
     #[error("no worker is connected")]
     NoWorkers,
@@ -93,11 +102,15 @@ impl Error {
             Self::NoRights(_) | Self::NotAll | Self::NotOwner | Self::Changed => {
                 StatusCode::FORBIDDEN
             }
+            Self::Uncertified => StatusCode::UPGRADE_REQUIRED,
+            Self::LinkOnly => StatusCode::FORBIDDEN,
             Self::Unacceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Absent(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Upstream(_) => StatusCode::BAD_GATEWAY,
-            Self::Busy(_) | Self::BusyCaller(_) | Self::Tails(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy(_) | Self::BusyCaller(_) | Self::Tails(_) | Self::TailsOfOne(_) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::NoWorkers => StatusCode::SERVICE_UNAVAILABLE,
             Self::Rows(_) | Self::Metrics => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -119,7 +132,7 @@ impl Error {
             Self::Busy(_) | Self::BusyCaller(_) => {
                 ApiError::new(self.to_string()).with_hint("ask again when one has ended")
             }
-            Self::Tails(_) => ApiError::new(self.to_string()).with_hint("close one"),
+            Self::Tails(_) | Self::TailsOfOne(_) => ApiError::new(self.to_string()).with_hint("close one"),
             Self::NoWorkers => ApiError::new(self.to_string()).with_hint(
                 "start one with `kubeshark worker --hub …`; /api/workers says which were here",
             ),

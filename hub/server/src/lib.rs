@@ -49,6 +49,11 @@ pub struct Config {
     pub cluster: Option<cluster::Cluster>,
     /// Says whose the cluster's tokens are and what they admit to, besides the Hub's own. It goes with `cluster`.
     pub access: Option<cluster::Access>,
+    /// How long holds what `access` said. So long may a right last that was taken away, and in an open tail half as long
+    /// again while the API server can't be asked.
+    pub answers_hold: Duration,
+    /// What Workers must show a certificate of, and what they are shown; without it, they come without TLS.
+    pub link: Option<link::Certificates>,
 }
 
 impl Config {
@@ -62,6 +67,8 @@ impl Config {
             bounds: Bounds::default(),
             cluster: None,
             access: None,
+            answers_hold: Duration::from_secs(60),
+            link: None,
         }
     }
 }
@@ -77,6 +84,8 @@ impl std::fmt::Debug for Config {
             .field("bounds", &self.bounds)
             .field("cluster", &self.cluster.is_some())
             .field("access", &self.access.is_some())
+            .field("answers_hold", &self.answers_hold)
+            .field("link", &self.link)
             .finish()
     }
 }
@@ -90,11 +99,13 @@ pub struct Limits {
     pub queries_of_one: usize,
     /// Live tails; one more is turned away.
     pub tails: usize,
+    /// Live tails of one caller; one more is turned away.
+    pub tails_of_one: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { queries: 8, queries_of_one: 6, tails: 64 }
+        Self { queries: 8, queries_of_one: 6, tails: 64, tails_of_one: 16 }
     }
 }
 
@@ -109,6 +120,9 @@ pub enum StartError {
     /// A token that admits nobody, or anybody.
     #[error("the token is empty")]
     EmptyToken,
+    /// Workers can't be shown what they are to be shown.
+    #[error(transparent)]
+    Certificates(#[from] link::BadCertificates),
     /// Somebody else listens there, or it is not an address of this machine.
     #[error("cannot listen on {address}: {reason}")]
     Listen {
@@ -166,7 +180,8 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     let address = listener.local_addr().map_err(failed)?;
     let (router, workers) = router(&config);
     let (stop, mut stopped) = tokio::sync::watch::channel(false);
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let service = router.into_make_service_with_connect_info::<link::Peer>();
+    let doors = link::Doors::open(listener, config.link.as_ref())?;
     let served = tokio::spawn(async move {
         let stopped = async move {
             // An error means that the handle is gone: then nobody will ever stop it.
@@ -174,12 +189,7 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
                 std::future::pending::<()>().await;
             }
         };
-        let listener = axum::serve::ListenerExt::tap_io(listener, |socket| {
-            if let Err(error) = socket.set_nodelay(true) {
-                tracing::debug!(%error, "a socket keeps small writes back");
-            }
-        });
-        axum::serve(listener, service).with_graceful_shutdown(stopped).await
+        axum::serve(doors, service).with_graceful_shutdown(stopped).await
     });
     tracing::info!(%address, "the hub listens");
     Ok(Handle { address, workers, stop, served })
@@ -193,22 +203,21 @@ pub fn router(config: &Config) -> (axum::Router, Registry) {
         guard: auth::Guard::new(
             config.token.as_deref(),
             config.listen.ip().is_loopback(),
-            config
-                .access
-                .clone()
-                .zip(config.cluster.clone())
-                .map(|(access, cluster)| reviews::Reviews::new(access, cluster)),
+            config.access.clone().zip(config.cluster.clone()).map(|(access, cluster)| {
+                reviews::Reviews::new(access, cluster, config.answers_hold)
+            }),
         ),
         accounts: accounts::Accounts::default(),
         meters: metrics::Meters::new(workers.clone()),
         queries: Arc::new(Semaphore::new(config.limits.queries)),
         callers: callers::Callers::default(),
         tails: Arc::new(Semaphore::new(config.limits.tails)),
+        watchers: callers::Callers::default(),
         limits: config.limits,
         bounds: config.bounds,
         started_ms: workers::now_ms(),
     }));
-    (routes::router(server), workers)
+    (routes::router(server, config.link.is_some()), workers)
 }
 
 fn check(config: &Config) -> Result<(), StartError> {
@@ -232,6 +241,7 @@ pub(crate) struct Shared {
     queries: Arc<Semaphore>,
     callers: callers::Callers,
     tails: Arc<Semaphore>,
+    watchers: callers::Callers,
     limits: Limits,
     bounds: Bounds,
     started_ms: i64,

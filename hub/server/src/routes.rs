@@ -15,8 +15,8 @@ use crate::{
 use api::{AnswerLine, QueryRequest, RowKey, TailRequest, TailStatus, route};
 use axum::{
     Json, Router,
-    extract::{ConnectInfo, DefaultBodyLimit, Extension, State, WebSocketUpgrade},
-    middleware::from_fn_with_state,
+    extract::{ConnectInfo, DefaultBodyLimit, Extension, Request, State, WebSocketUpgrade},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::{any, get},
 };
@@ -38,7 +38,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 struct Description;
 
 /// The whole of it.
-pub(crate) fn router(server: Server) -> Router {
+///
+/// With `certified` Workers come by TLS and show a certificate; nobody else does.
+pub(crate) fn router(server: Server, certified: bool) -> Router {
     let (routes, description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(query::get, query::post))
         .routes(routes!(query::accounting))
@@ -64,12 +66,30 @@ pub(crate) fn router(server: Server) -> Router {
         .fallback(page::page)
         .layer(from_fn_with_state(guard.clone(), auth::guard_page))
         .with_state(guard);
-    let mut router = guarded.merge(page);
+    let doors = from_fn(move |request, next| sorted(certified, request, next));
+    let mut router = guarded.merge(page).layer(doors);
     for (name, value) in page::security() {
         router =
             router.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)));
     }
     router
+}
+
+/// Lets to the link only who came by its door, and to nothing else who did: a certificate makes a Worker, no caller.
+async fn sorted(certified: bool, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<link::Peer>>().map(|it| it.0);
+    let shown = peer.is_some_and(|it| it.certified);
+    let to_link = request.uri().path() == route::WORKER;
+    if certified && to_link != shown {
+        return if to_link { Error::Uncertified } else { Error::LinkOnly }.into_response();
+    }
+    if certified && shown {
+        request.extensions_mut().insert(auth::Certified);
+    }
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(ConnectInfo(peer.address));
+    }
+    next.run(request).await
 }
 
 /// The link a worker dials.

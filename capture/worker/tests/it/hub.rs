@@ -150,7 +150,7 @@ async fn a_live_tail_gets_what_matches_and_nothing_else() {
 #[tokio::test]
 async fn an_address_that_is_none_is_an_error() {
     let worker = start(config(Inputs::None));
-    let hub = Hub { address: "ftp://nowhere".to_owned(), token: None };
+    let hub = Hub { address: "ftp://nowhere".to_owned(), token: None, certificates: None };
     let error = worker::serve(&worker, &hub).await.to_string();
     assert!(error.contains("is not a Hub's address"), "{error}");
 }

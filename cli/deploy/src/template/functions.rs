@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::{World, yaml};
+use super::{World, certificates, yaml};
 
 /// Why a call failed.
 #[derive(Debug)]
@@ -111,6 +111,32 @@ pub(super) fn call(name: &str, arguments: Vec<Value>, world: &World<'_>) -> Resu
             let length = length.filter(|it| *it <= 1024).ok_or_else(|| no("wants a length"))?;
             Value::from((world.random)(length))
         }
+        ("genCA", [Value::String(name), days]) => {
+            let made = certificates::authority(name, whole(days)?, world.now);
+            made.map_err(|why| no(why.to_string()))?
+        }
+        (
+            "genSignedCert",
+            [Value::String(name), Value::Null, Value::Array(names), days, Value::Object(authority)],
+        ) => {
+            let names = names.iter().map(Value::as_str).collect::<Option<Vec<_>>>();
+            let names = names.ok_or_else(|| no("wants names"))?;
+            let of = |key| authority.get(key).and_then(Value::as_str);
+            let authority = of("Name").zip(of("Key")).ok_or_else(|| no("wants what genCA made"))?;
+            let made = certificates::signed(name, &names, whole(days)?, world.now, authority);
+            made.map_err(|why| no(why.to_string()))?
+        }
+        // Printed it would be another text than Helm's, which `text` refuses.
+        ("now", []) => Value::from(world.now),
+        ("dateModify", [Value::String(by), time]) => {
+            let hours = by.strip_prefix('+').and_then(|it| it.strip_suffix('h')?.parse().ok());
+            let hours: u64 = hours.ok_or_else(|| no("wants hours, such as +24h"))?;
+            Value::from(whole(time)?.saturating_add(hours.saturating_mul(3600)))
+        }
+        ("date", [Value::String(form), time]) if form == "2006-01-02" => {
+            Value::from(date(whole(time)?))
+        }
+        ("lt", [Value::String(first), Value::String(second)]) => Value::from(first < second),
         (
             "lookup",
             [
@@ -132,6 +158,25 @@ pub(super) fn call(name: &str, arguments: Vec<Value>, world: &World<'_>) -> Resu
 
 fn refused(why: &str) -> Why {
     Why { what: why.to_owned(), of_values: true }
+}
+
+fn whole(value: &Value) -> Result<u64, Why> {
+    value.as_u64().ok_or_else(|| no("wants a whole number"))
+}
+
+/// The day of a time in seconds since 1970, in UTC.
+fn date(time: u64) -> String {
+    // Years of 365 or 366 days begin in March, so that the day that may be there comes last; 400 of them are an era.
+    let days = time / (24 * 3600) + 719_468;
+    let day_of_era = days % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = days / 146_097 * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
 /// What counts as true.

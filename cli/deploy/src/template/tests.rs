@@ -10,6 +10,7 @@ fn text(template: &str) -> Result<String, String> {
     let world = World {
         lookup: &|_, _, _, name| (name == "there").then(|| json!({"data": {"token": "dG9r"}})),
         random: &|length| "r".repeat(length),
+        now: 1_709_208_000,
     };
     let all = Templates::parse([("t.yaml", template)]).map_err(|it| it.to_string())?;
     let mut texts = all.render(&root, &world).map_err(|it| it.to_string())?;
@@ -51,6 +52,16 @@ fn says_what_helm_says() {
         ("{{ define \"d\" }}<{{ .k1 }}>{{ end }}{{ include \"d\" .a.map }}", "<v1>"),
         ("{{ (dict \"k\" .a.b).k }}{{ randAlphaNum 3 }}{{ `a\"b` | quote }}", "xrrr\"a\\\"b\""),
         (
+            "{{ now | date `2006-01-02` }} {{ now | dateModify `+17520h` | date `2006-01-02` }}",
+            "2024-02-29 2026-02-28",
+        ),
+        ("{{ lt `2024-02-29` `2024-03-01` }}{{ lt `2024-02-29` `2024-02-29` }}", "truefalse"),
+        (
+            "{{ $ca := genCA `c` 9 }}{{ $it := genSignedCert `n` nil (list `a.b`) 9 $ca }}\
+             {{ $it.Key | trunc 27 }}{{ contains `BEGIN CERTIFICATE` $it.Cert }}",
+            "-----BEGIN PRIVATE KEY-----true",
+        ),
+        (
             "{{ eq .a.b \"y\" \"x\" }}{{ ne .a.b \"x\" }}{{ not .empty }}{{ contains \"x\" .a.b }}",
             "truefalsetruetrue",
         ),
@@ -86,6 +97,9 @@ fn what_it_does_not_know_is_a_mistake_with_a_line() {
         ("{{ printf \"%d\" 1 }}", "t.yaml:1: `printf`: %d is not known here"),
         ("{{ .a.map }}", "t.yaml:1: {\"k"),
         ("{{ eq .a.n 8899 }}", "t.yaml:1: `eq`: 8899 and 8899 are not compared here"),
+        ("{{ now }}", "t.yaml:1: 1709208000 is printed in different ways"),
+        ("{{ now | date `Jan 2` }}", "t.yaml:1: `date`: is not known here"),
+        ("{{ genCA `c` `9` }}", "t.yaml:1: `genCA`: wants a whole number"),
         ("{{ required \"say b\" .empty }}", "say b"),
         ("{{ fail \"don't\" }}", "don't"),
     ] {

@@ -103,6 +103,13 @@ fn what_belongs_together_has_the_same_names() {
                 .unwrap();
             let secret = token["valueFrom"]["secretKeyRef"]["name"].as_str().unwrap();
             assert!(find("Secret").any(|it| it.name() == secret) || secret == "mine");
+            let volumes = template["spec"]["volumes"].as_array().unwrap();
+            let link = volumes.iter().find(|it| it["name"] == "link").map(|it| &it["secret"]);
+            assert_eq!(link.is_some(), plan.values["link"]["tls"] == true, "{name}");
+            if let Some(secret) = link.and_then(|it| it["secretName"].as_str()) {
+                let own = plan.values["link"]["hubSecret"] == "";
+                assert_eq!(find("Secret").any(|it| it.name() == secret), own, "{name} {secret}");
+            }
         }
         let hub = find("Deployment").next().unwrap().json();
         let port = &hub["spec"]["template"]["spec"]["containers"][0]["ports"][0];
@@ -113,7 +120,8 @@ fn what_belongs_together_has_the_same_names() {
         let worker = find("DaemonSet").next().unwrap().json();
         let args = worker["spec"]["template"]["spec"]["containers"][0]["args"].to_string();
         let address = format!(
-            "--hub=ws://{}.kubeshark.svc:{}",
+            "--hub={}://{}.kubeshark.svc:{}",
+            if plan.values["link"]["tls"] == true { "wss" } else { "ws" },
             service["metadata"]["name"].as_str().unwrap(),
             port["containerPort"]
         );
@@ -169,19 +177,61 @@ fn nobody_has_more_rights_than_it_says() {
 fn the_token_is_made_once() {
     let options = deploy::Options::default();
     let token = |plan: &deploy::Plan| {
-        let secret = plan.objects.iter().find(|it| it.kind() == "Secret").unwrap();
+        let secret = plan.objects.iter().find(|it| it.name() == "kubeshark-token").unwrap();
         secret.json()["data"]["token"].as_str().unwrap().to_owned()
     };
     let first = deploy::render(&options, &nothing).unwrap();
     let other = deploy::render(&options, &nothing).unwrap();
     assert_ne!(token(&first), token(&other));
     assert_eq!(token(&first).len(), 56, "40 letters in base64");
-    let there = first.objects.iter().find(|it| it.kind() == "Secret").unwrap().json().clone();
+    let there =
+        first.objects.iter().find(|it| it.name() == "kubeshark-token").unwrap().json().clone();
     let again = deploy::render(&options, &|version, kind, namespace, name| {
         let asked = (version, kind, namespace, name);
         (asked == ("v1", "Secret", "kubeshark", "kubeshark-token")).then(|| there.clone())
     });
     assert_eq!(token(&again.unwrap()), token(&first));
+}
+
+#[test]
+fn the_links_certificates_are_kept_while_they_are_good() {
+    let options = deploy::Options::default();
+    let secrets = |plan: &deploy::Plan| {
+        let names = ["kubeshark-link-hub", "kubeshark-link-worker"];
+        names.map(|name| plan.objects.iter().find(|it| it.name() == name).unwrap().json().clone())
+    };
+    let first = secrets(&deploy::render(&options, &nothing).unwrap());
+    let [hub, worker] = &first;
+    assert_eq!(hub["data"]["ca.crt"], worker["data"]["ca.crt"]);
+    assert_ne!(hub["data"]["tls.key"], worker["data"]["tls.key"]);
+    assert!(
+        hub["data"].as_object().unwrap().keys().eq(["ca.crt", "tls.crt", "tls.key"]),
+        "the CA's key is kept nowhere"
+    );
+    let again = |there: [Value; 2]| {
+        let plan = deploy::render(&options, &|_, kind, _, name| {
+            let mut found =
+                there.iter().filter(|it| kind == "Secret" && it["metadata"]["name"] == name);
+            found.next().cloned()
+        });
+        secrets(&plan.unwrap())
+    };
+    assert_eq!(again(first.clone()), first);
+
+    let mut old = first.clone();
+    for secret in &mut old {
+        secret["metadata"]["annotations"]["kubeshark.io/renew-after"] = "2020-01-01".into();
+    }
+    let [renewed, other] = again(old);
+    assert_ne!(renewed["data"]["ca.crt"], hub["data"]["ca.crt"]);
+    assert_eq!(renewed["data"]["ca.crt"], other["data"]["ca.crt"]);
+
+    // One of the two alone is of no use.
+    let mut half = first.clone();
+    half[1]["metadata"]["name"] = "gone".into();
+    let [renewed, other] = again(half);
+    assert_ne!(renewed["data"]["ca.crt"], hub["data"]["ca.crt"]);
+    assert_eq!(renewed["data"]["ca.crt"], other["data"]["ca.crt"]);
 }
 
 #[test]

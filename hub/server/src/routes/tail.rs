@@ -40,6 +40,9 @@ pub(crate) async fn tail(
     Extension(asker): Extension<Asker>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Error> {
+    let caller = caller(&asker, peer);
+    let most = server.limits.tails_of_one;
+    let open = server.watchers.admit(caller.clone(), most).ok_or(Error::TailsOfOne(most))?;
     let permit = Arc::clone(&server.tails)
         .try_acquire_owned()
         .map_err(|_| Error::Tails(server.limits.tails))?;
@@ -47,14 +50,13 @@ pub(crate) async fn tail(
     Ok(upgrade.on_upgrade(move |socket| async move {
         server.meters.tails_open.inc();
         let (mut sink, stream) = socket.split();
-        let caller = caller(&asker, peer);
         if let Err(End::Told(error)) = run(&server, &asker, caller, &mut sink, stream).await {
             // It may have gone already.
             let _sent = say(&mut sink, &TailStatus::Error(error)).await.is_ok();
         }
         let _closed = timeout(CLOSE, sink.close()).await.is_ok();
         server.meters.tails_open.dec();
-        drop(permit);
+        drop((open, permit));
     }))
 }
 
@@ -95,14 +97,15 @@ async fn run(
             .map_err(|wrong| End::Told(error::filter(&wrong)))?;
         live::schema(&merged.tables).ok_or(End::Gone)?
     };
+    // That may have been long.
+    server.guard.still(asker).await.map_err(|error| End::Told(error.told()))?;
+    let mut lapses = std::pin::pin!(server.guard.lapses(asker));
     let mut writer = StreamWriter::try_new(Vec::new(), &schema)?;
     let tail = Tail::start(request, &asker.rights, server.workers.changes(), schema);
     send(sink, Message::Binary(std::mem::take(writer.get_mut()).into())).await?;
 
     let mut seconds = interval_at(Instant::now() + RATE_EVERY, RATE_EVERY);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut reviews = interval_at(Instant::now() + REVIEW_EVERY, REVIEW_EVERY);
-    reviews.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut told, mut told_rows) = ((0, 0), 0);
     let mut next = Instant::now();
     loop {
@@ -122,9 +125,7 @@ async fn run(
                 }
                 next = Instant::now() + BATCH_EVERY;
             }
-            _ = reviews.tick() => {
-                server.guard.still(asker).await.map_err(|error| End::Told(error.told()))?;
-            }
+            why = &mut lapses => return Err(End::Told(why.told())),
             _ = seconds.tick() => {
                 let (rows, skipped) = tail.counts();
                 let rate = TailStatus::Rate {
@@ -183,8 +184,6 @@ async fn send(sink: &mut Sink, message: Message) -> Result<(), End> {
 
 /// Rows go out at most this often: a person sees no difference, the page works a tenth as much.
 const BATCH_EVERY: Duration = Duration::from_millis(50);
-/// How often it is seen to that the reader still may see what she sees.
-const REVIEW_EVERY: Duration = Duration::from_secs(30);
 const RATE_EVERY: Duration = Duration::from_secs(1);
 const REQUEST: Duration = Duration::from_secs(10);
 const REQUEST_BYTES: usize = 64 << 10;

@@ -158,7 +158,9 @@ impl Fake {
 
     pub(crate) fn dial(self, hub: SocketAddr, token: Option<&str>) -> JoinHandle<DialError> {
         let engine = self.engine();
-        tokio::spawn(Dialer::new(&hub.to_string(), token).unwrap().run(Arc::new(self), engine))
+        tokio::spawn(
+            Dialer::new(&hub.to_string(), token, None).unwrap().run(Arc::new(self), engine),
+        )
     }
 }
 

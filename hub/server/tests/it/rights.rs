@@ -9,7 +9,7 @@ use crate::{
     data::{Dice, Nodes, Rights, forbidden_word},
 };
 use api::{Accounting, Dissections, Health, NodeState, Workers};
-use apiserver_double::{Asked, Double};
+use apiserver_double::{Asked, Double, Fault};
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::{StreamDecoder, StreamReader};
 use cluster::{Access, Cluster};
@@ -39,10 +39,18 @@ const OWNER: &str = "the hub's own token";
 
 impl World {
     async fn new(nodes: &Nodes) -> Self {
+        Self::of(nodes, true, config()).await
+    }
+
+    /// The same, with a pod in each namespace or in none.
+    async fn of(nodes: &Nodes, pods: bool, config: Config) -> Self {
         let double = Double::start().await.unwrap();
         for it in crate::data::NAMESPACES {
             let named = json!({"name": it});
             double.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": named}));
+            if !pods {
+                continue;
+            }
             double.put(json!({"apiVersion": "v1", "kind": "Pod",
                 "metadata": {"name": format!("pod-{it}"), "namespace": it},
                 "spec": {"containers": [{"name": "main", "image": "x"}]},
@@ -57,13 +65,14 @@ impl World {
         let client = kube::Client::try_from(client).unwrap();
         let cluster = Cluster::watch_for(&client, Duration::from_secs(60), None);
         let until = tokio::time::Instant::now() + Duration::from_secs(20);
-        while !cluster.state().ready || cluster.namespaces().len() < crate::data::NAMESPACES.len() {
+        let seen = if pods { crate::data::NAMESPACES.len() } else { 0 };
+        while !cluster.state().ready || cluster.namespaces().len() < seen {
             assert!(tokio::time::Instant::now() < until, "the pods are not seen");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let access = Some(Access::new(&client));
         let (cluster, token) = (Some(cluster), Some(OWNER.to_owned()));
-        let hub = Hub::start(&Config { cluster, access, token, ..config() }, nodes.fakes()).await;
+        let hub = Hub::start(&Config { cluster, access, token, ..config }, nodes.fakes()).await;
         Self { hub, double, rules }
     }
 
@@ -84,6 +93,185 @@ impl World {
         self.hub.send(Method::GET, path, &[("authorization", bearer.as_str())], None).await
     }
 }
+
+impl World {
+    /// How often it was asked whose a token is.
+    fn asked(&self) -> usize {
+        self.double.requests().iter().filter(|it| it.resource == "tokenreviews").count()
+    }
+
+    async fn until_asked(&self, times: usize) {
+        let asked = async {
+            while self.asked() < times {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(timeout(PATIENCE, asked).await.is_ok(), "{} of {times}", self.asked());
+    }
+
+    /// Where the Hub listens.
+    async fn listen(&self) -> std::net::SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = self.hub.router.clone();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+}
+
+/// An open live tail.
+struct Watched(
+    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
+);
+
+impl Watched {
+    /// Opens it; else the status it was refused with.
+    async fn open(address: std::net::SocketAddr, user: &str) -> Result<Self, StatusCode> {
+        let mut upgrade = format!("ws://{address}/api/tail").into_client_request().unwrap();
+        upgrade.headers_mut().insert("authorization", format!("Bearer {user}").parse().unwrap());
+        match tokio_tungstenite::connect_async(upgrade).await {
+            Ok((mut socket, _)) => {
+                socket.send(tungstenite::Message::text("{}")).await.unwrap();
+                Ok(Self(socket))
+            }
+            Err(tungstenite::Error::Http(answer)) => Err(answer.status()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The next of what it says once a second; or why it ended.
+    async fn rate(&mut self) -> Result<(), String> {
+        loop {
+            let message = timeout(PATIENCE, self.0.next()).await.expect("it says nothing");
+            let Some(Ok(message)) = message else { return Err("closed".to_owned()) };
+            if let tungstenite::Message::Text(text) = message {
+                let status: Value = serde_json::from_str(&text).unwrap();
+                match status["type"].as_str().unwrap() {
+                    "rate" => return Ok(()),
+                    "error" => return Err(status.to_string()),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Why it ends.
+    async fn end(mut self) -> String {
+        let end = async {
+            loop {
+                if let Err(why) = self.rate().await {
+                    return why;
+                }
+            }
+        };
+        timeout(PATIENCE, end).await.expect("it goes on")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_come_with_one_new_token_are_one_question() {
+    let nodes = Nodes::new();
+    let world = World::new(&nodes).await;
+    world.user("ann", &Rights::of("alpha", true, true, true));
+    let all = futures::future::join_all((0..40).map(|_| world.get("ann", "/api/health"))).await;
+    assert!(all.iter().all(|it| it.status == StatusCode::OK));
+    assert_eq!(world.asked(), 1);
+    // An error is everybody's as well, and asked about again by who comes later.
+    world.double.fail("create", "tokenreviews", Fault::Status(500), 1);
+    let ben = world.get("ben", "/api/health").await;
+    assert_eq!(ben.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(world.get("ben", "/api/health").await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_tries_tokens_out_keeps_no_known_user_waiting() {
+    let nodes = Nodes::new();
+    let hold = Duration::from_millis(200);
+    let world = World::of(&nodes, true, Config { answers_hold: hold, ..config() }).await;
+    world.user("ann", &Rights::of("alpha", true, true, true));
+    assert_eq!(world.get("ann", "/api/health").await.status, StatusCode::OK);
+    world.double.fail("create", "tokenreviews", Fault::Stall, 8);
+    let address = world.listen().await;
+    let strangers: Vec<_> = (0..20)
+        .map(|n| {
+            tokio::spawn(async move { Watched::open(address, &format!("no-{n}")).await.err() })
+        })
+        .collect();
+    // As many as are asked about at a time hang.
+    world.until_asked(9).await;
+    tokio::time::sleep(hold).await;
+    assert_eq!(world.get("ann", "/api/health").await.status, StatusCode::OK);
+    assert_eq!(world.asked(), 10, "she was asked about anew");
+    assert!(strangers.iter().all(|it| !it.is_finished()), "they wait, and she does not");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tail_outlives_a_hiccup_of_the_api_server_but_not_what_was_taken_away() {
+    let nodes = Nodes::new();
+    let hold = Duration::from_secs(2);
+    let world = World::of(&nodes, true, Config { answers_hold: hold, ..config() }).await;
+    let address = world.listen().await;
+    let alpha = Rights::of("alpha", true, true, true);
+    world.user("ann", &alpha);
+    world.user("ben", &alpha);
+    let mut tail = Watched::open(address, "ann").await.unwrap();
+    tail.rate().await.unwrap();
+    let asked = world.asked();
+    world.double.fail("create", "tokenreviews", Fault::Status(500), 3);
+    world.until_asked(asked + 4).await;
+    for _ in 0..2 {
+        tail.rate().await.unwrap();
+    }
+    world.rules.lock().unwrap().insert("ann".to_owned(), Rights::of("alpha", true, false, false));
+    let why = tail.end().await;
+    assert!(why.contains("what you may see has changed"), "{why}");
+
+    // There is an end to going on without an answer.
+    let mut tail = Watched::open(address, "ben").await.unwrap();
+    tail.rate().await.unwrap();
+    world.double.away(true);
+    let away = std::time::Instant::now();
+    let why = tail.end().await;
+    assert!(why.contains("whose this token is"), "{why}");
+    assert!(away.elapsed() < hold * 3 / 2 + Duration::from_secs(10), "{:?}", away.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_has_so_many_tails_and_leaves_the_others_theirs() {
+    let nodes = Nodes::new();
+    let mut config = config();
+    config.limits.tails_of_one = 1;
+    let world = World::of(&nodes, true, config).await;
+    let address = world.listen().await;
+    world.user("ann", &Rights::of("alpha", true, true, true));
+    world.user("ben", &Rights::of("alpha", true, true, true));
+    let mut first = Watched::open(address, "ann").await.unwrap();
+    first.rate().await.unwrap();
+    let second = Watched::open(address, "ann").await;
+    assert_eq!(second.err(), Some(StatusCode::TOO_MANY_REQUESTS));
+    Watched::open(address, "ben").await.unwrap().rate().await.unwrap();
+    drop(first);
+    let again = async {
+        while Watched::open(address, "ann").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, again).await.is_ok(), "her place was not given back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_a_namespace_that_has_nothing_in_it_any_more_are_seen_by_who_may() {
+    let nodes = Nodes::new();
+    let world = World::of(&nodes, false, config()).await;
+    let alpha = Rights::of("alpha", true, true, true);
+    world.user("ann", &alpha);
+    let question = json!({"sql": "select count(*) as n from http", "format": "ndjson"});
+    let reply = world.ask("ann", &question).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+    assert_eq!(reply.json::<Value>()["n"].as_u64().unwrap() as usize, nodes.http(&alpha));
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whether rules with these rights allow it.
 fn allows(rights: &Rights, asked: &Asked<'_>) -> bool {

@@ -1,6 +1,8 @@
 //! A node and its Hub, over memory and over a real WebSocket.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod sealed;
+
 use api::{ApiError, NodeHealth, Span, TailRequest};
 use arrow_array::{RecordBatch, StringViewArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -258,7 +260,7 @@ struct Dialled {
 }
 
 fn dial(address: SocketAddr, token: Option<&str>, node: Fake) -> Dialled {
-    let dialer = Dialer::new(&address.to_string(), token).unwrap();
+    let dialer = Dialer::new(&address.to_string(), token, None).unwrap();
     let state = dialer.state();
     Dialled { task: tokio::spawn(dialer.run(Arc::new(node), Routes::default())), state }
 }
