@@ -64,7 +64,7 @@ fn measure(work: &Path, url: &str, asked: &AtomicU64, seconds: u64) -> Result<()
     let late = seen.late();
     let frames = sorted(seen.frames);
     // At 60 frames a second one stands for 16.7 ms.
-    let missed: f64 = frames.iter().map(|ms| (ms / FRAME_MS).round() - 1.0).sum();
+    let missed = frames.iter().map(|ms| (ms / FRAME_MS).round() - 1.0).fold(0.0, |a, b| a + b);
     let line = |name: &str, value: f64, unit: &str, most: Option<f64>| {
         let told = most.map_or_else(String::new, |most| {
             format!("{} at most {most:.0}", if value <= most { "ok" } else { "MISSED" })
@@ -125,7 +125,10 @@ fn sorted(mut list: Vec<f64>) -> Vec<f64> {
 
 /// The value below which that part of a sorted list lies.
 fn at(list: &[f64], part: f64) -> f64 {
-    list.get((list.len() as f64 * part) as usize).or(list.last()).copied().unwrap_or(f64::NAN)
+    list.get((list.len() as f64 * part) as usize)
+        .or_else(|| list.last())
+        .copied()
+        .unwrap_or(f64::NAN)
 }
 
 /// Asks and answers DNS questions whose names are the microsecond they were sent in.
