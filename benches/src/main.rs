@@ -20,6 +20,7 @@ mod layout;
 mod live;
 mod mirror;
 mod modes;
+mod page;
 mod queries;
 mod tracing;
 
@@ -86,6 +87,13 @@ enum Mode {
         #[arg(long, default_value_t = 10)]
         seconds: u64,
     },
+    /// Has a browser look at the live tail of a steady load.
+    Page {
+        #[arg(long, default_value_t = 5_000)]
+        rows_per_s: u32,
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Has a TLS server asked, alone, captured, and read within TLS.
     Tracing {
         #[arg(long, default_value_t = 20_000)]
@@ -129,6 +137,11 @@ fn main() -> Result<()> {
             let work = TempDir::new()?;
             println!("machine: {}", machine());
             capture::compare(&binary()?, work.path(), packets_per_s, seconds)
+        }
+        Some(Mode::Page { rows_per_s, seconds }) => {
+            let work = TempDir::new()?;
+            println!("machine: {}", machine());
+            page::compare(&binary()?, work.path(), rows_per_s, seconds)
         }
         Some(Mode::Tracing { requests }) => {
             let work = TempDir::new()?;

@@ -77,7 +77,8 @@ impl Asked {
     /// holds only if a value is chosen for the variable.
     pub(crate) fn sql(&self, sql: &str) -> String {
         let step = self.step();
-        let secs = |ns: i64| format!("{}", ns as f64 / 1e9);
+        // with a point, so that a rate is no whole number
+        let secs = |ns: i64| format!("{:?}", ns as f64 / 1e9);
         let mut out = self.narrowed(sql);
         for (name, value) in [
             ("$range", range::clause(Some(self.low), Some(self.high))),
@@ -199,8 +200,9 @@ pub(crate) fn written(values: &BTreeMap<String, String>) -> String {
     lines.join("\n")
 }
 
-const SHIPPED: [&str; 6] = [
+const SHIPPED: [&str; 7] = [
     include_str!("dashboard/overview.json"),
+    include_str!("dashboard/protocol.json"),
     include_str!("dashboard/endpoints.json"),
     include_str!("dashboard/talkers.json"),
     include_str!("dashboard/tcp.json"),
@@ -247,7 +249,7 @@ mod tests {
             "SELECT $bucket, count(*) / $seconds FROM t WHERE $range AND [[a = $a]] AND [[b = $b]]";
         assert_eq!(
             asked.sql(sql),
-            "SELECT to_timestamp_nanos((CAST(ts AS BIGINT) / 1000000000) * 1000000000), count(*) / 1 FROM t \
+            "SELECT to_timestamp_nanos((CAST(ts AS BIGINT) / 1000000000) * 1000000000), count(*) / 1.0 FROM t \
              WHERE ts >= '1970-01-01T00:00:00Z' AND ts < '1970-01-01T00:01:40Z' AND true AND true"
         );
         asked.values = values("a=it's\nb=");

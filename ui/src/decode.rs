@@ -1,5 +1,6 @@
 //! Payloads as a person reads them: forms, markup, JSON as a tree, images; and a request as `curl` takes it.
 
+pub(crate) mod packet;
 mod protobuf;
 mod statement;
 

@@ -170,7 +170,7 @@ mod tests {
             tone: String::new(),
             points,
         });
-        Plot { across, span: None, series: series.collect(), unit, left_out: None }
+        Plot { across, span: None, step: None, series: series.collect(), unit, left_out: None }
     }
 
     #[test]

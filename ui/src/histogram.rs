@@ -46,6 +46,8 @@ impl Histogram {
         Plot {
             across: Across::Time,
             span: Some((self.low as f64, self.high as f64)),
+            // there may be one bar only
+            step: Some(self.step as f64),
             series: vec![line("failed", "bad", |bar| bar.1), line("ok", "good", |bar| bar.0)],
             unit: Unit::Number,
             left_out: None,

@@ -30,6 +30,7 @@ mod scale;
 mod settings;
 mod state;
 mod tail;
+mod talk;
 mod value;
 
 use dioxus::prelude::*;

@@ -90,6 +90,8 @@ pub(crate) struct Plot {
     pub(crate) across: Across,
     /// What is shown of the horizontal axis; the data decides if it is not said.
     pub(crate) span: Option<(f64, f64)>,
+    /// How much of it a bar takes; as much as the nearest two are apart, if it is not said.
+    pub(crate) step: Option<f64>,
     pub(crate) series: Vec<Series>,
     pub(crate) unit: Unit,
     /// What was left out to keep it readable.
@@ -215,7 +217,7 @@ pub(crate) fn plot(
     } else {
         Across::Names(names)
     };
-    Ok(Plot { across, span: None, series, unit, left_out })
+    Ok(Plot { across, span: None, step: None, series, unit, left_out })
 }
 
 /// Whether times stand in steps, as those of buckets do, with whole seconds or milliseconds between them.

@@ -37,6 +37,18 @@ impl Unit {
         }
     }
 
+    /// How often something happens, a second or as much longer as makes a number of it that says something.
+    pub(crate) fn often(per_second: f64) -> String {
+        let (factor, unit) = match per_second {
+            ..=0.0 => return "0/s".to_owned(),
+            0.1.. => (1.0, "s"),
+            rate if rate * 60.0 >= 0.1 => (60.0, "min"),
+            rate if rate * 3_600.0 >= 0.1 => (3_600.0, "h"),
+            _ => (86_400.0, "d"),
+        };
+        format!("{}/{unit}", short(per_second * factor))
+    }
+
     /// A number with its unit, in as few digits as tell it.
     pub(crate) fn show(self, value: f64) -> String {
         if !value.is_finite() {
@@ -85,7 +97,8 @@ fn digits(number: f64) -> String {
         100.0.. => 0,
         10.0.. => 1,
         1.0.. => 2,
-        _ => 3,
+        0.001.. => 3,
+        _ => 6,
     };
     let text = format!("{number:.decimals$}");
     if text.contains('.') {
@@ -254,6 +267,13 @@ mod tests {
             Unit::Percent.show(f64::NAN),
         ];
         assert_eq!(look, ["12.3k", "0.05", "1.5 KiB", "1.23 ms", "100/s", "–"]);
+    }
+
+    #[test]
+    fn what_is_seldom_is_told_by_the_hour() {
+        let look = [12.0, 0.5, 0.01, 0.001, 0.000_01, 0.0].map(Unit::often);
+        assert_eq!(look, ["12/s", "0.5/s", "0.6/min", "3.6/h", "0.864/d", "0/s"]);
+        assert_eq!(Unit::PerSecond.show(0.000_25), "0.00025/s");
     }
 
     #[test]

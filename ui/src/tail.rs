@@ -3,7 +3,10 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashSet},
+    future::{Future as _, poll_fn},
+    pin::pin,
     rc::Rc,
+    task::{Poll, Waker},
 };
 
 use api::{ApiError, QueryRequest, RowKey, TailRequest, TailStatus, route};
@@ -59,6 +62,8 @@ pub(crate) struct Tail {
     /// Rows that arrived before the past did.
     early: Vec<(RecordBatch, usize)>,
     changed: bool,
+    /// Who shows what is new, where it waits for that.
+    waker: Option<Waker>,
     tries: u32,
 }
 
@@ -78,6 +83,7 @@ impl Tail {
             decoder: StreamDecoder::new(),
             early: Vec::new(),
             changed: true,
+            waker: None,
             tries: 0,
         }
     }
@@ -85,7 +91,17 @@ impl Tail {
     /// Forgets everything: another filter is meant from now on.
     fn restart(&mut self) {
         self.ring.clear();
-        *self = Self { ring: std::mem::replace(&mut self.ring, Ring::new(0, 0)), ..Self::new() };
+        let (ring, waker) = (std::mem::replace(&mut self.ring, Ring::new(0, 0)), self.waker.take());
+        *self = Self { ring, waker, ..Self::new() };
+        self.tell();
+    }
+
+    /// There is something new: whoever shows it need not wait any longer.
+    fn tell(&mut self) {
+        self.changed = true;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 
     /// Begins a new stream of the same filter; the rows stay.
@@ -97,7 +113,7 @@ impl Tail {
         self.rate = 0.0;
         self.has_history = false;
         self.line = Line::Connecting;
-        self.changed = true;
+        self.tell();
     }
 
     /// The part of the Hub's stream that one message holds.
@@ -124,7 +140,7 @@ impl Tail {
                 }
             }
         }
-        self.changed = true;
+        self.tell();
     }
 
     fn take(&mut self, batch: RecordBatch, bytes: usize) {
@@ -137,7 +153,7 @@ impl Tail {
 
     /// What the Hub says between the rows.
     pub(crate) fn text(&mut self, message: &str) {
-        self.changed = true;
+        self.tell();
         match serde_json::from_str::<TailStatus>(message) {
             Ok(TailStatus::Started { nodes }) => {
                 self.line = Line::Open;
@@ -164,7 +180,7 @@ impl Tail {
 
     /// The socket closed.
     pub(crate) fn closed(&mut self, reason: &str, now_ms: f64) {
-        self.changed = true;
+        self.tell();
         if matches!(self.line, Line::Refused(_) | Line::Past) {
             return;
         }
@@ -177,7 +193,7 @@ impl Tail {
 
     /// The newest rows of the past: those that are not here yet go before those that came meanwhile.
     pub(crate) fn history(&mut self, answer: Result<Answer, Failure>) {
-        self.changed = true;
+        self.tell();
         self.has_history = true;
         let mut known = HashSet::new();
         match answer {
@@ -205,6 +221,20 @@ impl Tail {
     }
 }
 
+/// Waits until something is new, and a moment at most: another filter may be wanted by then.
+async fn news(tail: &RefCell<Tail>) {
+    let mut moment = pin!(browser::sleep(LOOK_MS));
+    poll_fn(|context| {
+        let mut tail = tail.borrow_mut();
+        if tail.changed {
+            return Poll::Ready(());
+        }
+        tail.waker = Some(context.waker().clone());
+        moment.as_mut().poll(context)
+    })
+    .await;
+}
+
 /// The runs of rows that are not known yet, in their order.
 fn fresh(batch: &RecordBatch, known: &mut HashSet<RowKey>) -> Vec<RecordBatch> {
     let mut parts = Vec::new();
@@ -226,9 +256,12 @@ fn fresh(batch: &RecordBatch, known: &mut HashSet<RowKey>) -> Vec<RecordBatch> {
 #[derive(Clone)]
 pub(crate) struct Live {
     tail: Rc<RefCell<Tail>>,
-    /// Grows when there is something new to show, ten times a second at most: nobody reads faster,
+    /// Grows when there is something new to show, at once if nothing was shown lately: nobody reads faster than that,
     /// and layout is what costs.
     frame: Signal<u64>,
+    /// What most of the page needs to know of the tail: it is not drawn again for every row.
+    line: Memo<Line>,
+    is_empty: Memo<bool>,
     /// Which rows are meant, and of which time.
     wanted: Signal<(String, Range)>,
     /// Grows to ask for a new connection now.
@@ -244,15 +277,7 @@ impl PartialEq for Live {
 impl Live {
     /// A tail that follows its filter as long as the page is open.
     pub(crate) fn provide(session: Session) -> Self {
-        let frame = use_signal(|| 0);
-        let wanted = use_signal(Default::default);
-        let again = use_signal(|| 0);
-        let live = use_context_provider(|| Self {
-            tail: Rc::new(RefCell::new(Tail::new())),
-            frame,
-            wanted,
-            again,
-        });
+        let live = use_context_provider(|| Self::with(Tail::new()));
         let follower = live.clone();
         use_future(move || follower.clone().follow(session));
         live
@@ -301,14 +326,30 @@ impl Live {
         self.again += 1;
     }
 
-    #[cfg(test)]
     pub(crate) fn with(tail: Tail) -> Self {
-        Self {
-            tail: Rc::new(RefCell::new(tail)),
-            frame: Signal::new(0),
-            wanted: Signal::new(Default::default()),
-            again: Signal::new(0),
-        }
+        let (tail, frame) = (Rc::new(RefCell::new(tail)), Signal::new(0));
+        let (of_line, of_rows) = (Rc::clone(&tail), Rc::clone(&tail));
+        let line = Memo::new(move || {
+            frame.read();
+            of_line.borrow().line.clone()
+        });
+        let is_empty = Memo::new(move || {
+            frame.read();
+            let ring = &of_rows.borrow().ring;
+            ring.end() == ring.start()
+        });
+        let (wanted, again) = (Signal::new(Default::default()), Signal::new(0));
+        Self { tail, frame, line, is_empty, wanted, again }
+    }
+
+    /// How the line to the Hub is.
+    pub(crate) fn line(&self) -> Line {
+        self.line.read().clone()
+    }
+
+    /// Whether there is no row.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self.is_empty.read()
     }
 
     /// The loop that keeps the line. It is the only place that opens sockets.
@@ -336,8 +377,9 @@ impl Live {
             let changed = std::mem::take(&mut self.tail.borrow_mut().changed);
             if changed {
                 self.frame += 1;
+                browser::sleep(FRAME_MS).await;
             }
-            browser::sleep(FRAME_MS).await;
+            news(&self.tail).await;
         }
     }
 
@@ -369,7 +411,7 @@ impl Live {
         if !range.is_live() {
             let mut tail = self.tail.borrow_mut();
             tail.line = Line::Past;
-            tail.changed = true;
+            tail.tell();
             ask();
             return None;
         }
@@ -393,7 +435,9 @@ impl Live {
     }
 }
 
-const FRAME_MS: u32 = 100;
+/// How long what was drawn stays at least.
+const FRAME_MS: u32 = 50;
+const LOOK_MS: u32 = 100;
 const MOST_ROWS: u64 = 100_000;
 const MOST_BYTES: usize = 96 << 20;
 const MOST_EARLY: usize = 1_000;
@@ -426,6 +470,33 @@ mod tests {
         let batch = fixture::traffic(rows);
         let single: Vec<_> = (0..batch.num_rows()).rev().map(|at| batch.slice(at, 1)).collect();
         arrow_select::concat::concat_batches(batch.schema_ref(), &single).expect("one schema")
+    }
+
+    #[test]
+    fn what_comes_is_shown_at_once() {
+        struct Woken(std::sync::atomic::AtomicBool);
+        impl std::task::Wake for Woken {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let woken = std::sync::Arc::new(Woken(false.into()));
+        let is_woken = || woken.0.swap(false, std::sync::atomic::Ordering::Relaxed);
+        let waker = Waker::from(std::sync::Arc::clone(&woken));
+        let mut context = std::task::Context::from_waker(&waker);
+        let tail = RefCell::new(Tail::new());
+        tail.borrow_mut().history(answer(past(4)));
+        tail.borrow_mut().changed = false;
+        let mut waits = pin!(news(&tail));
+        assert!(waits.as_mut().poll(&mut context).is_pending() && !is_woken());
+        tail.borrow_mut().bytes(fixture::stream(&[fixture::traffic(6)]));
+        assert!(is_woken() && waits.as_mut().poll(&mut context).is_ready());
+        // another filter, too
+        tail.borrow_mut().changed = false;
+        let mut waits = pin!(news(&tail));
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        tail.borrow_mut().restart();
+        assert!(is_woken() && waits.as_mut().poll(&mut context).is_ready());
     }
 
     #[test]

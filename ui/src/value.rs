@@ -1,7 +1,7 @@
 //! A cell of an Arrow column, and how it reads. What a value means comes from its [`Kind`], never
 //! from the name of its column.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use api::Kind;
 use arrow_array::{
@@ -282,8 +282,11 @@ pub(crate) fn duration(ns: i64) -> String {
             let secs = ns / 1_000_000_000;
             let (days, hours, minutes) = (secs / 86_400, secs / 3_600 % 24, secs / 60 % 60);
             return match (days, hours) {
+                (0, 0) if secs.is_multiple_of(60) => format!("{sign}{minutes} m"),
                 (0, 0) => format!("{sign}{minutes} m {} s", secs % 60),
+                (0, _) if minutes == 0 => format!("{sign}{hours} h"),
                 (0, _) => format!("{sign}{hours} h {minutes} m"),
+                _ if hours == 0 => format!("{sign}{days} d"),
                 _ => format!("{sign}{days} d {hours} h"),
             };
         }
@@ -330,6 +333,33 @@ pub(crate) fn clock(ns: i64, now_ns: i64, zone: i64) -> String {
     let same_day = local.div_euclid(DAY_NS) == now.div_euclid(DAY_NS);
     let part = if same_day { text.get(11..23) } else { text.get(5..19) };
     part.unwrap_or(&text).to_owned()
+}
+
+/// [`hex`] in pieces, with those of some bytes marked, both as numbers and as text.
+pub(crate) fn hex_marked(bytes: &[u8], range: &Range<usize>) -> Vec<(bool, String)> {
+    let mut pieces: Vec<(bool, String)> = Vec::new();
+    let mut push = |is_marked: bool, text: &str| match pieces.last_mut() {
+        _ if text.is_empty() => {}
+        Some((last, all)) if *last == is_marked => all.push_str(text),
+        _ => pieces.push((is_marked, text.to_owned())),
+    };
+    for (at, line) in hex(bytes).split_inclusive('\n').enumerate() {
+        let within = |place: usize| place.clamp(at * 16, at * 16 + 16) - at * 16;
+        let (from, until) = (within(range.start), within(range.end));
+        if from >= until {
+            push(false, line);
+            continue;
+        }
+        let number = |byte: usize| 8 + byte * 3 + usize::from(byte > 7);
+        let mut done = 0;
+        for (from, until) in [(number(from), number(until - 1) + 2), (58 + from, 58 + until)] {
+            push(false, line.get(done..from).unwrap_or_default());
+            push(true, line.get(from..until).unwrap_or_default());
+            done = until;
+        }
+        push(false, line.get(done..).unwrap_or_default());
+    }
+    pieces
 }
 
 /// Bytes as a dump: place, hexadecimal, and text where it is readable.
@@ -590,6 +620,17 @@ mod tests {
         );
         assert_eq!(pretty("{broken"), None);
         assert_eq!(pretty("17"), None);
+    }
+
+    #[test]
+    fn some_bytes_of_a_dump_are_marked_as_numbers_and_as_text() {
+        let bytes = b"0123456789abcdefXYZ";
+        let dump = hex_marked(bytes, &(6..18));
+        let all: String = dump.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(all, hex(bytes));
+        let marked: Vec<_> = dump.iter().filter(|it| it.0).map(|it| it.1.as_str()).collect();
+        assert_eq!(marked, ["36 37  38 39 61 62 63 64 65 66", "6789abcdef", "58 59", "XY"]);
+        assert_eq!(hex_marked(bytes, &(0..0)), [(false, hex(bytes))]);
     }
 
     #[test]

@@ -295,6 +295,34 @@ fn from_a_spike_over_the_failed_row_to_its_packets_as_a_file() {
     wait_until("the row opens", || browser.texts("[data-testid=detail]").concat().contains("404"));
     browser.click("[data-testid=packets] summary");
     browser.wait_for("[data-testid=packets-download]");
+    // What a packet says, header by header; a header's bytes are marked by a click.
+    wait_until("the packets are told in a line each", || {
+        let packets = browser.texts("[data-testid=packet]");
+        packets.iter().any(|it| it.contains("[SYN]"))
+            && packets.iter().any(|it| it.contains("GET /missing/"))
+    });
+    browser.click("[data-testid=packet] button");
+    // The name and what it says stand beside each other, which is a line each to the browser.
+    let layers = || {
+        let texts = browser.texts("[data-testid=layer] summary");
+        texts
+            .iter()
+            .map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>()
+    };
+    wait_until("its layers are listed", || {
+        layers().iter().any(|it| it.starts_with("IPv4 127.0.0.1"))
+            && browser
+                .texts("[data-testid=part]")
+                .iter()
+                .any(|it| it.starts_with("largest segment"))
+    });
+    let place = layers().iter().position(|it| it.starts_with("IPv4")).unwrap();
+    browser.click(&format!("[data-testid=layer]:nth-child({}) summary", place + 1));
+    wait_until("its bytes are marked", || {
+        let marked = browser.texts(".dump mark").join(" ");
+        marked.starts_with("45 00") && marked.contains("7f 00 00 01")
+    });
     browser.click("[data-testid=packets-download]");
     let mut file = Vec::new();
     wait_until("the packets are downloaded", || {
@@ -307,6 +335,53 @@ fn from_a_spike_over_the_failed_row_to_its_packets_as_a_file() {
     assert!(file.starts_with(b"\x0a\x0d\x0d\x0a"), "it is a capture file");
     let holds = |text: &[u8]| file.windows(text.len()).any(|it| it == text);
     assert!(holds(b"GET /missing/") && holds(b"404 Not Found"));
+}
+
+#[test]
+fn what_two_ends_said_stands_as_a_conversation() {
+    let folder = TempDir::new().unwrap();
+    let capture =
+        |name: &str| format!("{}/../capture/dissect/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    let mut command = kubeshark();
+    command.args(["tap", "--no-browser", "--port", "0"]);
+    command.args(["--read", &capture("websocket/frames.pcap")]);
+    command.args(["--read", &capture("http2/calls.pcap")]);
+    let tap = Hub::of(&mut command);
+    let browser = Browser::start(folder.path());
+    let open = |table: &str, condition: &str| {
+        let sql = format!(
+            "select node, flow_id, seq from {table} where {condition} order by ts, seq limit 1"
+        );
+        let mut row = Value::Null;
+        wait_until("the row is there", || {
+            row = tap.ask(&json!({ "sql": sql }))["rows"][0].clone();
+            row.is_object()
+        });
+        let text = |name: &str| row[name].as_str().unwrap();
+        let key = format!("{table}~{}~{}~{}", text("flow_id"), row["seq"], text("node"));
+        browser.open(&format!("{}/?row={key}", tap.url));
+    };
+    let of = |side: &str| browser.texts(&format!("[data-testid=conversation] .message.{side}"));
+    open("websocket", "opcode = 'text' and sender = 'server'");
+    wait_until("frames are what either side said", || {
+        of("client").iter().any(|it| it.contains("hello hello hello number 1"))
+            && of("server").iter().any(|it| it.contains("re: hello hello hello number 1"))
+    });
+    let on = || browser.texts("[data-testid=conversation] .message.on").concat();
+    assert!(on().contains("re: hello hello hello number 0"), "{}", on());
+    // Another message is another row.
+    browser.click("[data-testid=conversation] .message.client button");
+    wait_until("it opens the row of a message", || !on().is_empty() && !on().contains("re: "));
+    browser.click("[data-testid=conversation-list]");
+    wait_until("all of the connection are listed", || {
+        browser.texts("[data-testid=conversation] .said").concat().contains("GET /chat")
+    });
+    // Of gRPC, the messages stand within the row.
+    open("grpc", "method = 'List'");
+    wait_until("a call's messages are told one by one, decoded", || {
+        let said = browser.texts(".detail .item .message.server");
+        said.len() > 2 && said.iter().any(|it| it.contains("row 2"))
+    });
 }
 
 #[test]

@@ -201,7 +201,7 @@ impl Drawing {
         let xs = || points().map(|it| it.x);
         let step = match &plot.across {
             Across::Names(_) => 1.0,
-            _ => smallest_step(xs()),
+            _ => plot.step.unwrap_or_else(|| smallest_step(xs())),
         };
         let (mut low, mut high) = plot.span.unwrap_or_else(|| {
             let (low, high) =
@@ -588,7 +588,14 @@ mod tests {
     }
 
     fn plot(series: Vec<Series>) -> Plot {
-        Plot { across: Across::Time, span: None, series, unit: Unit::Number, left_out: None }
+        Plot {
+            across: Across::Time,
+            span: None,
+            step: None,
+            series,
+            unit: Unit::Number,
+            left_out: None,
+        }
     }
 
     fn html(plot: Plot, look: Look, stacked: bool) -> String {
@@ -616,6 +623,20 @@ mod tests {
         ] {
             assert!(html.contains(part), "{part}: {html}");
         }
+    }
+
+    #[test]
+    fn a_bar_that_stands_alone_is_seen() {
+        let hour = 3_600_000_000_000.0;
+        let alone = Plot {
+            span: Some((0.0, 60.0 * hour)),
+            step: Some(hour),
+            ..plot(vec![line("a", &[(10.0 * hour, 5.0)])])
+        };
+        let drawing = Drawing::new(&alone, Look::Bars, true, 610.0, 200.0, 0);
+        let (_, d) = &drawing.paths[0];
+        let width = d.split('h').nth(1).and_then(|it| it.split('V').next()).expect("a bar");
+        assert!(width.parse::<f64>().is_ok_and(|it| (5.0..12.0).contains(&it)), "{d}");
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! One exchange, with everything known about it and the conversation it belongs to.
 
-use api::{ApiError, Format, Kind, QueryRequest, RowKey};
+use api::{Kind, QueryRequest, RowKey};
 use dioxus::prelude::*;
 
 use super::{
     error::ErrorNote,
     icon::Icon,
+    packets::Packets,
     record::{Record, Shown},
+    talk::Talk,
 };
 use crate::{
     Route, browser,
@@ -15,7 +17,8 @@ use crate::{
     decode,
     settings::zone,
     state::{Catalog, hue},
-    value::{Row, Value, duration, hex, kind, read, shown},
+    talk::Shape,
+    value::{Row, Value, duration, shown},
 };
 
 #[component]
@@ -155,141 +158,135 @@ fn Waterfall(spans: Vec<Span>) -> Element {
     }
 }
 
-/// What else was said on the same connection.
+/// What else was said on the same connection: as messages where the table has such, or as a list of all.
 #[component]
 fn Conversation(row: RowKey, onrow: EventHandler<RowKey>) -> Element {
-    let session = use_context::<Session>();
-    let mut is_open = use_signal(|| false);
-    let key = (row.flow_id.clone(), row.node.clone());
-    // walking along a conversation doesn't ask for it again
-    let rows = use_resource(use_reactive(
-        (&key, &is_open()),
-        move |((flow, node), is_open)| async move {
-            if !is_open {
-                return None;
-            }
-            let sql = format!(
-                "SELECT ts, protocol, verb, target, status, failed, duration, node, flow_id, seq FROM traffic WHERE flow_id = {} AND node = {} ORDER BY ts, seq LIMIT {MOST_ROWS}",
-                api::quote_text(&flow),
-                api::quote_text(&node)
-            );
-            Some(session.ask(QueryRequest::sql(sql), &Abort::new()).await)
-        },
-    ));
-    let zone = zone();
+    let catalog = use_context::<Catalog>();
+    let shape = use_memo(use_reactive(&row.protocol, move |protocol| {
+        let tables = catalog.tables.read();
+        tables.iter().find(|it| it.name == protocol).map(Shape::of).unwrap_or_default()
+    }));
+    let mut is_open = use_signal(|| None::<bool>);
+    let mut wants_list = use_signal(|| None::<bool>);
+    let is_talk = shape.read().is_talk();
+    let as_list = wants_list().unwrap_or(!is_talk);
+    // of messages one wants to see what was said before and after
+    let open = is_open().unwrap_or(is_talk);
     rsx! {
-        details { class: "group nested", "data-testid": "conversation", ontoggle: move |_| is_open.toggle(),
-            summary { "conversation" }
-            match &*rows.read() {
-                Some(Some(Ok(answer))) => rsx! {
-                    table { class: "said", tbody {
-                        for batch in answer.batches.iter() {
-                            for at in 0..batch.num_rows() {
-                                {
-                                    let it = Row { batch, at };
-                                    let key = it.key();
-                                    let is_this = key.seq == row.seq && key.protocol == row.protocol;
-                                    let failed = it.flag("failed");
-                                    let class = match (is_this, failed) { (true, _) => "on", (false, true) => "failed", _ => "" };
-                                    rsx! {
-                                        tr { class,
-                                            td { class: "dim", {shown(&it.value("ts"), Some(Kind::Time), zone).chars().skip(11).collect::<String>()} }
-                                            td { button { r#type: "button", disabled: is_this, onclick: move |_| onrow.call(key.clone()), b { {it.text("verb").into_owned()} } " " {shown(&it.value("target"), Some(Kind::Text), zone)} } }
-                                            td { class: if failed { "bad right" } else { "right" }, {it.text("status").into_owned()} }
-                                            td { class: "dim right", {shown(&it.value("duration"), Some(Kind::Duration), zone)} }
-                                        }
-                                    }
-                                }
-                            }
-                        }
-                    } }
-                    if answer.rows >= MOST_ROWS { p { class: "note", "only the first {MOST_ROWS} are shown" } }
+        details { class: "group nested", "data-testid": "conversation", open,
+            summary {
+                onclick: move |event| {
+                    event.prevent_default();
+                    is_open.set(Some(!open));
                 },
-                Some(Some(Err(failure))) => rsx! { ErrorNote { text: "", error: failure.error(), testid: "conversation-error" } },
-                Some(None) | None => rsx! { p { class: "note", "Fetching…" } },
+                "conversation"
+            }
+            if open {
+                div { class: "choose", span { class: "segments",
+                    for (name , is_list) in [("messages", false), ("list", true)] {
+                        button { class: if as_list == is_list { "on" } else { "" }, r#type: "button", "aria-pressed": as_list == is_list, "data-testid": "conversation-{name}",
+                            onclick: move |_| wants_list.set(Some(is_list)), "{name}" }
+                    }
+                } }
+            }
+            if open && as_list {
+                Listed { row, onrow }
+            } else if open {
+                Messages { row, shape: shape(), onrow }
             }
         }
     }
 }
 
-/// The packets of the conversation, as far as they are kept.
+/// The messages of a conversation, around a row.
 #[component]
-fn Packets(row: RowKey) -> Element {
+fn Messages(row: RowKey, shape: Shape, onrow: EventHandler<RowKey>) -> Element {
     let session = use_context::<Session>();
-    let mut is_open = use_signal(|| false);
-    let mut chosen = use_signal(|| None::<(usize, usize)>);
-    let mut refused = use_signal(|| None::<ApiError>);
-    let key = (row.flow_id.clone(), row.node.clone());
-    let (all, file) = (row.packets_sql(None), format!("{}.pcapng", row.flow_id));
-    let download = move |_| {
-        let (sql, name) = (all.clone(), file.clone());
-        spawn(async move {
-            let saved = session.export(sql, Format::Pcapng, &name).await;
-            refused.set(saved.err().map(|it| it.error()));
-        });
-    };
-    let sql = format!(
-        "SELECT ts, wire_bytes, data FROM packets WHERE flow_id = {} AND node = {} ORDER BY ts LIMIT {MOST_ROWS}",
-        api::quote_text(&row.flow_id),
-        api::quote_text(&row.node)
-    );
-    let asked = sql.clone();
-    let rows = use_resource(use_reactive((&key, &is_open()), move |(_, is_open)| {
-        let sql = asked.clone();
-        async move {
-            if !is_open {
-                return None;
-            }
-            Some(session.ask(QueryRequest::sql(sql), &Abort::new()).await)
+    let mut from = use_signal(|| row.seq.saturating_sub(BEFORE));
+    // walking along a conversation doesn't ask for it again, unless it leaves what is shown
+    use_effect(use_reactive(&row.seq, move |seq| {
+        let is_shown = (*from.peek()..from.peek().saturating_add(MOST_ROWS as u64)).contains(&seq);
+        if !is_shown {
+            from.set(seq.saturating_sub(BEFORE));
         }
+    }));
+    let key = (row.protocol.clone(), row.flow_id.clone(), row.node.clone());
+    let asked = (row.clone(), shape.clone());
+    let rows = use_resource(use_reactive((&key, &from()), move |(_, from)| {
+        let sql = asked.1.sql(&asked.0, from, MOST_ROWS);
+        async move { session.ask(QueryRequest::sql(sql), &Abort::new()).await }
+    }));
+    let zone = zone();
+    let state = rows.read();
+    match &*state {
+        Some(Ok(answer)) => {
+            let rows = answer
+                .batches
+                .iter()
+                .flat_map(|batch| (0..batch.num_rows()).map(move |at| Row { batch, at }));
+            let said: Vec<_> = rows.clone().flat_map(|row| shape.said(&row)).collect();
+            let last = rows.filter_map(|row| row.number("seq")).max().unwrap_or_default();
+            let is_cut = answer.rows >= MOST_ROWS;
+            rsx! {
+                if from() > 0 {
+                    p { class: "note", button { class: "tool", r#type: "button", onclick: move |_| { let now = from.peek().saturating_sub(MOST_ROWS as u64 - BEFORE); from.set(now); }, Icon { name: "up" } "Earlier" } }
+                }
+                Talk { said, zone, on: row.clone(), onrow }
+                if is_cut {
+                    p { class: "note", button { class: "tool", r#type: "button", onclick: move |_| from.set(last), Icon { name: "down-line" } "Later" } }
+                }
+            }
+        }
+        Some(Err(failure)) => {
+            rsx! { ErrorNote { text: "", error: failure.error(), testid: "conversation-error" } }
+        }
+        None => rsx! { p { class: "note", "Fetching…" } },
+    }
+}
+
+/// All exchanges of a conversation, of whatever protocol, a line each.
+#[component]
+fn Listed(row: RowKey, onrow: EventHandler<RowKey>) -> Element {
+    let session = use_context::<Session>();
+    let key = (row.flow_id.clone(), row.node.clone());
+    // walking along a conversation doesn't ask for it again
+    let rows = use_resource(use_reactive(&key, move |(flow, node)| async move {
+        let sql = format!(
+            "SELECT ts, protocol, verb, target, status, failed, duration, node, flow_id, seq FROM traffic WHERE flow_id = {} AND node = {} ORDER BY ts, seq LIMIT {MOST_ROWS}",
+            api::quote_text(&flow),
+            api::quote_text(&node)
+        );
+        session.ask(QueryRequest::sql(sql), &Abort::new()).await
     }));
     let zone = zone();
     rsx! {
-        details { class: "group nested", "data-testid": "packets", ontoggle: move |_| is_open.toggle(),
-            summary { "packets" }
-            match &*rows.read() {
-                Some(Some(Ok(answer))) if answer.rows == 0 => rsx! {
-                    p { class: "note", "No packet of this conversation is kept: they were not stored, or have gone to make room." }
-                },
-                Some(Some(Ok(answer))) => rsx! {
-                    table { class: "said", tbody {
-                        for (part , batch) in answer.batches.iter().enumerate() {
-                            for at in 0..batch.num_rows() {
-                                {
-                                    let it = Row { batch, at };
-                                    let is_chosen = chosen() == Some((part, at));
-                                    let schema = batch.schema();
-                                    let dump = is_chosen.then(|| batch.column_by_name("data").map(|data| match read(data, at) {
-                                        Value::Bytes(bytes) => hex(bytes.get(..MOST_BYTES).unwrap_or(bytes)),
-                                        _ => String::new(),
-                                    })).flatten();
-                                    let size = schema.fields().get(1).and_then(|field| kind(field));
-                                    rsx! {
-                                        tr { class: if is_chosen { "on" } else { "" },
-                                            td { class: "dim", {shown(&it.value("ts"), Some(Kind::Time), zone).chars().skip(11).collect::<String>()} }
-                                            td { button { r#type: "button", "aria-expanded": is_chosen, onclick: move |_| chosen.set((!is_chosen).then_some((part, at))), {shown(&it.value("wire_bytes"), size.or(Some(Kind::Size)), zone)} } }
-                                        }
-                                        if let Some(dump) = dump {
-                                            tr { td { colspan: 2, pre { class: "dump", tabindex: 0, "{dump}" } } }
-                                        }
+        match &*rows.read() {
+            Some(Ok(answer)) => rsx! {
+                table { class: "said", tbody {
+                    for batch in answer.batches.iter() {
+                        for at in 0..batch.num_rows() {
+                            {
+                                let it = Row { batch, at };
+                                let key = it.key();
+                                let is_this = key.seq == row.seq && key.protocol == row.protocol;
+                                let failed = it.flag("failed");
+                                let class = match (is_this, failed) { (true, _) => "on", (false, true) => "failed", _ => "" };
+                                rsx! {
+                                    tr { class,
+                                        td { class: "dim", {shown(&it.value("ts"), Some(Kind::Time), zone).chars().skip(11).collect::<String>()} }
+                                        td { button { r#type: "button", disabled: is_this, onclick: move |_| onrow.call(key.clone()), b { {it.text("verb").into_owned()} } " " {shown(&it.value("target"), Some(Kind::Text), zone)} } }
+                                        td { class: if failed { "bad right" } else { "right" }, {it.text("status").into_owned()} }
+                                        td { class: "dim right", {shown(&it.value("duration"), Some(Kind::Duration), zone)} }
                                     }
                                 }
                             }
                         }
-                    } }
-                    if answer.rows >= MOST_ROWS { p { class: "note", "only the first {MOST_ROWS} are shown" } }
-                    p { class: "note",
-                        button { r#type: "button", "data-testid": "packets-download", onclick: download, "download as pcapng" }
-                        " "
-                        Link { to: Route::sql(&sql), "open as SQL" }
                     }
-                    if let Some(error) = refused() {
-                        ErrorNote { text: "", error, testid: "packets-refused" }
-                    }
-                },
-                Some(Some(Err(failure))) => rsx! { ErrorNote { text: "", error: failure.error(), testid: "packets-error" } },
-                Some(None) | None => rsx! { p { class: "note", "Fetching…" } },
-            }
+                } }
+                if answer.rows >= MOST_ROWS { p { class: "note", "only the first {MOST_ROWS} are shown" } }
+            },
+            Some(Err(failure)) => rsx! { ErrorNote { text: "", error: failure.error(), testid: "conversation-error" } },
+            None => rsx! { p { class: "note", "Fetching…" } },
         }
     }
 }
@@ -316,7 +313,8 @@ pub(super) async fn one(session: Session, sql: String) -> Result<Option<Shown>, 
 
 const SETTLE_MS: u32 = 40;
 const MOST_ROWS: usize = 200;
-const MOST_BYTES: usize = 4_096;
+/// Messages shown before a row's own.
+const BEFORE: u64 = 50;
 const WIDE: &str = "kubeshark.detail.wide";
 
 #[cfg(test)]

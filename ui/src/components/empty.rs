@@ -39,7 +39,7 @@ pub(crate) fn Empty(
                 _ => None,
             }
         }));
-    let line = live.read().line.clone();
+    let line = live.line();
     let has_history = live.read().has_history;
     if let Line::Refused(_) = line {
         return rsx! {

@@ -91,10 +91,8 @@ pub(crate) fn FilterBar(
         browser::set_field("filter", &whole, cursor);
         suggest.call(());
     });
-    let refused = match &live.read().line {
-        Line::Refused(error) if *draft.read() == live.filter() => {
-            Some((live.filter(), error.clone()))
-        }
+    let refused = match live.line() {
+        Line::Refused(error) if *draft.read() == live.filter() => Some((live.filter(), error)),
         _ => None,
     };
     let error = wrong.cloned().or(refused);

@@ -3,11 +3,12 @@
 use api::Kind;
 use dioxus::prelude::*;
 
-use super::icon::Icon;
+use super::{icon::Icon, talk::Talk};
 use crate::{
     browser,
     decode::{self, Node, data_url, marked, places},
     filter::statement::words,
+    talk::messages,
     value::{Value, clauses, grouped, hex, pretty, shown, size, time},
 };
 
@@ -43,7 +44,16 @@ pub(crate) fn widget(
         (Value::Int(_) | Value::Uint(_) | Value::Float(_) | Value::Duration(_), _) => {
             plain(text, "number", None, clause, onfilter)
         }
-        (Value::Text(text), Some(Kind::Json)) => rsx! { Body { bytes: text.as_bytes().to_vec() } },
+        (Value::Text(text), Some(Kind::Json)) => match messages(text) {
+            Some(said) => rsx! {
+                Talk { said }
+                details { class: "raw",
+                    summary { "as JSON" }
+                    Body { bytes: text.as_bytes().to_vec() }
+                }
+            },
+            None => rsx! { Body { bytes: text.as_bytes().to_vec() } },
+        },
         (Value::Text(full), _) if full.len() > 200 || full.contains('\n') => {
             rsx! { Body { bytes: full.as_bytes().to_vec() } }
         }

@@ -240,7 +240,7 @@ fn Canvas(
                                         title { "{said}" }
                                         path { d: "{d}", "stroke-width": "{thick:.1}" }
                                         if is_labelled || (at.is_some() && is_near) {
-                                            text { x: "{middle.0}", y: "{middle.1 - 4.0}", "text-anchor": "middle", {Unit::PerSecond.show(edge.calls as f64 / secs)} {edge.p95.map(|ns| format!(" · {}", duration(ns))).unwrap_or_default()} }
+                                            text { x: "{middle.0}", y: "{middle.1 - 4.0}", "text-anchor": "middle", {Unit::often(edge.calls as f64 / secs)} {edge.p95.map(|ns| format!(" · {}", duration(ns))).unwrap_or_default()} }
                                         }
                                     }
                                 }
@@ -258,8 +258,8 @@ fn Canvas(
                             let by_key = end.name.clone();
                             let said = format!("{}: answers {}, of which {} failed, makes {}", end.name, grouped(end.answered), grouped(end.failed), grouped(end.made));
                             let second = match (end.answered, end.made) {
-                                (0, made) => format!("calls {}", Unit::PerSecond.show(made as f64 / secs)),
-                                (answered, _) => format!("{}{}", Unit::PerSecond.show(answered as f64 / secs), if end.failed > 0 { format!(" · {} failed", Unit::Percent.show(share * 100.0)) } else { String::new() }),
+                                (0, made) => format!("calls {}", Unit::often(made as f64 / secs)),
+                                (answered, _) => format!("{}{}", Unit::often(answered as f64 / secs), if end.failed > 0 { format!(" · {} failed", Unit::Percent.show(share * 100.0)) } else { String::new() }),
                             };
                             rsx! {
                                 g { key: "end-{end.name}", class: "end {tone}{marks}", role: "button", tabindex: 0, "aria-label": "{said}", "aria-pressed": at == Some(number), "data-testid": "map-end",
@@ -345,7 +345,7 @@ fn Facts(
                                     tr { class: if edge.failed > 0 { "failed" } else { "" },
                                         td { Link { to: Route::traffic(&link, &range), title: "{from} → {to}\nits rows", "{from} → {to}" }
                                             div { class: "protocols", for protocol in edge.protocols.iter() { span { class: hue(&catalog.tables.read(), protocol), "{protocol} " } } } }
-                                        td { class: "right", {Unit::PerSecond.show(edge.calls as f64 / secs)} }
+                                        td { class: "right", {Unit::often(edge.calls as f64 / secs)} }
                                         td { class: if edge.failed > 0 { "right bad" } else { "right" }, {Unit::Percent.show(edge.failed as f64 * 100.0 / edge.calls.max(1) as f64)} }
                                         td { class: "right", {edge.p95.map_or_else(|| "–".to_owned(), duration)} }
                                     }

@@ -264,10 +264,7 @@ pub(crate) fn Traffic(
         (None, Some(_)) => "split detailed",
         (None, None) => "split",
     };
-    let is_empty = {
-        let tail = live.read();
-        tail.ring.end() == tail.ring.start()
-    };
+    let is_empty = live.is_empty();
     rsx! {
         section { class: "traffic",
             FilterBar { filter: now.filter.clone(), range: now.range.clone(), wrong, onapply: apply }
