@@ -174,7 +174,7 @@ fn rows_whose_segment_was_finished_before_the_crash_are_not_lost() {
 struct Forgetful;
 
 impl Faults for Forgetful {
-    fn step(&self, _: crate::disk::Step, path: &Path) -> std::io::Result<()> {
+    fn step(&self, _: Step, path: &Path) -> std::io::Result<()> {
         match path.file_name().is_some_and(|it| it == "coverage.tmp") {
             true => Err(std::io::ErrorKind::StorageFull.into()),
             false => Ok(()),
