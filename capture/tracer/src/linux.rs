@@ -114,13 +114,11 @@ impl Tracer {
     /// Hands over what happened, a few thousand events at most, in the order in which it happened; waits as long as
     /// `timeout` if nothing has. Returns how many there were.
     pub fn read(&mut self, timeout: Duration, each: &mut dyn FnMut(Event<'_>)) -> usize {
-        let Self { events, held, targets, told: about, .. } = self;
-        let containers = about.containers();
+        let Self { events, held, targets, told: known, .. } = self;
         // The one that is asked for wakes the reader up; what is there already does not.
-        let mut told = drain(events, held, targets, &containers, each);
+        let mut told = drain(events, held, targets, known, each);
         if told == 0 && sys::readable(events.as_fd(), timeout) {
-            let containers = about.containers();
-            told = drain(events, held, targets, &containers, each);
+            told = drain(events, held, targets, known, each);
         }
         told
     }
@@ -206,9 +204,10 @@ fn drain(
     events: &mut RingBuf<MapData>,
     held: &mut Held,
     targets: &Targets,
-    containers: &Containers,
+    known: &Told,
     each: &mut dyn FnMut(Event<'_>),
 ) -> usize {
+    let containers = &*known.containers();
     let epoch = sys::boot_to_epoch();
     let mut told = 0;
     let mut latest = None;

@@ -169,7 +169,7 @@ impl Watch {
             cause: words(&cause),
         };
         // Whose container it is, is known before anything is told of it.
-        self.find_folders(&wanted);
+        self.state.folders = self.folders_of(&wanted);
         for gone in self.state.wanted.difference(&wanted) {
             self.targets.remove(gone).map_err(failed)?;
         }
@@ -206,9 +206,7 @@ impl Watch {
     fn scan(&mut self) {
         let known = |it: &u64| self.state.folders.get(it).is_some_and(|it| it.exists());
         if !self.state.wanted.iter().all(known) {
-            let wanted = std::mem::take(&mut self.state.wanted);
-            self.find_folders(&wanted);
-            self.state.wanted = wanted;
+            self.state.folders = self.folders_of(&self.state.wanted);
         }
         let pids: HashSet<u32> =
             self.state.folders.values().flat_map(|it| find::processes(it)).collect();
@@ -221,11 +219,12 @@ impl Watch {
         self.tell();
     }
 
-    /// Finds the cgroups' folders, and the containers they are of.
-    fn find_folders(&mut self, wanted: &BTreeSet<u64>) {
-        self.state.folders = find::folders(&self.root, &|id| wanted.contains(&id));
-        let containers = Arc::new(find::containers(&self.state.folders));
+    /// The cgroups' folders; tells the containers they are of.
+    fn folders_of(&self, wanted: &BTreeSet<u64>) -> HashMap<u64, PathBuf> {
+        let folders = find::folders(&self.root, &|id| wanted.contains(&id));
+        let containers = Arc::new(find::containers(&folders));
         *self.told.containers.lock().unwrap_or_else(PoisonError::into_inner) = containers;
+        folders
     }
 
     /// Notes those that have ended.
